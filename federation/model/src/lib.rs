@@ -1,0 +1,27 @@
+//! The words of Landbridge as values: names, SPIFFE ids, addresses, catalogs, bundles, members, outcomes.
+//!
+//! Owns what crosses every boundary of the system and the one place each of these is parsed: a value of these types is
+//! valid by construction. Never does I/O, never reads a clock, knows nothing of the wire format (that is `proto`).
+//!
+//! ```text
+//! names ── sni                 who is meant
+//! spiffe ── caller             who is calling
+//! catalog ── delta ── import   what is exported, and what it becomes everywhere else
+//! bundle ── member             whom to trust
+//! outcome ── trace             how a connection ended, and which one it was
+//! ```
+
+pub mod addr;
+pub mod bundle;
+pub mod caller;
+pub mod catalog;
+pub mod delta;
+pub mod export;
+pub mod import;
+pub mod member;
+pub mod names;
+pub mod outcome;
+pub mod sni;
+pub mod spiffe;
+pub mod time;
+pub mod trace;

@@ -1,0 +1,27 @@
+//! A member of the cluster set.
+//!
+//! Owns what every member knows of every other. Never admits anybody: the federation service does.
+
+use crate::{addr::GatewayAddr, bundle::TrustBundle, names::ClusterName, spiffe::SpiffeId, time::Timestamp};
+
+/// The most gateway addresses of one member.
+pub const MAX_ADVERTISED: usize = 16;
+
+/// One cluster of the set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its name, unique in the set.
+    pub cluster: ClusterName,
+    /// The id its gateways present on tunnels; its trust domain is the cluster's, unique in the set.
+    pub gateway_id: SpiffeId,
+    /// Where its gateways listen; empty when the cluster only dials out.
+    pub advertise: Vec<GatewayAddr>,
+    /// The authorities of its trust domain.
+    pub bundle: TrustBundle,
+    /// Its region, may be empty.
+    pub region: String,
+    /// Its zone, may be empty.
+    pub zone: String,
+    /// When it joined.
+    pub joined_at: Timestamp,
+}

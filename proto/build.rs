@@ -1,0 +1,21 @@
+//! Compiles the `.proto` files with protox, so that no `protoc` is needed.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    const FILES: [&str; 3] = [
+        "landbridge/federation/v1/federation.proto",
+        "landbridge/gateway/v1/admin.proto",
+        "landbridge/tunnel/v1/tunnel.proto",
+    ];
+    let mut compiler = protox::Compiler::new(["."])?;
+    compiler.include_imports(true).include_source_info(true);
+    compiler.open_files(FILES)?;
+    let grpc = std::env::var_os("CARGO_FEATURE_GRPC").is_some();
+    tonic_prost_build::configure()
+        .build_client(grpc)
+        .build_server(grpc)
+        .bytes(".")
+        .btree_map(".")
+        .compile_fds(compiler.file_descriptor_set())?;
+    println!("cargo:rerun-if-changed=landbridge");
+    Ok(())
+}
