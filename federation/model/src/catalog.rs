@@ -207,6 +207,9 @@ impl ExportedService {
             ServiceKind::ClusterSetIp => 0,
             ServiceKind::Headless(endpoints) => endpoints.len(),
         };
+        let words = [&self.internal_traffic_policy, &self.traffic_distribution];
+        let words = words.into_iter().chain(self.ports.iter().map(|port| &port.app_protocol));
+        let longest_word = words.flatten().map(String::len).max().unwrap_or(0);
         for (what, count, limit) in [
             ("ports", self.ports.len(), MAX_PORTS),
             ("headless endpoints", headless, MAX_HEADLESS_ENDPOINTS),
@@ -214,6 +217,7 @@ impl ExportedService {
             ("annotations", self.annotations.len(), MAX_METADATA),
             ("bytes in one label", longest(&self.labels), MAX_METADATA_BYTES),
             ("bytes in one annotation", longest(&self.annotations), MAX_METADATA_BYTES),
+            ("bytes in one traffic policy or appProtocol", longest_word, MAX_METADATA_BYTES),
         ] {
             if count > limit {
                 return Err(CatalogError::TooMany { service: key.clone(), what, count, limit });

@@ -8,7 +8,11 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use crate::{addr::Port, catalog::ExportedService, names::EndpointName};
+use crate::{
+    addr::{Port, Transport},
+    catalog::ExportedService,
+    names::EndpointName,
+};
 
 /// One exported service of this cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +33,7 @@ pub struct Endpoint {
     /// Its name within a headless service.
     pub name: EndpointName,
     /// From service port to the port it listens on; a service port may be missing.
-    pub ports: BTreeMap<Port, Port>,
+    pub ports: BTreeMap<(Port, Transport), Port>,
     /// Whether it takes new connections.
     pub state: EndpointState,
 }
@@ -37,8 +41,8 @@ pub struct Endpoint {
 impl Endpoint {
     /// Where connections to `port` of the service go on this endpoint.
     #[must_use]
-    pub fn target(&self, port: Port) -> Option<SocketAddr> {
-        self.ports.get(&port).map(|target| SocketAddr::new(self.address, target.number()))
+    pub fn target(&self, port: Port, transport: Transport) -> Option<SocketAddr> {
+        self.ports.get(&(port, transport)).map(|target| SocketAddr::new(self.address, target.number()))
     }
 }
 

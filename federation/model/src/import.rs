@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    addr::Port,
+    addr::{Port, Transport},
     catalog::{EndpointCounts, ServicePort, SessionAffinity},
     names::{ClusterName, EndpointName, ServiceKey},
 };
@@ -22,6 +22,14 @@ pub struct Import {
     pub ports: Vec<ServicePort>,
     /// Client affinity, as the oldest export says.
     pub session_affinity: SessionAffinity,
+    /// `spec.internalTrafficPolicy`, as the oldest export says.
+    pub internal_traffic_policy: Option<String>,
+    /// `spec.trafficDistribution`, as the oldest export says.
+    pub traffic_distribution: Option<String>,
+    /// The exported labels of the oldest export.
+    pub labels: BTreeMap<String, String>,
+    /// The exported annotations of the oldest export.
+    pub annotations: BTreeMap<String, String>,
     /// The clusters that export it.
     pub sources: BTreeMap<ClusterName, ImportSource>,
     /// What the exports disagree on; reported on all of them.
@@ -41,7 +49,7 @@ pub enum ImportKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImportSource {
     /// The service ports this cluster really exposes; traffic to others never goes there.
-    pub ports: BTreeSet<Port>,
+    pub ports: BTreeSet<(Port, Transport)>,
     /// Its endpoints by state.
     pub health: EndpointCounts,
     /// Its ready endpoints, when the import is headless.

@@ -17,6 +17,7 @@ pub mod caller;
 pub mod catalog;
 pub mod delta;
 pub mod export;
+pub mod finding;
 pub mod import;
 pub mod member;
 pub mod names;

@@ -25,3 +25,14 @@ pub struct Member {
     /// When it joined.
     pub joined_at: Timestamp,
 }
+
+/// What happened to the set since a watcher last heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A cluster joined, or a member changed what it says of itself.
+    Upsert(Member),
+    /// A cluster is no longer a member.
+    Removed(ClusterName),
+    /// The authorities of the federation service itself.
+    Federation(TrustBundle),
+}

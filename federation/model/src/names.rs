@@ -1,6 +1,6 @@
 //! Names of clusters, namespaces, services, ports and endpoints, valid by construction.
 //!
-//! Owns the label grammars (RFC 1123 section 2.1, RFC 6335 section 5.1 for port names). Never builds DNS names: that is
+//! Owns the label grammar (RFC 1123 section 2.1). Never builds DNS names: that is
 //! [`crate::sni`] and the name table of the gateway.
 
 use std::{fmt, str::FromStr, sync::Arc};
@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// The longest label of a DNS name, in bytes (RFC 1035 section 2.3.4).
 pub const MAX_LABEL: usize = 63;
-/// The longest port name, in bytes (RFC 6335 section 5.1).
-pub const MAX_PORT_NAME: usize = 15;
+/// The longest port name, in bytes: Kubernetes wants a label for Service ports; RFC 6335's 15 bytes bind container ports alone.
+pub const MAX_PORT_NAME: usize = MAX_LABEL;
 
 /// Why a string is not a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,7 +30,7 @@ fn check_label(kind: &'static str, text: &str, max: usize) -> Result<(), NameErr
         (Some(_), Some(_)) => {}
     }
     if bytes.len() > max {
-        return fail("it is too long (63 characters at most, 15 for a port name)");
+        return fail("it is too long (63 characters at most)");
     }
     if !bytes.iter().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-')) {
         return fail("only lowercase letters, digits and '-' may be used");
@@ -107,7 +107,7 @@ label!(
     ServiceName, "service name", MAX_LABEL
 );
 label!(
-    /// The name of a service port (RFC 6335 service name).
+    /// The name of a service port.
     PortName, "port name", MAX_PORT_NAME
 );
 label!(
@@ -194,7 +194,7 @@ mod tests {
         }
         assert!("a".repeat(63).parse::<ServiceName>().is_ok());
         assert!("a".repeat(64).parse::<ServiceName>().is_err());
-        assert!("a".repeat(16).parse::<PortName>().is_err());
+        assert!("a".repeat(64).parse::<PortName>().is_err());
     }
 
     proptest! {
