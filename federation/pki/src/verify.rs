@@ -1,0 +1,205 @@
+//! Whether a certificate proves a SPIFFE ID.
+//!
+//! Owns the rules of X.509-SVIDs (SPIFFE X509-SVID sections 2 to 5) and the choice of roots: a leaf is judged by the
+//! authorities of the trust domain in its own URI name, and by no others. Never resumes a session, never trusts a name.
+//!
+//! ```text
+//! check_leaf          shape of the leaf alone  -> id
+//! verify_leaf         + time + path to the authorities of the id's trust domain
+//! SpiffeVerifier      + is this id expected here?        (rustls, both sides)
+//! PinnedAuthority     path to one pinned certificate      (joining)
+//! ```
+
+mod error;
+mod handshake;
+mod pinned;
+
+use federation_model::{spiffe::SpiffeId, time::Timestamp};
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+
+pub use self::{
+    error::VerifyError,
+    handshake::{DeferredClient, Expect, OptionalClient, SpiffeVerifier, broken_rule},
+    pinned::{FEDERATION_PATH, PinnedAuthority},
+};
+use crate::{ca::MAX_CHAIN, tls::provider, trust::TrustStore, x509::Parsed};
+
+/// What the peer uses its certificate for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Usage {
+    /// It dialled.
+    Client,
+    /// It was dialled.
+    Server,
+}
+
+/// The SPIFFE ID a certificate claims: exactly one URI name, a SPIFFE ID with a path. Proves nothing.
+///
+/// # Errors
+/// When there is no such id.
+pub fn spiffe_id_of(cert: &CertificateDer<'_>) -> Result<SpiffeId, VerifyError> {
+    claimed_id(&Parsed::from_der(cert)?)
+}
+
+/// Checks the shape of a leaf: everything that can be said without knowing its authority or the time.
+///
+/// # Errors
+/// The first rule that is broken.
+pub fn check_leaf(cert: &CertificateDer<'_>) -> Result<SpiffeId, VerifyError> {
+    check_shape(&Parsed::from_der(cert)?)
+}
+
+/// Verifies a chain, leaf first, at `now`, against the authorities of the trust domain in the leaf's own URI name.
+///
+/// # Errors
+/// The first rule that is broken.
+pub fn verify_leaf(
+    chain: &[CertificateDer<'_>],
+    trust: &TrustStore,
+    now: Timestamp,
+    usage: Usage,
+) -> Result<SpiffeId, VerifyError> {
+    let (leaf, intermediates) = chain.split_first().ok_or(VerifyError::NoCertificate)?;
+    verify_parts(leaf, intermediates, trust, now, usage)
+}
+
+fn verify_parts(
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    trust: &TrustStore,
+    now: Timestamp,
+    usage: Usage,
+) -> Result<SpiffeId, VerifyError> {
+    let parsed = Parsed::from_der(leaf)?;
+    let id = check_shape(&parsed)?;
+    let anchors = trust.anchors();
+    let roots = anchors.of(id.trust_domain()).ok_or_else(|| VerifyError::UnknownTrustDomain(id.clone()))?;
+    if roots.is_empty() {
+        return Err(VerifyError::NothingTrusted(id));
+    }
+    check_time(&parsed, &id, now)?;
+    check_path(&Claim { leaf, parsed: &parsed, id: &id }, intermediates, roots, now, usage)?;
+    Ok(id)
+}
+
+fn claimed_id(leaf: &Parsed<'_>) -> Result<SpiffeId, VerifyError> {
+    let uris = leaf.uris()?;
+    let uri = match uris.as_slice() {
+        [] => return Err(VerifyError::NoUriSan),
+        [uri] => *uri,
+        many => return Err(VerifyError::TwoUriSans(many.len())),
+    };
+    let id =
+        SpiffeId::new(uri).map_err(|reason| VerifyError::NotSpiffe { uri: uri.chars().take(120).collect(), reason })?;
+    if id.path().is_empty() { Err(VerifyError::NoPath(id)) } else { Ok(id) }
+}
+
+fn check_shape(leaf: &Parsed<'_>) -> Result<SpiffeId, VerifyError> {
+    // An authority's id has no path: say what it is before saying what its id lacks.
+    if leaf.is_ca()? {
+        return Err(VerifyError::IsCa(leaf.uris()?.first().map_or_else(String::new, |uri| (*uri).to_owned())));
+    }
+    let id = claimed_id(leaf)?;
+    let Some(usage) = leaf.key_usage()? else { return Err(VerifyError::NoKeyUsage(id)) };
+    if usage.key_cert_sign {
+        return Err(VerifyError::SignsCertificates(id));
+    }
+    if usage.crl_sign {
+        return Err(VerifyError::SignsCrls(id));
+    }
+    if !usage.digital_signature {
+        return Err(VerifyError::NoDigitalSignature(id));
+    }
+    if !usage.critical {
+        return Err(VerifyError::KeyUsageNotCritical(id));
+    }
+    if let Some(extended) = leaf.extended_key_usage()? {
+        if !extended.client_auth {
+            return Err(VerifyError::NoClientAuth(id));
+        }
+        if !extended.server_auth {
+            return Err(VerifyError::NoServerAuth(id));
+        }
+    }
+    if leaf.subject_is_empty() && !leaf.names_are_critical()? {
+        return Err(VerifyError::NamesNotCritical(id));
+    }
+    Ok(id)
+}
+
+fn check_time(leaf: &Parsed<'_>, id: &SpiffeId, now: Timestamp) -> Result<(), VerifyError> {
+    let validity = leaf.validity();
+    if now > validity.not_after {
+        return Err(VerifyError::Expired { id: id.clone(), not_after: validity.not_after, now });
+    }
+    if now < validity.not_before {
+        return Err(VerifyError::NotYetValid { id: id.clone(), not_before: validity.not_before, now });
+    }
+    Ok(())
+}
+
+/// A leaf and what it claims.
+struct Claim<'a> {
+    leaf: &'a CertificateDer<'a>,
+    parsed: &'a Parsed<'a>,
+    id: &'a SpiffeId,
+}
+
+fn check_path(
+    claim: &Claim<'_>,
+    intermediates: &[CertificateDer<'_>],
+    roots: &[TrustAnchor<'_>],
+    now: Timestamp,
+    usage: Usage,
+) -> Result<(), VerifyError> {
+    let id = claim.id;
+    if intermediates.len() >= MAX_CHAIN {
+        return Err(VerifyError::ChainTooLong(id.clone(), intermediates.len() + 1));
+    }
+    let malformed = |e: webpki::Error| VerifyError::Malformed(crate::x509::Malformed(e.to_string()));
+    let leaf = webpki::EndEntityCert::try_from(claim.leaf).map_err(malformed)?;
+    let usage = match usage {
+        Usage::Client => webpki::KeyUsage::client_auth(),
+        Usage::Server => webpki::KeyUsage::server_auth(),
+    };
+    let algorithms = provider().signature_verification_algorithms;
+    let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(now.0));
+    let path = leaf
+        .verify_for_usage(algorithms.all, roots, intermediates, time, usage, None, None)
+        .map_err(|error| path_error(error, claim, intermediates, roots))?;
+    for signer in path.intermediate_certificates() {
+        // webpki does not look at the key usage of the certificates above the leaf.
+        let signer = signer.der();
+        if !Parsed::from_der(&signer)?.key_usage()?.is_some_and(|usage| usage.key_cert_sign) {
+            return Err(VerifyError::SignerMayNotSign(id.clone()));
+        }
+    }
+    Ok(())
+}
+
+fn path_error(
+    error: webpki::Error,
+    claim: &Claim<'_>,
+    intermediates: &[CertificateDer<'_>],
+    roots: &[TrustAnchor<'_>],
+) -> VerifyError {
+    let id = claim.id.clone();
+    let reason = error.to_string();
+    if matches!(error, webpki::Error::NameConstraintViolation) {
+        return VerifyError::NameConstraints(id);
+    }
+    if matches!(error, webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. }) {
+        return VerifyError::SignerExpired(id);
+    }
+    // The name the last certificate of the chain asks for: if an authority has it, the key is another one.
+    let last = intermediates.last().and_then(|der| Parsed::from_der(der).ok().map(|p| p.issuer().to_vec()));
+    let issuer = last.unwrap_or_else(|| claim.parsed.issuer().to_vec());
+    let known = roots.iter().any(|root| issuer.ends_with(&root.subject));
+    if known {
+        return VerifyError::WrongAuthority { id, reason };
+    }
+    VerifyError::NoAuthority { id, issuer: claim.parsed.issuer_text(), reason }
+}
+
+#[cfg(test)]
+mod tests;

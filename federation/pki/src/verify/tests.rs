@@ -1,0 +1,253 @@
+use std::time::Duration;
+
+use federation_model::spiffe::TrustDomain;
+use rcgen::{
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, SanType,
+};
+
+use super::*;
+use crate::{
+    Validity,
+    ca::{Authority, SvidRequest},
+    validity::calendar,
+};
+
+const NOW: Timestamp = Timestamp(1_700_000_000);
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn td(name: &str) -> TrustDomain {
+    TrustDomain::new(name).unwrap()
+}
+
+fn authority(name: &str) -> Authority {
+    Authority::generate(&td(name), "root", Validity::starting(NOW, 100 * HOUR)).unwrap()
+}
+
+fn trusting(authorities: &[&Authority]) -> TrustStore {
+    let store = TrustStore::new();
+    store.replace(authorities.iter().map(|a| a.bundle(1))).unwrap();
+    store
+}
+
+fn uri(text: &str) -> SanType {
+    SanType::URI(text.try_into().unwrap())
+}
+
+/// Parameters of a leaf without fault.
+fn good() -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    let validity = Validity::starting(NOW, HOUR);
+    params.not_before = calendar(validity.not_before).unwrap();
+    params.not_after = calendar(validity.not_after).unwrap();
+    params.subject_alt_names = vec![uri("spiffe://east.example/ns/a/sa/b")];
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params
+}
+
+type Fault = fn(&mut CertificateParams);
+type Expected = fn(&VerifyError) -> bool;
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "a table: one row per rule")]
+fn every_rule_of_svids_has_its_own_refusal_with_a_remedy() {
+    use ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+    use KeyUsagePurpose::{CrlSign, DigitalSignature, KeyCertSign, KeyEncipherment};
+    use VerifyError as E;
+    let table: &[(&str, Fault, Expected)] = &[
+        ("no URI name", |p| p.subject_alt_names.clear(), |e| matches!(e, E::NoUriSan)),
+        (
+            "a DNS name alone",
+            |p| p.subject_alt_names = vec![SanType::DnsName("a.example".try_into().unwrap())],
+            |e| matches!(e, E::NoUriSan),
+        ),
+        (
+            "two URI names",
+            |p| p.subject_alt_names.push(uri("spiffe://east.example/ns/a/sa/c")),
+            |e| matches!(e, E::TwoUriSans(2)),
+        ),
+        (
+            "a URI of another scheme",
+            |p| p.subject_alt_names = vec![uri("https://east.example/a")],
+            |e| matches!(e, E::NotSpiffe { .. }),
+        ),
+        (
+            "a dot segment",
+            |p| p.subject_alt_names = vec![uri("spiffe://east.example/a/../b")],
+            |e| matches!(e, E::NotSpiffe { .. }),
+        ),
+        ("no path", |p| p.subject_alt_names = vec![uri("spiffe://east.example")], |e| matches!(e, E::NoPath(_))),
+        ("an authority", |p| p.is_ca = IsCa::Ca(BasicConstraints::Unconstrained), |e| matches!(e, E::IsCa(_))),
+        ("no key usage", |p| p.key_usages.clear(), |e| matches!(e, E::NoKeyUsage(_))),
+        ("no digitalSignature", |p| p.key_usages = vec![KeyEncipherment], |e| matches!(e, E::NoDigitalSignature(_))),
+        (
+            "keyCertSign",
+            |p| p.key_usages = vec![DigitalSignature, KeyCertSign],
+            |e| matches!(e, E::SignsCertificates(_)),
+        ),
+        ("cRLSign", |p| p.key_usages = vec![DigitalSignature, CrlSign], |e| matches!(e, E::SignsCrls(_))),
+        (
+            "a key usage that is not critical",
+            |p| {
+                p.key_usages.clear();
+                // KeyUsage (2.5.29.15): a bit string of one bit, digitalSignature.
+                p.custom_extensions.push(CustomExtension::from_oid_content(&[2, 5, 29, 15], vec![3, 2, 7, 0x80]));
+            },
+            |e| matches!(e, E::KeyUsageNotCritical(_)),
+        ),
+        ("no clientAuth", |p| p.extended_key_usages = vec![ServerAuth], |e| matches!(e, E::NoClientAuth(_))),
+        ("no serverAuth", |p| p.extended_key_usages = vec![ClientAuth], |e| matches!(e, E::NoServerAuth(_))),
+        (
+            "an end in the past",
+            |p| p.not_after = calendar(Timestamp(NOW.0 - 1)).unwrap(),
+            |e| matches!(e, E::Expired { .. }),
+        ),
+        (
+            "a start in the future",
+            |p| p.not_before = calendar(Timestamp(NOW.0 + 1)).unwrap(),
+            |e| matches!(e, E::NotYetValid { .. }),
+        ),
+        (
+            "the trust domain of another member",
+            |p| p.subject_alt_names = vec![uri("spiffe://west.example/ns/a/sa/b")],
+            |e| matches!(e, E::WrongAuthority { .. }),
+        ),
+        (
+            "a trust domain nobody has",
+            |p| p.subject_alt_names = vec![uri("spiffe://north.example/ns/a/sa/b")],
+            |e| matches!(e, E::UnknownTrustDomain(_)),
+        ),
+        (
+            "a revoked trust domain",
+            |p| p.subject_alt_names = vec![uri("spiffe://revoked.example/ns/a/sa/b")],
+            |e| matches!(e, E::NothingTrusted(_)),
+        ),
+    ];
+    let (east, west, revoked) = (authority("east.example"), authority("west.example"), td("revoked.example"));
+    let store = TrustStore::new();
+    let empty = federation_model::bundle::TrustBundle { trust_domain: revoked, sequence: 9, authorities: vec![] };
+    store.replace([east.bundle(1), west.bundle(1), empty]).unwrap();
+
+    let sound = east.sign(&good());
+    let chain = [sound, east.certificate().clone()];
+    for usage in [Usage::Client, Usage::Server] {
+        assert!(verify_leaf(&chain, &store, NOW, usage).is_ok());
+        assert!(verify_leaf(&chain[..1], &store, NOW, usage).is_ok());
+    }
+    for (name, fault, expected) in table {
+        let mut params = good();
+        fault(&mut params);
+        let error = verify_leaf(&[east.sign(&params)], &store, NOW, Usage::Client).expect_err(name);
+        assert!(expected(&error), "{name}: {error:?}");
+        assert!(error.to_string().contains(':'), "{name}: no remedy in {error}");
+    }
+}
+
+#[test]
+fn the_authority_itself_is_no_leaf() {
+    let east = authority("east.example");
+    let error = verify_leaf(&[east.certificate().clone()], &trusting(&[&east]), NOW, Usage::Client).unwrap_err();
+    assert!(matches!(error, VerifyError::IsCa(_)), "{error:?}");
+    assert_eq!(verify_leaf(&[], &trusting(&[&east]), NOW, Usage::Client), Err(VerifyError::NoCertificate));
+}
+
+#[test]
+fn a_forged_authority_of_the_same_name_is_told_apart_from_a_missing_intermediate() {
+    let (east, forged) = (authority("east.example"), authority("east.example"));
+    let store = trusting(&[&east]);
+    let leaf = forged.sign(&good());
+    let error = verify_leaf(&[leaf.clone(), forged.certificate().clone()], &store, NOW, Usage::Server).unwrap_err();
+    assert!(matches!(error, VerifyError::WrongAuthority { .. }), "{error:?}");
+
+    let other_name = Authority::generate(&td("east.example"), "other", Validity::starting(NOW, HOUR)).unwrap();
+    let error = verify_leaf(&[other_name.sign(&good())], &store, NOW, Usage::Server).unwrap_err();
+    assert!(matches!(error, VerifyError::NoAuthority { .. }), "{error:?}");
+}
+
+#[test]
+fn a_leaf_under_an_intermediate_is_verified_and_the_intermediate_must_be_allowed_to_sign() {
+    let root = Authority::generate(&td("east.example"), "root", Validity::starting(NOW, 100 * HOUR)).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let mut params = good();
+    params.distinguished_name.push(DnType::CommonName, "intermediate");
+    params.subject_alt_names = vec![uri("spiffe://east.example")];
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    // An authority that may have one below it.
+    let mut top = good();
+    top.distinguished_name.push(DnType::CommonName, "top");
+    top.subject_alt_names = vec![uri("spiffe://east.example")];
+    top.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+    top.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let top_key = KeyPair::generate().unwrap();
+    let top = rcgen::CertifiedIssuer::self_signed(top, top_key).unwrap();
+    let leaf_key = KeyPair::generate().unwrap();
+    let store = TrustStore::new();
+    let bundle = federation_model::bundle::TrustBundle { authorities: vec![top.der().clone()], ..root.bundle(1) };
+    store.replace([bundle]).unwrap();
+
+    let intermediate = rcgen::CertifiedIssuer::signed_by(params.clone(), &key, &top).unwrap();
+    let leaf = good().signed_by(&leaf_key, &intermediate).unwrap();
+    let chain = [leaf.der().clone(), intermediate.der().clone()];
+    assert!(verify_leaf(&chain, &store, NOW, Usage::Client).is_ok());
+    assert!(matches!(verify_leaf(&chain[..1], &store, NOW, Usage::Client), Err(VerifyError::NoAuthority { .. })));
+
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    let blunt = params.signed_by(&key, &top).unwrap();
+    let chain = [chain[0].clone(), blunt.der().clone()];
+    let error = verify_leaf(&chain, &store, NOW, Usage::Client).unwrap_err();
+    assert!(matches!(error, VerifyError::SignerMayNotSign(_)), "{error:?}");
+}
+
+#[test]
+fn garbage_is_refused_and_never_panics() {
+    let east = authority("east.example");
+    let store = trusting(&[&east]);
+    let good = east.sign(&good());
+    for length in 0..good.len() {
+        let cut = CertificateDer::from(&good[..length]);
+        assert!(verify_leaf(&[cut], &store, NOW, Usage::Client).is_err());
+    }
+    for position in 0..good.len() {
+        let mut bytes = good.to_vec();
+        bytes[position] ^= 0x55;
+        assert!(verify_leaf(&[CertificateDer::from(bytes)], &store, NOW, Usage::Client).is_err(), "{position}");
+    }
+}
+
+#[test]
+fn a_pinned_authority_is_believed_for_its_federation_service_alone() {
+    let fed = authority("federation.internal");
+    let issue = |authority: &Authority, id: &str| {
+        let id = SpiffeId::new(id).unwrap();
+        authority.issue(&SvidRequest { id, names: vec![], validity: Validity::starting(NOW, HOUR) }).unwrap()
+    };
+    let server = issue(&fed, "spiffe://federation.internal/landbridge/federation");
+    let pinned = PinnedAuthority(fed.fingerprint());
+    assert_eq!(pinned.verify(server.chain(), NOW).unwrap(), *server.id());
+
+    let operator = issue(&fed, "spiffe://federation.internal/landbridge/operator/anne");
+    assert!(matches!(pinned.verify(operator.chain(), NOW), Err(VerifyError::NotFederation(_))));
+    assert!(matches!(pinned.verify(&server.chain()[..1], NOW), Err(VerifyError::PinMissing(_))));
+    assert!(matches!(
+        PinnedAuthority(server.fingerprint()).verify(server.chain(), NOW),
+        Err(VerifyError::PinMissing(_))
+    ));
+
+    let forged = authority("federation.internal");
+    let fake = issue(&forged, "spiffe://federation.internal/landbridge/federation");
+    assert!(matches!(pinned.verify(fake.chain(), NOW), Err(VerifyError::PinMissing(_))));
+    let mixed = [fake.chain()[0].clone(), fed.certificate().clone()];
+    assert!(matches!(pinned.verify(&mixed, NOW), Err(VerifyError::WrongAuthority { .. })));
+    assert!(matches!(pinned.verify(server.chain(), NOW.after(2 * HOUR)), Err(VerifyError::Expired { .. })));
+
+    // An authority of another trust domain that signs the federation's id.
+    let east = authority("east.example");
+    let mut params = good();
+    params.subject_alt_names = vec![uri("spiffe://federation.internal/landbridge/federation")];
+    let stolen = [east.sign(&params), east.certificate().clone()];
+    let error = PinnedAuthority(east.fingerprint()).verify(&stolen, NOW).unwrap_err();
+    assert!(matches!(error, VerifyError::PinUnusable { .. }), "{error:?}");
+}
