@@ -1,1 +1,16 @@
-//! Empty.
+//! What a cluster exports, what the exports of all clusters become, and which peers' exports count.
+//!
+//! Owns the rules of the multi-cluster services API (KEP-1645). Never reads a clock, a socket or a Kubernetes API: time
+//! and objects are arguments.
+//!
+//! ```text
+//! objects ── local ──> the catalog of this cluster ──┐
+//!              └─ conditions                         ├── merge ──> imports
+//! peers' catalogs and leases ── peers ───────────────┘
+//! ```
+
+pub mod conditions;
+pub mod local;
+pub mod merge;
+pub mod objects;
+pub mod peers;

@@ -1,0 +1,270 @@
+//! From the objects of this cluster to what it exports and whose addresses are whose.
+//!
+//! Owns the rules of exporting: explicit and local (a Service without a ServiceExport here is not exported), what can be
+//! exported, and what is held back when an annotation cannot be understood. Never looks at other clusters: that is
+//! [`crate::merge`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use federation_model::{
+    addr::{Port, Transport},
+    catalog::{
+        Catalog, EndpointCounts, ExportedService, MAX_HEADLESS_ENDPOINTS, MAX_METADATA, MAX_METADATA_BYTES, MAX_PORTS,
+        MAX_SERVICES, ServiceKind, ServicePort,
+    },
+    export::{Deliver, Endpoint, EndpointState, LocalExport},
+    names::{ClusterName, EndpointName, ServiceKey},
+    spiffe::{SpiffeId, TrustDomain},
+};
+
+use crate::{
+    conditions::ExportConditions,
+    objects::{
+        DELIVER, EndpointSliceObject, Objects, PRIORITY, Protocol, ServiceExportObject, ServiceObject,
+        ServicePortObject, ServiceType, WEIGHT,
+    },
+};
+
+mod endpoints;
+mod owners;
+pub mod warning;
+
+use warning::Warning;
+
+/// The priority of an export that names none; lower is preferred.
+pub const DEFAULT_PRIORITY: u32 = 0;
+/// The weight of an export that names none.
+pub const DEFAULT_WEIGHT: u32 = 100;
+/// The largest weight.
+pub const MAX_WEIGHT: u32 = 1000;
+
+/// What the objects of this cluster say.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LocalState {
+    /// What it exports.
+    pub exports: BTreeMap<ServiceKey, LocalExport>,
+    /// Whose address is whose: the pods that may call through the gateway.
+    pub pods: BTreeMap<IpAddr, SpiffeId>,
+    /// What became of each ServiceExport.
+    pub conditions: BTreeMap<ServiceKey, ExportConditions>,
+    /// What is not as its author may think.
+    pub warnings: Vec<Warning>,
+}
+
+impl LocalState {
+    /// What other clusters are told.
+    #[must_use]
+    pub fn catalog(&self, cluster: ClusterName) -> Catalog {
+        let services = self.exports.iter().map(|(key, export)| (key.clone(), export.service.clone())).collect();
+        Catalog { cluster, services }
+    }
+}
+
+/// Why a ServiceExport does not take effect.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum Held {
+    #[error("there is no Service {0} in this cluster; create it, or delete the ServiceExport")]
+    NoService(ServiceKey),
+    #[error("Service {0} is of type ExternalName, which cannot be exported")]
+    ExternalName(ServiceKey),
+    /// Another way than the one meant could let callers forge what the service trusts, so none is used.
+    #[error("the annotation landbridge.dev/deliver has the value {0:?}; write plain, passthrough or proxy-v2")]
+    Deliver(String),
+    #[error("the Service has {0} ports, {MAX_PORTS} can be exported")]
+    TooManyPorts(usize),
+    #[error("this cluster exports {MAX_SERVICES} older services already, which is the most")]
+    TooManyServices,
+}
+
+impl Held {
+    fn conditions(&self) -> ExportConditions {
+        let message = self.to_string();
+        match self {
+            Self::NoService(_) => ExportConditions::without_service(&message),
+            Self::ExternalName(_) => ExportConditions::of_invalid_type(&message),
+            Self::Deliver(_) | Self::TooManyPorts(_) | Self::TooManyServices => ExportConditions::failed(&message),
+        }
+    }
+}
+
+/// Compiles the objects of the cluster whose trust domain is `trust_domain`.
+#[must_use]
+pub fn compile(objects: &Objects, trust_domain: &TrustDomain) -> LocalState {
+    let mut state = LocalState::default();
+    let mut slices: BTreeMap<ServiceKey, Vec<&EndpointSliceObject>> = BTreeMap::new();
+    for slice in objects.endpoint_slices.values().filter(|slice| slice.source_cluster.is_none()) {
+        if let Some(service) = &slice.service {
+            let key = ServiceKey::new(slice.key.namespace.clone(), service.clone());
+            slices.entry(key).or_default().push(slice);
+        }
+    }
+    // The oldest first, so that a new export never pushes out one that works.
+    let mut exports: Vec<&ServiceExportObject> = objects.service_exports.values().collect();
+    exports.sort_by_key(|export| (export.created, &export.key));
+    for export in exports {
+        let of_service = slices.get(&export.key).map_or(&[][..], Vec::as_slice);
+        let conditions = match held_or_exported(export, objects, of_service, &mut state) {
+            Ok(local) => {
+                state.exports.insert(export.key.clone(), local);
+                ExportConditions::exported()
+            }
+            Err(held) => held.conditions(),
+        };
+        state.conditions.insert(export.key.clone(), conditions);
+    }
+    state.pods = owners::principals(&objects.pods, trust_domain, &mut state.warnings);
+    state
+}
+
+fn held_or_exported(
+    export: &ServiceExportObject,
+    objects: &Objects,
+    slices: &[&EndpointSliceObject],
+    state: &mut LocalState,
+) -> Result<LocalExport, Held> {
+    let key = &export.key;
+    let service = objects.services.get(key).ok_or_else(|| Held::NoService(key.clone()))?;
+    let headless = match service.service_type {
+        ServiceType::ClusterIp | ServiceType::NodePort | ServiceType::LoadBalancer => false,
+        ServiceType::Headless => true,
+        ServiceType::ExternalName => return Err(Held::ExternalName(key.clone())),
+    };
+    if state.exports.len() >= MAX_SERVICES {
+        return Err(Held::TooManyServices);
+    }
+    let deliver = deliver(export)?;
+    let warnings = &mut state.warnings;
+    let ports = carried_ports(service, warnings);
+    if ports.len() > MAX_PORTS {
+        return Err(Held::TooManyPorts(ports.len()));
+    }
+    let endpoints = endpoints::of_service(key, &ports, slices, warnings);
+    let exported = ExportedService {
+        exported_at: export.created,
+        kind: if headless { kind_of_headless(key, &endpoints, warnings) } else { ServiceKind::ClusterSetIp },
+        ports: ports.iter().map(|(port, transport)| exported_port(port, *transport)).collect(),
+        health: counts(&endpoints),
+        session_affinity: service.session_affinity,
+        priority: number(export, PRIORITY, 0..=u32::MAX, DEFAULT_PRIORITY, warnings),
+        weight: number(export, WEIGHT, 1..=MAX_WEIGHT, DEFAULT_WEIGHT, warnings),
+        internal_traffic_policy: service.internal_traffic_policy.clone(),
+        traffic_distribution: service.traffic_distribution.clone(),
+        labels: metadata(key, "label", &export.exported_labels, warnings),
+        annotations: metadata(key, "annotation", &export.exported_annotations, warnings),
+    };
+    let known = |name: &str| [DELIVER, PRIORITY, WEIGHT].contains(&name);
+    for annotation in export.annotations.keys().filter(|name| !known(name)) {
+        warnings.push(Warning::UnknownAnnotation { export: key.clone(), annotation: annotation.clone() });
+    }
+    Ok(LocalExport { service: exported, endpoints, deliver })
+}
+
+fn deliver(export: &ServiceExportObject) -> Result<Deliver, Held> {
+    match export.annotations.get(DELIVER).map(String::as_str) {
+        // The client's own TLS passes through untouched when nothing is added to its bytes.
+        None | Some("plain" | "passthrough") => Ok(Deliver::Plain),
+        Some("proxy-v2") => Ok(Deliver::ProxyV2),
+        Some(other) => Err(Held::Deliver(other.chars().take(80).collect())),
+    }
+}
+
+/// A number from an annotation, or the default with a warning.
+fn number(
+    export: &ServiceExportObject,
+    annotation: &'static str,
+    range: std::ops::RangeInclusive<u32>,
+    default: u32,
+    warnings: &mut Vec<Warning>,
+) -> u32 {
+    let Some(value) = export.annotations.get(annotation) else {
+        return default;
+    };
+    match value.trim().parse() {
+        Ok(number) if range.contains(&number) => number,
+        Ok(_) | Err(_) => {
+            let (least, most) = range.into_inner();
+            let value = value.chars().take(80).collect();
+            warnings.push(Warning::Annotation { export: export.key.clone(), annotation, value, least, most, default });
+            default
+        }
+    }
+}
+
+/// The ports that can be carried, without duplicates.
+fn carried_ports<'a>(
+    service: &'a ServiceObject,
+    warnings: &mut Vec<Warning>,
+) -> Vec<(&'a ServicePortObject, Transport)> {
+    let (mut numbers, mut names) = (BTreeSet::new(), BTreeSet::new());
+    let mut carried = Vec::with_capacity(service.ports.len());
+    for port in &service.ports {
+        match &port.protocol {
+            Protocol::Carried(transport) => {
+                let new_number = numbers.insert((port.port, *transport));
+                if new_number && names.insert(port.name.clone()) {
+                    carried.push((port, *transport));
+                } else {
+                    warnings.push(Warning::DuplicatePort { service: service.key.clone(), port: port.port });
+                }
+            }
+            Protocol::Other(protocol) => {
+                let protocol = protocol.chars().take(20).collect();
+                warnings.push(Warning::Protocol { service: service.key.clone(), port: port.port, protocol });
+            }
+        }
+    }
+    carried
+}
+
+fn exported_port(port: &ServicePortObject, transport: Transport) -> ServicePort {
+    ServicePort { name: port.name.clone(), transport, port: port.port, app_protocol: port.app_protocol.clone() }
+}
+
+fn counts(endpoints: &[Endpoint]) -> EndpointCounts {
+    let count = |state| {
+        let found = endpoints.iter().filter(|endpoint| endpoint.state == state).count();
+        u32::try_from(found).unwrap_or(u32::MAX)
+    };
+    EndpointCounts { ready: count(EndpointState::Ready), terminating: count(EndpointState::Terminating) }
+}
+
+fn kind_of_headless(key: &ServiceKey, endpoints: &[Endpoint], warnings: &mut Vec<Warning>) -> ServiceKind {
+    let ready = endpoints.iter().filter(|endpoint| endpoint.state == EndpointState::Ready);
+    let mut names: Vec<EndpointName> =
+        ready.map(|endpoint| endpoint.name.clone()).collect::<BTreeSet<_>>().into_iter().collect();
+    if names.len() > MAX_HEADLESS_ENDPOINTS {
+        warnings.push(Warning::ManyEndpoints { service: key.clone(), count: names.len() });
+        names.truncate(MAX_HEADLESS_ENDPOINTS);
+    }
+    ServiceKind::Headless(names)
+}
+
+/// The exported labels or annotations that fit.
+fn metadata(
+    key: &ServiceKey,
+    what: &'static str,
+    from: &BTreeMap<String, String>,
+    warnings: &mut Vec<Warning>,
+) -> BTreeMap<String, String> {
+    let mut kept = BTreeMap::new();
+    for (name, value) in from {
+        if name.len() + value.len() <= MAX_METADATA_BYTES && kept.len() < MAX_METADATA {
+            kept.insert(name.clone(), value.clone());
+        } else {
+            let name = name.chars().take(80).collect();
+            warnings.push(Warning::Metadata { export: key.clone(), what, name });
+        }
+    }
+    kept
+}
+
+/// A service port with the transport it is carried over.
+type CarriedPort<'a> = (&'a ServicePortObject, Transport);
+/// From service port to the port an endpoint listens on.
+type Targets = BTreeMap<(Port, Transport), Port>;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,52 @@
+//! Which workload owns which address.
+//!
+//! Owns attestation by source address: an address speaks for a pod only while exactly one running pod has it, and never
+//! for a pod on the host network, whose address is that of everything on its node.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use federation_model::spiffe::{SpiffeId, TrustDomain, service_account_id};
+
+use super::warning::Warning;
+use crate::objects::{ObjectKey, PodObject};
+
+/// The principals of the running pods by address.
+pub(super) fn principals(
+    pods: &BTreeMap<ObjectKey, PodObject>,
+    trust_domain: &TrustDomain,
+    warnings: &mut Vec<Warning>,
+) -> BTreeMap<IpAddr, SpiffeId> {
+    let mut claims: BTreeMap<IpAddr, Vec<&PodObject>> = BTreeMap::new();
+    for pod in pods.values().filter(|pod| pod.running) {
+        for ip in &pod.ips {
+            let claimants = claims.entry(ip.to_canonical()).or_default();
+            if claimants.last().is_none_or(|last| last.key != pod.key) {
+                claimants.push(pod);
+            }
+        }
+    }
+    let mut principals = BTreeMap::new();
+    for (address, claimants) in claims {
+        match claimants.as_slice() {
+            [only] if !only.host_network => match principal(only, trust_domain) {
+                Ok(id) => {
+                    principals.insert(address, id);
+                }
+                Err(warning) => warnings.push(warning),
+            },
+            // Pods on the host network share the address of their node as a matter of course.
+            shared if shared.iter().all(|pod| pod.host_network) => {}
+            [first, second, ..] => {
+                warnings.push(Warning::SharedAddress { address, first: first.key.clone(), second: second.key.clone() });
+            }
+            [_] | [] => {}
+        }
+    }
+    principals
+}
+
+fn principal(pod: &PodObject, trust_domain: &TrustDomain) -> Result<SpiffeId, Warning> {
+    service_account_id(trust_domain, &pod.key.namespace, &pod.service_account).map_err(|reason| {
+        Warning::ServiceAccount { pod: pod.key.clone(), service_account: pod.service_account.clone(), reason }
+    })
+}

@@ -1,0 +1,346 @@
+//! One immutable snapshot of everything that routes, resolves and admits.
+//!
+//! Owns the lookups of the data path and of DNS. Never changes: a change of anything is a new snapshot, and a connection
+//! keeps the one it began with. Making one is cheap, since it shares its inputs and looks the rest up when asked.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use federation_model::{
+    addr::{Port, Transport},
+    catalog::{ServicePort, SessionAffinity},
+    export::{Deliver, Endpoint, EndpointState, LocalExport},
+    import::{Import, ImportKind, ImportSource, Imports},
+    member::Member,
+    names::{ClusterName, EndpointName, ServiceKey},
+    outcome::Outcome,
+    sni::{SniTarget, Zone},
+    spiffe::SpiffeId,
+};
+
+use crate::{
+    addresses::{AddressKey, Assignments},
+    names::NameTable,
+};
+
+pub mod view;
+
+/// What a snapshot is made of.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    /// Grows with every snapshot; the serial number of the zone.
+    pub generation: u64,
+    /// This cluster.
+    pub cluster: ClusterName,
+    /// The zone of the cluster set.
+    pub zone: Zone,
+    /// The merged exports of all clusters, this one among them.
+    pub imports: Arc<Imports>,
+    /// What this cluster exports.
+    pub exports: Arc<BTreeMap<ServiceKey, LocalExport>>,
+    /// Whose address is whose.
+    pub pods: Arc<BTreeMap<IpAddr, SpiffeId>>,
+    /// The other members of the set.
+    pub members: Arc<BTreeMap<ClusterName, Member>>,
+    /// The clusters with a tunnel that takes new streams.
+    pub reachable: Arc<BTreeSet<ClusterName>>,
+    /// The addresses of imports.
+    pub addresses: Arc<Assignments>,
+    /// The addresses at which the name server answers.
+    pub nameservers: Arc<[IpAddr]>,
+}
+
+/// The snapshot. A clone shares everything.
+#[derive(Debug, Clone)]
+pub struct Tables {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    inputs: Inputs,
+    names: NameTable,
+}
+
+/// Where a connection may go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The service.
+    pub service: ServiceKey,
+    /// Its port.
+    pub port: Port,
+    /// TCP or UDP.
+    pub transport: Transport,
+    /// The one endpoint that is meant, of a headless service.
+    pub endpoint: Option<EndpointName>,
+    /// Client affinity of the service.
+    pub affinity: SessionAffinity,
+    /// The clusters that can take it, in order of name; never empty.
+    pub candidates: Vec<Candidate>,
+}
+
+/// A cluster that can take a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Whether it is this cluster.
+    pub local: bool,
+    /// Lower is preferred.
+    pub priority: u32,
+    /// Share within one priority.
+    pub weight: u32,
+    /// Ready endpoints; 0 when only terminating ones are left anywhere.
+    pub ready: u32,
+}
+
+/// The addresses that imports need: one for each service, or for each endpoint of a headless one.
+#[must_use]
+pub fn address_keys(imports: &Imports) -> BTreeSet<AddressKey> {
+    let mut keys = BTreeSet::new();
+    for (service, import) in imports {
+        match import.kind {
+            ImportKind::ClusterSetIp => {
+                keys.insert(AddressKey::Service(service.clone()));
+            }
+            ImportKind::Headless => keys.extend(import.sources.iter().flat_map(|(cluster, source)| {
+                let key = |name: &EndpointName| AddressKey::Endpoint(service.clone(), cluster.clone(), name.clone());
+                source.endpoints.iter().map(key)
+            })),
+        }
+    }
+    keys
+}
+
+impl Tables {
+    /// A snapshot of `inputs`.
+    #[must_use]
+    pub fn compile(inputs: Inputs) -> Self {
+        let names = NameTable::new(
+            inputs.zone.clone(),
+            inputs.imports.clone(),
+            inputs.addresses.clone(),
+            inputs.nameservers.clone(),
+            // Serial numbers wrap around (RFC 1982), so the low half is the right half.
+            (inputs.generation & u64::from(u32::MAX)) as u32,
+        );
+        Self { inner: Arc::new(Inner { inputs, names }) }
+    }
+
+    /// The route of a connection to an import address; `port` is as the socket has it.
+    ///
+    /// # Errors
+    /// [`Outcome::UnknownService`], [`Outcome::UnknownPort`] or [`Outcome::NoHealthyCluster`].
+    pub fn by_address(&self, ip: IpAddr, port: u16, transport: Transport) -> Result<Route, Outcome> {
+        let key = self.inner.inputs.addresses.key(ip.to_canonical()).ok_or(Outcome::UnknownService)?;
+        let import = self.import(key.service())?;
+        let port = Port::new(port).ok_or(Outcome::UnknownPort)?;
+        match (key, import.kind) {
+            (AddressKey::Service(service), ImportKind::ClusterSetIp) => {
+                self.route(service, import, (port, transport), None)
+            }
+            (AddressKey::Endpoint(service, cluster, endpoint), ImportKind::Headless) => {
+                self.route(service, import, (port, transport), Some((cluster, endpoint)))
+            }
+            // The service changed its type since: its old addresses lead nowhere.
+            (AddressKey::Service(_), ImportKind::Headless) | (AddressKey::Endpoint(..), ImportKind::ClusterSetIp) => {
+                Err(Outcome::UnknownService)
+            }
+        }
+    }
+
+    /// The route of a TLS connection by its server name. Without a port in the name, it is the TLS port of the service.
+    ///
+    /// # Errors
+    /// [`Outcome::UnknownService`], [`Outcome::UnknownPort`] or [`Outcome::NoHealthyCluster`].
+    pub fn by_name(&self, target: &SniTarget) -> Result<Route, Outcome> {
+        let import = self.import(&target.service)?;
+        let port = match target.port {
+            Some(port) => port,
+            None => tls_port(&import.ports).ok_or(Outcome::UnknownPort)?,
+        };
+        self.route(&target.service, import, (port, Transport::Tcp), None)
+    }
+
+    fn import(&self, service: &ServiceKey) -> Result<&Import, Outcome> {
+        self.inner.inputs.imports.get(service).ok_or(Outcome::UnknownService)
+    }
+
+    fn route(
+        &self,
+        service: &ServiceKey,
+        import: &Import,
+        (port, transport): (Port, Transport),
+        endpoint: Option<(&ClusterName, &EndpointName)>,
+    ) -> Result<Route, Outcome> {
+        if !import.ports.iter().any(|p| p.port == port && p.transport == transport) {
+            return Err(Outcome::UnknownPort);
+        }
+        let meant = |cluster: &ClusterName, source: &ImportSource| match endpoint {
+            None => true,
+            Some((only, name)) => only == cluster && source.endpoints.contains(name),
+        };
+        let exposing = || {
+            import.sources.iter().filter(|(cluster, source)| {
+                source.ports.contains(&(port, transport)) && self.is_reachable(cluster) && meant(cluster, source)
+            })
+        };
+        let mut candidates: Vec<Candidate> =
+            exposing().filter(|(_, source)| source.health.ready > 0).map(|found| self.candidate(found)).collect();
+        if candidates.is_empty() {
+            // Endpoints that are going away still serve while there is nothing else (KEP-1669).
+            let serving = |(_, source): &(&ClusterName, &ImportSource)| source.health.terminating > 0;
+            candidates = exposing().filter(serving).map(|found| self.candidate(found)).collect();
+        }
+        if candidates.is_empty() {
+            return Err(Outcome::NoHealthyCluster);
+        }
+        let endpoint = endpoint.map(|(_, name)| name.clone());
+        let affinity = import.session_affinity;
+        Ok(Route { service: service.clone(), port, transport, endpoint, affinity, candidates })
+    }
+
+    fn candidate(&self, (cluster, source): (&ClusterName, &ImportSource)) -> Candidate {
+        Candidate {
+            cluster: cluster.clone(),
+            local: *cluster == self.inner.inputs.cluster,
+            priority: source.priority,
+            weight: source.weight,
+            ready: source.health.ready,
+        }
+    }
+
+    /// Whether connections can go to `cluster`: it is this one, or has a tunnel.
+    #[must_use]
+    pub fn is_reachable(&self, cluster: &ClusterName) -> bool {
+        *cluster == self.inner.inputs.cluster || self.inner.inputs.reachable.contains(cluster)
+    }
+
+    /// The endpoints of this cluster for a connection: the ready ones, or those that still serve while they go away when
+    /// none is ready.
+    ///
+    /// # Errors
+    /// [`Outcome::NotExported`], [`Outcome::UnknownPort`] or [`Outcome::NoEndpoint`].
+    pub fn local_endpoints(
+        &self,
+        service: &ServiceKey,
+        port: Port,
+        transport: Transport,
+        endpoint: Option<&EndpointName>,
+    ) -> Result<(Vec<SocketAddr>, Deliver), Outcome> {
+        let export = self.inner.inputs.exports.get(service).ok_or(Outcome::NotExported)?;
+        if !export.service.ports.iter().any(|p| p.port == port && p.transport == transport) {
+            return Err(Outcome::UnknownPort);
+        }
+        let meant = |candidate: &&Endpoint| endpoint.is_none_or(|name| candidate.name == *name);
+        let in_state = |state: EndpointState| -> Vec<SocketAddr> {
+            let found = export.endpoints.iter().filter(meant).filter(|candidate| candidate.state == state);
+            found.filter_map(|candidate| candidate.target(port, transport)).collect()
+        };
+        let mut addresses = in_state(EndpointState::Ready);
+        if addresses.is_empty() {
+            addresses = in_state(EndpointState::Terminating);
+        }
+        if addresses.is_empty() { Err(Outcome::NoEndpoint) } else { Ok((addresses, export.deliver)) }
+    }
+
+    /// Whether this cluster exports the port of the service, over TCP or UDP.
+    #[must_use]
+    pub fn exports(&self, service: &ServiceKey, port: Port) -> bool {
+        let export = self.inner.inputs.exports.get(service);
+        export.is_some_and(|export| export.service.ports.iter().any(|p| p.port == port))
+    }
+
+    /// How many services this cluster exports.
+    #[must_use]
+    pub fn exported(&self) -> usize {
+        self.inner.inputs.exports.len()
+    }
+
+    /// The workload that owns an address of this cluster.
+    #[must_use]
+    pub fn principal_of(&self, ip: IpAddr) -> Option<&SpiffeId> {
+        self.inner.inputs.pods.get(&ip.to_canonical())
+    }
+
+    /// Where connections to imports are accepted.
+    #[must_use]
+    pub fn listeners(&self) -> BTreeSet<(IpAddr, Port, Transport)> {
+        let Inputs { imports, addresses, .. } = &self.inner.inputs;
+        let wanted = address_keys(imports);
+        let found = wanted.iter().filter_map(|key| Some((addresses.address(key)?, key)));
+        found
+            .flat_map(|(ip, key)| {
+                let ports = imports.get(key.service()).into_iter().flat_map(|import| &import.ports);
+                ports.map(move |port| (ip, port.port, port.transport))
+            })
+            .collect()
+    }
+
+    /// The names of the cluster set.
+    #[must_use]
+    pub fn names(&self) -> &NameTable {
+        &self.inner.names
+    }
+
+    /// The merged exports of all clusters.
+    #[must_use]
+    pub fn imports(&self) -> &Imports {
+        &self.inner.inputs.imports
+    }
+
+    /// The other members of the set.
+    #[must_use]
+    pub fn members(&self) -> &BTreeMap<ClusterName, Member> {
+        &self.inner.inputs.members
+    }
+
+    /// Whether `cluster` is another member of the set.
+    #[must_use]
+    pub fn is_member(&self, cluster: &ClusterName) -> bool {
+        self.inner.inputs.members.contains_key(cluster)
+    }
+
+    /// The addresses of a service, those of its endpoints when it is headless.
+    #[must_use]
+    pub fn addresses_of(&self, service: &ServiceKey) -> Vec<IpAddr> {
+        let Some(import) = self.inner.inputs.imports.get(service) else {
+            return Vec::new();
+        };
+        let one = Imports::from([(service.clone(), import.clone())]);
+        address_keys(&one).iter().filter_map(|key| self.inner.inputs.addresses.address(key)).collect()
+    }
+
+    /// The number of this snapshot.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.inner.inputs.generation
+    }
+}
+
+/// The port that a TLS server name without one means: the only TCP port, else the one that says it is TLS by its name or
+/// its application protocol, else 443, else 8443.
+fn tls_port(ports: &[ServicePort]) -> Option<Port> {
+    let tcp = || ports.iter().filter(|port| port.transport == Transport::Tcp);
+    let named = |port: &&ServicePort| port.name.as_ref().is_some_and(|name| matches!(name.as_str(), "https" | "tls"));
+    let protocol = |port: &&ServicePort| {
+        let tls = ["https", "tls", "grpcs", "wss", "kubernetes.io/wss"];
+        port.app_protocol.as_deref().is_some_and(|protocol| tls.iter().any(|t| protocol.eq_ignore_ascii_case(t)))
+    };
+    let mut all = tcp();
+    let only = match (all.next(), all.next()) {
+        (Some(only), None) => Some(only),
+        (Some(_), Some(_)) | (None, _) => None,
+    };
+    only.or_else(|| tcp().find(named))
+        .or_else(|| tcp().find(protocol))
+        .or_else(|| tcp().find(|port| port.port.number() == 443))
+        .or_else(|| tcp().find(|port| port.port.number() == 8443))
+        .map(|port| port.port)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
