@@ -1,1 +1,18 @@
-//! Empty.
+//! What every program of Landbridge stands on: configuration, named tasks, signals, logs, the admin port and private files.
+//!
+//! Owns the process: how it reads its settings, starts its tasks, tells its state and stops. It alone names the `config`
+//! crate and calls `tokio::spawn`. Never knows what a gateway or a federation service is.
+//!
+//! ```text
+//! config ── telemetry ── state        before anything runs
+//! tasks ── signals                    while it runs, and how it ends
+//! admin ── tls_incoming               what it serves
+//! ```
+
+pub mod admin;
+pub mod config;
+pub mod signals;
+pub mod state;
+pub mod tasks;
+pub mod telemetry;
+pub mod tls_incoming;

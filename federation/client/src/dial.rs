@@ -1,0 +1,281 @@
+//! One verified connection to the federation service.
+//!
+//! Owns resolving, connecting and the TLS handshake, and tells what went wrong in each. Never retries: it tries every
+//! address once.
+
+use std::{error::Error, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use federation_model::addr::{GatewayAddr, Host};
+use federation_pki::verify::VerifyError;
+use hyper_util::rt::TokioIo;
+use rustls::{CertificateError, ClientConfig, OtherError, pki_types::ServerName};
+use tokio::{
+    net::{TcpStream, lookup_host},
+    time::timeout,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tonic::transport::{Channel, Endpoint};
+
+/// A name is resolved and a socket connected within this time each: across an ocean both take well below a second.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The server allows a handshake as long.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Addresses of one name that are tried.
+const MAX_RESOLVED: usize = 4;
+/// A silent connection is probed after this time, and given up when the answer takes longer than the next.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The ALPN protocol of gRPC.
+pub(crate) const ALPN: &[u8] = b"h2";
+
+/// One address that did not answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// The address.
+    pub address: GatewayAddr,
+    /// Why.
+    pub reason: String,
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.address, self.reason)
+    }
+}
+
+/// Why there is no connection to the federation service.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DialError {
+    /// No address answered.
+    #[error(
+        "the federation service cannot be reached ({}): check that landbridge-federation runs, the address, and firewalls on the way",
+        listed(.attempts)
+    )]
+    Unreachable {
+        /// Every address that was tried.
+        attempts: Vec<Attempt>,
+    },
+    /// The service that answers is not the one the token pins.
+    #[error("{address} is not the federation service of this join token: {reason}")]
+    PinMismatch {
+        /// The address.
+        address: GatewayAddr,
+        /// What was presented.
+        reason: String,
+    },
+    /// The service that answers does not prove to be the federation service.
+    #[error("{address} does not prove to be the federation service: {reason}")]
+    Untrusted {
+        /// The address.
+        address: GatewayAddr,
+        /// Which rule was broken.
+        reason: String,
+    },
+    /// The certificate of the service is not valid at this time.
+    #[error(
+        "the clocks of this host and of {address} differ, or the service did not renew its certificate: {reason}; set both clocks by NTP"
+    )]
+    Clock {
+        /// The address.
+        address: GatewayAddr,
+        /// Which times were compared.
+        reason: String,
+    },
+}
+
+impl DialError {
+    /// Refusals tell more than silence, and a wrong clock more than a refusal.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Unreachable { .. } => 0,
+            Self::Untrusted { .. } => 1,
+            Self::PinMismatch { .. } => 2,
+            Self::Clock { .. } => 3,
+        }
+    }
+}
+
+fn listed(attempts: &[Attempt]) -> String {
+    match attempts {
+        [] => "no address is known".to_owned(),
+        attempts => attempts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+    }
+}
+
+/// Connects to the first address that answers and is believed.
+#[derive(Debug, Clone)]
+pub(crate) struct Dialer {
+    pub(crate) addresses: Vec<GatewayAddr>,
+    pub(crate) tls: Arc<ClientConfig>,
+}
+
+/// A connection, and the address that answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Connected {
+    pub(crate) channel: Channel,
+    pub(crate) address: GatewayAddr,
+}
+
+impl Dialer {
+    /// Tries every address once, starting at number `first`.
+    pub(crate) async fn dial(&self, first: usize) -> Result<Connected, DialError> {
+        let mut attempts = Vec::new();
+        let mut worst: Option<DialError> = None;
+        let count = self.addresses.len();
+        for address in self.addresses.iter().cycle().skip(first % count.max(1)).take(count) {
+            match self.connect(address).await {
+                Ok(channel) => return Ok(Connected { channel, address: address.clone() }),
+                Err(Failure::Silent(reason)) => attempts.push(Attempt { address: address.clone(), reason }),
+                Err(Failure::Refused(error)) => {
+                    if worst.as_ref().is_none_or(|held| held.rank() < error.rank()) {
+                        worst = Some(error);
+                    }
+                }
+            }
+        }
+        Err(worst.unwrap_or(DialError::Unreachable { attempts }))
+    }
+
+    async fn connect(&self, address: &GatewayAddr) -> Result<Channel, Failure> {
+        let socket = open(address).await.map_err(Failure::Silent)?;
+        // Messages are small and answered one by one.
+        let _ = socket.set_nodelay(true);
+        let name = match address.host() {
+            Host::Ip(ip) => ServerName::IpAddress((*ip).into()),
+            Host::Dns(name) => ServerName::try_from(name.clone()).map_err(|e| Failure::Silent(e.to_string()))?,
+        };
+        let handshake = TlsConnector::from(Arc::clone(&self.tls)).connect(name, socket);
+        let stream = match timeout(HANDSHAKE_TIMEOUT, handshake).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(refused(address, &error)),
+            Err(_) => return Err(Failure::Silent(format!("no TLS handshake within {HANDSHAKE_TIMEOUT:?}"))),
+        };
+        channel_over(stream).await.map_err(|error| Failure::Silent(chain(&error)))
+    }
+}
+
+enum Failure {
+    Silent(String),
+    Refused(DialError),
+}
+
+async fn open(address: &GatewayAddr) -> Result<TcpStream, String> {
+    let port = address.port().number();
+    let resolved: Vec<SocketAddr> = match address.host() {
+        Host::Ip(ip) => vec![SocketAddr::new(*ip, port)],
+        Host::Dns(name) => match timeout(CONNECT_TIMEOUT, lookup_host((name.as_str(), port))).await {
+            Ok(Ok(found)) => found.take(MAX_RESOLVED).collect(),
+            Ok(Err(error)) => return Err(format!("the name cannot be resolved ({error})")),
+            Err(_) => return Err(format!("the name was not resolved within {CONNECT_TIMEOUT:?}")),
+        },
+    };
+    let mut reason = "the name has no address".to_owned();
+    for socket in resolved {
+        match timeout(CONNECT_TIMEOUT, TcpStream::connect(socket)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => reason = error.to_string(),
+            Err(_) => reason = format!("no answer within {CONNECT_TIMEOUT:?}"),
+        }
+    }
+    Err(reason)
+}
+
+/// Says which of our own rules the server broke, if that is why the handshake failed.
+fn refused(address: &GatewayAddr, error: &io::Error) -> Failure {
+    let Some(tls) = tls_error_in(error) else {
+        return Failure::Silent(format!("no TLS handshake ({error})"));
+    };
+    let rustls::Error::InvalidCertificate(certificate) = tls else {
+        let hint = if matches!(tls, rustls::Error::InvalidMessage(_)) {
+            "; is this the gRPC port of the federation service?"
+        } else {
+            ""
+        };
+        return Failure::Silent(format!("no TLS handshake ({tls}){hint}"));
+    };
+    let address = address.clone();
+    let reason = certificate.to_string();
+    let CertificateError::Other(OtherError(cause)) = certificate else {
+        return Failure::Refused(DialError::Untrusted { address, reason });
+    };
+    let (reason, cause) = (cause.to_string(), cause.downcast_ref::<VerifyError>());
+    Failure::Refused(match cause {
+        Some(VerifyError::PinMissing(_) | VerifyError::PinUnusable { .. } | VerifyError::NotFederation(_)) => {
+            DialError::PinMismatch { address, reason }
+        }
+        Some(VerifyError::Expired { .. } | VerifyError::NotYetValid { .. }) => DialError::Clock { address, reason },
+        Some(_) | None => DialError::Untrusted { address, reason },
+    })
+}
+
+/// Hands one established stream to tonic. When it breaks the channel is of no more use: whoever holds it dials again.
+async fn channel_over(stream: TlsStream<TcpStream>) -> Result<Channel, tonic::transport::Error> {
+    let mut stream = Some(TokioIo::new(stream));
+    let connector = tower::service_fn(move |_: http::Uri| {
+        std::future::ready(stream.take().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)))
+    });
+    // With https:// tonic would insist on TLS of its own.
+    Endpoint::from_static("http://landbridge-federation")
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .connect_with_connector(connector)
+        .await
+}
+
+/// The error of rustls among the causes of `error`. An `io::Error` hides the error it wraps from `source`.
+pub(crate) fn tls_error_in<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    causes(error).find_map(|cause| cause.downcast_ref())
+}
+
+/// The messages of an error and its causes, each once.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    for cause in causes(error) {
+        let text = cause.to_string();
+        if !texts.iter().any(|held| held.contains(&text)) {
+            texts.push(text);
+        }
+    }
+    texts.join(": ")
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    // No real chain is that long; a cyclic one would be.
+    const MAX_DEPTH: usize = 16;
+    std::iter::successors(Some(error), |cause| cause_of(*cause)).take(MAX_DEPTH)
+}
+
+fn cause_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>() {
+        Some(io) => io.get_ref().map(|inner| inner as &(dyn Error + 'static)),
+        None => error.source(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tls_error_is_found_inside_io_errors() {
+        let inner = rustls::Error::HandshakeNotComplete;
+        let error = io::Error::other(io::Error::other(inner.clone()));
+        assert_eq!(tls_error_in(&error), Some(&inner));
+        assert!(tls_error_in(&io::Error::other("else")).is_none());
+    }
+
+    #[tokio::test]
+    async fn every_address_that_does_not_answer_is_named() {
+        let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address: GatewayAddr = closed.local_addr().unwrap().to_string().parse().unwrap();
+        drop(closed);
+        let verifier =
+            Arc::new(federation_pki::verify::PinnedAuthority(federation_model::bundle::Fingerprint::of(b"nobody")));
+        let tls = federation_pki::tls::client_config(None, verifier, ALPN).unwrap();
+        let addresses = vec![address.clone(), "nowhere.invalid:1".parse().unwrap()];
+        let error = Dialer { addresses, tls: Arc::new(tls) }.dial(0).await.unwrap_err().to_string();
+        assert!(error.contains(&format!("{address}: Connection refused")), "{error}");
+        assert!(error.contains("nowhere.invalid:1: the name "), "{error}");
+    }
+}

@@ -1,0 +1,204 @@
+//! The resumable stream of changes of the set.
+//!
+//! Owns reconnecting: from the last revision, to any address, with growing random pauses, for ever. Never applies a change,
+//! but for the authorities of the service itself, which the next connection needs.
+
+use std::{fmt, pin::Pin, time::Duration};
+
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use federation_model::{addr::GatewayAddr, member::Change};
+use futures::{Stream, StreamExt as _, stream};
+use proto::{convert::ConvertError, federation::v1 as wire};
+use tokio::{sync::watch, time::sleep};
+use tonic::Streaming;
+
+use crate::{
+    call::{CallError, answer},
+    membership::{MemberClient, MemberError},
+};
+
+/// The first pause; a service that restarts is back within a second or two.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// The longest pause: a thousand gateways then knock about thirty times a second.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How much of the set's history is known.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Position {
+    /// Which store the revision belongs to; empty when nothing is known.
+    pub store_id: String,
+    /// The last revision seen; 0 when nothing is known.
+    pub revision: u64,
+}
+
+/// One message of the watch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchUpdate {
+    /// What is known once the changes are applied.
+    pub position: Position,
+    /// Forget every member before applying the changes.
+    pub reset: bool,
+    /// What changed; may be empty.
+    pub changes: Vec<Change>,
+}
+
+/// What a watch tells.
+#[derive(Debug)]
+pub enum WatchEvent {
+    /// The service answers.
+    Connected {
+        /// Where.
+        address: GatewayAddr,
+    },
+    /// Something changed, or nothing since the last time.
+    Update(WatchUpdate),
+    /// The connection is lost or was not made.
+    Disconnected {
+        /// Why, and what to do.
+        error: MemberError,
+        /// The pause before the next attempt.
+        retry_in: Duration,
+    },
+}
+
+/// A watch that never ends; dropping it ends it.
+pub struct Watch {
+    events: Pin<Box<dyn Stream<Item = WatchEvent> + Send>>,
+    acknowledged: watch::Sender<u64>,
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").field("acknowledged", &*self.acknowledged.borrow()).finish_non_exhaustive()
+    }
+}
+
+impl Watch {
+    pub(crate) fn new(client: MemberClient, since: Position) -> Self {
+        let (acknowledged, acknowledgements) = watch::channel(since.revision);
+        let machine =
+            Machine { client, position: since, acknowledgements, attempts: 0, pauses: pauses(), state: State::Dial };
+        let events = Box::pin(stream::unfold(machine, |machine| async { Some(machine.step().await) }));
+        Self { events, acknowledged }
+    }
+
+    /// The next event. Cancel safe: nothing is lost when the future is dropped.
+    pub async fn next(&mut self) -> WatchEvent {
+        match self.events.next().await {
+            Some(event) => event,
+            // The machine always steps on.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Tells the service that everything up to `revision` is applied and kept.
+    pub fn acknowledge(&self, revision: u64) {
+        self.acknowledged.send_replace(revision);
+    }
+}
+
+fn pauses() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_jitter()
+        .with_min_delay(FIRST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
+        .without_max_times()
+        .build()
+}
+
+struct Machine {
+    client: MemberClient,
+    position: Position,
+    acknowledgements: watch::Receiver<u64>,
+    /// Counts connections, so that each starts at another address.
+    attempts: usize,
+    pauses: ExponentialBackoff,
+    state: State,
+}
+
+enum State {
+    Dial,
+    Pause(Duration),
+    Open(Box<Streaming<wire::WatchResponse>>),
+}
+
+impl Machine {
+    async fn step(mut self) -> (WatchEvent, Self) {
+        loop {
+            match &mut self.state {
+                State::Pause(pause) => {
+                    sleep(*pause).await;
+                    self.state = State::Dial;
+                }
+                State::Dial => match self.open().await {
+                    Ok((address, responses)) => {
+                        self.state = State::Open(Box::new(responses));
+                        return (WatchEvent::Connected { address }, self);
+                    }
+                    Err(error) => return self.lost(error),
+                },
+                State::Open(responses) => {
+                    let error = match responses.message().await {
+                        Ok(Some(response)) => match self.update(response) {
+                            Ok(update) => return (WatchEvent::Update(update), self),
+                            Err(error) => CallError::from(error),
+                        },
+                        Ok(None) => CallError::Lost("the service ended the watch".to_owned()),
+                        Err(status) => CallError::from(status),
+                    };
+                    return self.lost(error.into());
+                }
+            }
+        }
+    }
+
+    async fn open(&mut self) -> Result<(GatewayAddr, Streaming<wire::WatchResponse>), MemberError> {
+        let first = self.attempts;
+        self.attempts = self.attempts.wrapping_add(1);
+        let (mut client, address) = self.client.connect(first).await?;
+        let opening = wire::WatchRequest { revision: self.position.revision, store_id: self.position.store_id.clone() };
+        let mut acknowledgements = self.acknowledgements.clone();
+        acknowledgements.mark_unchanged();
+        let later = stream::unfold(acknowledgements, |mut receiver| async {
+            receiver.changed().await.ok()?;
+            let revision = *receiver.borrow_and_update();
+            Some((wire::WatchRequest { revision, store_id: String::new() }, receiver))
+        });
+        let requests = stream::once(std::future::ready(opening)).chain(later);
+        let responses = answer(client.watch(requests)).await?;
+        Ok((address, responses))
+    }
+
+    fn update(&mut self, response: wire::WatchResponse) -> Result<WatchUpdate, ConvertError> {
+        let changes: Vec<Change> = response.changes.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
+        for change in &changes {
+            if let Change::Federation(bundle) = change {
+                self.trust(bundle.clone());
+            }
+        }
+        self.position = Position { store_id: response.store_id, revision: response.revision };
+        self.pauses = pauses();
+        Ok(WatchUpdate { position: self.position.clone(), reset: response.reset, changes })
+    }
+
+    /// Believes the authorities the service announces, which it did over a connection verified by the former ones.
+    fn trust(&self, bundle: federation_model::bundle::TrustBundle) {
+        let former = self.client.bundle();
+        let of_another_domain = former.as_ref().is_some_and(|held| held.trust_domain != bundle.trust_domain);
+        if of_another_domain {
+            tracing::error!(trust_domain = %bundle.trust_domain, "the federation service announced authorities of another trust domain; they are not used");
+            return;
+        }
+        if let Err(error) = self.client.trust(bundle) {
+            tracing::error!(%error, "the federation service announced authorities that cannot be used; the former ones stay");
+            // The former ones were usable when they were set.
+            former.map(|former| self.client.trust(former));
+        }
+    }
+
+    fn lost(mut self, error: MemberError) -> (WatchEvent, Self) {
+        let retry_in = self.pauses.next().unwrap_or(LONGEST_PAUSE);
+        self.state = State::Pause(retry_in);
+        (WatchEvent::Disconnected { error, retry_in }, self)
+    }
+}

@@ -1,0 +1,148 @@
+//! The objects of a manifest directory, live.
+//!
+//! Owns the published state of one directory and its following. A document that cannot be used is quarantined, with its
+//! file, line and reason; everything else counts, and so does its last good version. Never changes a file.
+
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use federation_catalog::objects::Objects;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::{assemble::Assembler, follow::Follower};
+
+/// What a directory says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Manifests {
+    /// The objects in force.
+    pub objects: Objects,
+    /// What is not, by file and line.
+    pub quarantined: Vec<Quarantined>,
+}
+
+/// A document that is not in force.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Quarantined {
+    /// The file; a directory when it could not be read.
+    pub file: PathBuf,
+    /// The line of the file; nothing when all of it is meant.
+    pub line: Option<u32>,
+    /// The kind, namespace and name, when they are known.
+    pub object: Option<String>,
+    /// What is wrong, and whether an earlier version stays in force.
+    pub reason: String,
+}
+
+impl fmt::Display for Quarantined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        if let Some(object) = &self.object {
+            write!(f, ": {object}")?;
+        }
+        write!(f, ": {}", self.reason)
+    }
+}
+
+/// Why a directory cannot be a source of objects.
+#[derive(Debug, thiserror::Error)]
+#[error("the manifest directory {} cannot be read; create it, or set catalog.dir to the right one", directory.display())]
+pub struct OpenError {
+    directory: PathBuf,
+    source: io::Error,
+}
+
+/// One manifest directory.
+#[derive(Debug)]
+pub struct ManifestSource {
+    assembler: Assembler,
+    published: watch::Sender<Arc<Manifests>>,
+}
+
+impl ManifestSource {
+    /// Reads a directory for the first time. Blocks while it reads.
+    ///
+    /// # Errors
+    /// When the directory does not exist or may not be read; bad manifests in it are no error.
+    pub fn open(directory: impl Into<PathBuf>) -> Result<Self, OpenError> {
+        let directory = directory.into();
+        if let Err(source) = fs::read_dir(&directory) {
+            return Err(OpenError { directory, source });
+        }
+        let mut assembler = Assembler::new(directory);
+        let manifests = assembler.read();
+        report(assembler.root(), &Manifests::default(), &manifests);
+        Ok(Self { assembler, published: watch::Sender::new(Arc::new(manifests)) })
+    }
+
+    /// The manifests, and every change of them.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Manifests>> {
+        self.published.subscribe()
+    }
+
+    /// Follows the directory until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let Self { mut assembler, published } = self;
+        let mut follower = Follower::new(assembler.root()).await;
+        loop {
+            // Read at once: something may have changed between the first reading and the watch.
+            let Some((returned, manifests)) = read(assembler).await else { return };
+            assembler = returned;
+            publish(&published, assembler.root(), manifests);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = follower.changed() => {}
+            }
+        }
+    }
+}
+
+/// Reads the directory where blocking is allowed; nothing when the runtime is shutting down.
+async fn read(mut assembler: Assembler) -> Option<(Assembler, Manifests)> {
+    let reading = tokio::task::spawn_blocking(move || {
+        let manifests = assembler.read();
+        (assembler, manifests)
+    });
+    match reading.await {
+        Ok(result) => Some(result),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => None,
+    }
+}
+
+fn publish(published: &watch::Sender<Arc<Manifests>>, root: &Path, manifests: Manifests) {
+    published.send_if_modified(|current| {
+        if **current == manifests {
+            return false;
+        }
+        report(root, current, &manifests);
+        *current = Arc::new(manifests);
+        true
+    });
+}
+
+fn report(root: &Path, before: &Manifests, after: &Manifests) {
+    for entry in after.quarantined.iter().filter(|entry| before.quarantined.binary_search(entry).is_err()) {
+        tracing::warn!(%entry, "a manifest is quarantined");
+    }
+    tracing::info!(
+        directory = %root.display(),
+        services = after.objects.services.len(),
+        endpoint_slices = after.objects.endpoint_slices.len(),
+        pods = after.objects.pods.len(),
+        service_exports = after.objects.service_exports.len(),
+        quarantined = after.quarantined.len(),
+        "manifests read"
+    );
+}
+
+#[cfg(test)]
+mod tests;

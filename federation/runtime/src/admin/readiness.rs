@@ -1,0 +1,88 @@
+//! Whether the program can do its work, as named conditions.
+//!
+//! Owns the conditions and their reasons. Never decides one: the parts of the program do.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use serde::Serialize;
+
+/// The conditions of one program; ready when all of them hold.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness {
+    /// Name to the reason why it does not hold.
+    conditions: Arc<Mutex<BTreeMap<&'static str, Option<String>>>>,
+}
+
+/// What `/readyz` answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Whether every condition holds.
+    pub ready: bool,
+    /// Each condition.
+    pub conditions: Vec<ConditionReport>,
+}
+
+/// One condition of a [`Report`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConditionReport {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether it holds.
+    pub ready: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Readiness {
+    /// Adds a condition that does not hold yet.
+    #[must_use]
+    pub fn condition(&self, name: &'static str) -> Condition {
+        self.conditions().insert(name, Some("starting".to_owned()));
+        Condition { name, readiness: self.clone() }
+    }
+
+    /// Every condition as it is.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        let conditions: Vec<_> = self
+            .conditions()
+            .iter()
+            .map(|(name, reason)| ConditionReport { name, ready: reason.is_none(), reason: reason.clone() })
+            .collect();
+        Report { ready: conditions.iter().all(|condition| condition.ready), conditions }
+    }
+
+    /// The first condition that does not hold, `name: reason`.
+    #[must_use]
+    pub fn blocked_by(&self) -> Option<String> {
+        self.conditions().iter().find_map(|(name, reason)| Some(format!("{name}: {}", reason.as_ref()?)))
+    }
+
+    /// Holders of the lock only replace values, so a poisoned one is still whole.
+    fn conditions(&self) -> MutexGuard<'_, BTreeMap<&'static str, Option<String>>> {
+        self.conditions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One condition, in the hands of the part that knows it.
+#[derive(Debug, Clone)]
+pub struct Condition {
+    name: &'static str,
+    readiness: Readiness,
+}
+
+impl Condition {
+    /// It holds.
+    pub fn holds(&self) {
+        self.readiness.conditions().insert(self.name, None);
+    }
+
+    /// It does not hold, because of `reason`.
+    pub fn fails(&self, reason: impl Into<String>) {
+        self.readiness.conditions().insert(self.name, Some(reason.into()));
+    }
+}
