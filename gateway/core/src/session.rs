@@ -12,27 +12,25 @@
 //! ```
 
 mod error;
+mod event;
 mod exchange;
 mod greeting;
 mod liveness;
 
 use std::{
-    collections::VecDeque,
-    mem::discriminant,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use federation_model::{
-    catalog::{Catalog, CatalogDigest},
-    names::ClusterName,
-};
+use federation_model::{catalog::Catalog, names::ClusterName};
 use proto::tunnel::v1::{ControlMessage, Drain, control_message::Message};
 
 pub use error::{CloseReason, SessionError};
+pub use event::{SKEW_STEP_MILLIS, SessionEvent};
 pub use exchange::MAX_DELTA_BYTES;
 pub use greeting::{PROTOCOL, VersionRange};
 
+use event::Events;
 use exchange::{Incoming, Outgoing, Received};
 use greeting::Greeting;
 use liveness::{Liveness, Tick, clock_skew};
@@ -87,42 +85,6 @@ pub struct Catalogs {
     pub local: Arc<Catalog>,
 }
 
-/// What a session tells its owner.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SessionEvent {
-    /// The greeting is done; the first event of every session that gets this far.
-    Up {
-        /// Tells runs and replicas of the peer apart.
-        instance: String,
-        /// Name and version of the peer's program.
-        software: String,
-        /// The protocol version in use.
-        version: u32,
-    },
-    /// What the peer exports.
-    Catalog(Arc<Catalog>),
-    /// The peer exports what was held when the session began.
-    Unchanged,
-    /// The peer holds this cluster's catalog in this state.
-    Acknowledged(CatalogDigest),
-    /// The peer takes no new streams and opens none.
-    PeerDraining {
-        /// What the peer says about it.
-        reason: String,
-    },
-    /// Nothing was heard for the time of the lease.
-    LeaseExpired,
-    /// Something was heard again.
-    LeaseRestored,
-    /// How far the peer's wall clock is ahead, in milliseconds; told again when it moves by [`SKEW_STEP_MILLIS`].
-    Skew(i64),
-    /// A measured round trip.
-    Rtt(Duration),
-}
-
-/// How far the clock skew must move to be told again.
-pub const SKEW_STEP_MILLIS: u64 = 50;
-
 /// One control stream of one established tunnel.
 ///
 /// After every call the owner polls messages and events until there are none; unpolled ones of one kind replace each other,
@@ -135,8 +97,7 @@ pub struct Session {
     incoming: Incoming,
     liveness: Liveness,
     drain: Option<Drain>,
-    events: VecDeque<SessionEvent>,
-    skew: Option<i64>,
+    events: Events,
 }
 
 impl Session {
@@ -151,8 +112,7 @@ impl Session {
             incoming,
             liveness,
             drain: None,
-            events: VecDeque::new(),
-            skew: None,
+            events: Events::default(),
             peer,
         }
     }
@@ -168,14 +128,14 @@ impl Session {
         wall_millis: u64,
     ) -> Result<(), SessionError> {
         if self.liveness.handle_heard(now) {
-            self.tell(SessionEvent::LeaseRestored);
+            self.events.tell(SessionEvent::LeaseRestored);
         }
         match (message.message, self.greeting.is_done()) {
             (Some(Message::Hello(hello)), false) => {
                 let skew = clock_skew(hello.unix_millis, wall_millis.into());
                 let greeted = self.greeting.handle_hello(hello, &self.peer)?;
-                self.tell(greeted.up);
-                self.tell_skew(skew);
+                self.events.tell(greeted.up);
+                self.events.tell_skew(skew);
                 self.outgoing.handle_greeted(greeted.held_digest);
                 self.liveness.handle_greeted(now);
                 Ok(())
@@ -201,7 +161,7 @@ impl Session {
             }
             Message::Ack(ack) => {
                 if let Some(digest) = self.outgoing.handle_ack(ack)? {
-                    self.tell(SessionEvent::Acknowledged(digest));
+                    self.events.tell(SessionEvent::Acknowledged(digest));
                 }
             }
             Message::SnapshotRequest(request) => {
@@ -211,11 +171,11 @@ impl Session {
             Message::Ping(ping) => self.liveness.handle_ping(ping, wall_millis),
             Message::Pong(pong) => {
                 if let Some(measured) = self.liveness.handle_pong(pong, now, wall_millis) {
-                    self.tell(SessionEvent::Rtt(measured.rtt));
-                    self.tell_skew(measured.skew);
+                    self.events.tell(SessionEvent::Rtt(measured.rtt));
+                    self.events.tell_skew(measured.skew);
                 }
             }
-            Message::Drain(drain) => self.tell(SessionEvent::PeerDraining { reason: shown(&drain.reason) }),
+            Message::Drain(drain) => self.events.tell(SessionEvent::PeerDraining { reason: shown(&drain.reason) }),
         }
         Ok(())
     }
@@ -241,7 +201,7 @@ impl Session {
         }
         match self.liveness.handle_timeout(now, wall_millis)? {
             Tick::Nothing => {}
-            Tick::LeaseExpired => self.tell(SessionEvent::LeaseExpired),
+            Tick::LeaseExpired => self.events.tell(SessionEvent::LeaseExpired),
         }
         Ok(())
     }
@@ -270,7 +230,7 @@ impl Session {
 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<SessionEvent> {
-        self.events.pop_front()
+        self.events.poll()
     }
 
     /// When [`Session::handle_timeout`] has something to do, and what.
@@ -288,22 +248,9 @@ impl Session {
     fn tell_received(&mut self, received: Received) {
         match received {
             Received::Nothing => {}
-            Received::Unchanged => self.tell(SessionEvent::Unchanged),
-            Received::Catalog(catalog) => self.tell(SessionEvent::Catalog(catalog)),
+            Received::Unchanged => self.events.tell(SessionEvent::Unchanged),
+            Received::Catalog(catalog) => self.events.tell(SessionEvent::Catalog(catalog)),
         }
-    }
-
-    fn tell_skew(&mut self, skew: i64) {
-        if self.skew.is_none_or(|told| told.abs_diff(skew) >= SKEW_STEP_MILLIS) {
-            self.skew = Some(skew);
-            self.tell(SessionEvent::Skew(skew));
-        }
-    }
-
-    fn tell(&mut self, event: SessionEvent) {
-        let kind = discriminant(&event);
-        self.events.retain(|earlier| discriminant(earlier) != kind);
-        self.events.push_back(event);
     }
 }
 

@@ -120,21 +120,20 @@ fn read_extensions(mut extensions: Reader<'_>) -> Field<ClientHello> {
     Ok(hello)
 }
 
-/// The host name of a server_name extension (RFC 6066 section 3); names of other types are passed over.
+/// The host name of a server_name extension (RFC 6066 section 3).
+///
+/// Servers differ in what they make of a list with other types or several names: one that is not a single host name is refused,
+/// so that the gateway never routes by another name than the destination reads.
 fn server_name(mut data: Reader<'_>) -> Field<Option<String>> {
     let mut names = data.list16("the server names are cut off")?;
-    if names.0.is_empty() || !data.0.is_empty() {
+    if !data.0.is_empty() {
         return Err("the list of server names does not fill its extension");
     }
-    let mut host = None;
-    while !names.0.is_empty() {
-        let kind = names.u8("a server name is cut off")?;
-        let name = names.list16("a server name is cut off")?.0;
-        if kind == HOST_NAME && host.replace(name).is_some() {
-            return Err("there are two host names");
-        }
+    if names.u8("there is no server name in the list")? != HOST_NAME {
+        return Err("a server name is not a host name");
     }
-    host.map_or(Ok(None), host_name)
+    let name = names.list16("a server name is cut off")?;
+    if names.0.is_empty() { host_name(name.0) } else { Err("there is more than one server name") }
 }
 
 fn host_name(name: &[u8]) -> Field<Option<String>> {

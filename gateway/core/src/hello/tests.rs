@@ -187,16 +187,11 @@ fn ambiguous_hellos_are_malformed() {
     let protocols = || (16, vec![0, 3, 2, b'h', b'2']);
     assert!(malformed(&built(&[name(), name()])).contains("two server_name"));
     assert!(malformed(&built(&[protocols(), protocols()])).contains("two ALPN"));
-    assert!(malformed(&built(&[host_name_extension(&[(0, b"a"), (0, b"b")])])).contains("two host names"));
-    assert!(malformed(&built(&[(0, vec![0, 0])])).contains("does not fill"));
+    assert!(malformed(&built(&[host_name_extension(&[(0, b"a"), (0, b"b")])])).contains("more than one"));
+    assert!(malformed(&built(&[host_name_extension(&[(9, b"??"), (0, b"a.example")])])).contains("not a host name"));
+    assert!(malformed(&built(&[(0, vec![0, 0])])).contains("no server name"));
     assert!(malformed(&built(&[(16, vec![0, 1, 0])])).contains("protocol is empty"));
     assert!(malformed(&built(&[(0, [name().1, vec![0]].concat())])).contains("does not fill"));
-}
-
-#[test]
-fn names_of_other_types_are_passed_over() {
-    let hello = hello_of(&built(&[host_name_extension(&[(9, b"??"), (0, b"a.example")])]));
-    assert_eq!(hello.server_name.as_deref(), Some("a.example"));
 }
 
 #[test]
@@ -277,12 +272,11 @@ fn protocol_lists() -> impl Strategy<Value = Vec<Vec<u8>>> {
 proptest! {
     #[test]
     fn any_split_into_records_reads_like_rustls_reads_it(
-        name in "([a-zA-Z][a-zA-Z0-9_-]{0,20}\\.){1,4}[a-z]{2,8}",
+        name in "([a-zA-Z]([a-zA-Z0-9_-]{0,20}[a-zA-Z0-9])?\\.){1,4}[a-z]{2,8}",
         alpn in protocol_lists(),
         lengths in collection::vec(1usize..600, 1..8),
         post_quantum: bool,
     ) {
-        prop_assume!(rustls::pki_types::ServerName::try_from(name.as_str()).is_ok());
         let alpn: Vec<&[u8]> = alpn.iter().map(Vec::as_slice).collect();
         let bytes = in_records(&rustls_hello(&name, &alpn, post_quantum), &lengths);
         let expected = oracle(&bytes).unwrap().unwrap();
@@ -290,7 +284,7 @@ proptest! {
     }
 
     #[test]
-    fn what_rustls_reads_from_a_damaged_hello_is_read_alike(
+    fn a_damaged_hello_is_never_read_as_another_than_rustls_reads(
         flips in collection::vec((0usize..400, any::<u8>()), 1..4),
     ) {
         let mut bytes = rustls_hello(NAME, &[b"h2"], false);
@@ -298,8 +292,11 @@ proptest! {
             let at = at % bytes.len();
             bytes[at] = value;
         }
-        if let Ok(Some(expected)) = oracle(&bytes) {
-            prop_assert_eq!(peek(&bytes), Ok(Peek::Hello(expected)));
+        match (oracle(&bytes), peek(&bytes)) {
+            (Ok(Some(expected)), Ok(read)) => prop_assert_eq!(read, Peek::Hello(expected)),
+            (Ok(Some(_)), Err(refused)) => prop_assert!(matches!(refused, HelloError::Malformed(_))),
+            // What only a server that goes on needs, rustls checks and this does not.
+            (Ok(None) | Err(()), _) => {}
         }
     }
 

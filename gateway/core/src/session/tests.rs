@@ -3,6 +3,8 @@
 mod catalogs;
 mod pair;
 
+use federation_model::catalog::CatalogDigest;
+
 use super::*;
 use pair::{EPOCH_MILLIS, Pair, Tamper, catalog, clock, config, session};
 

@@ -53,8 +53,11 @@ impl End {
 
     /// The catalog of the peer this end has been told last.
     pub(super) fn known(&self) -> Option<&Arc<Catalog>> {
-        let catalog = |event| if let SessionEvent::Catalog(catalog) = event { Some(catalog) } else { None };
-        self.events.iter().rev().find_map(catalog)
+        self.events.iter().rev().find_map(
+            |event| {
+                if let SessionEvent::Catalog(catalog) = event { Some(catalog) } else { None }
+            },
+        )
     }
 
     pub(super) fn acknowledged(&self) -> Vec<CatalogDigest> {

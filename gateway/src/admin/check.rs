@@ -1,0 +1,153 @@
+//! What is wrong with this gateway, and what to do about it.
+//!
+//! Owns the list of checks. Never repairs anything.
+
+use std::time::{Duration, SystemTime};
+
+use federation_model::{finding::Finding, time::Timestamp};
+use gateway_tunnel::{PeerStatus, TunnelState};
+
+use super::{Administration, status::words};
+use crate::config::IdentitySource;
+
+/// A certificate with less than this part of its life left should have been renewed: renewal is at half life.
+const LATE_RENEWAL: u32 = 4;
+/// A clock that is further off than certificates allow for.
+const MAX_SKEW: Duration = Duration::from_secs(60);
+/// A clock that should be looked at.
+const SKEW_TO_MENTION: Duration = Duration::from_secs(5);
+
+/// Runs every check.
+pub(super) async fn check(this: &Administration) -> Vec<Finding> {
+    let mut findings = vec![readiness(this), certificate(this), authority(this)];
+    findings.push(federation(this));
+    findings.extend(this.tunnels.status().iter().flat_map(peer));
+    findings.extend(quarantined(this));
+    findings.extend(services(this));
+    findings.push(names(this).await);
+    findings
+}
+
+fn readiness(this: &Administration) -> Finding {
+    match this.readiness.blocked_by() {
+        None => Finding::ok("gateway", "ready"),
+        Some(reason) => Finding::failed("gateway", format!("not ready: {reason}"), "look at the gateway's log"),
+    }
+}
+
+fn certificate(this: &Administration) -> Finding {
+    let svid = this.identity.live().current();
+    let now = Timestamp::from(SystemTime::now());
+    let left = svid.not_after().since(now);
+    let life = svid.not_after().since(svid.not_before());
+    let detail = format!("{} expires in {}", svid.id(), words(left));
+    if left.is_zero() {
+        Finding::failed("certificate", format!("{} has expired", svid.id()), "look for renewal errors in the log")
+    } else if left < life / LATE_RENEWAL {
+        Finding::warning("certificate", format!("{detail}; its renewal is late"), "look for renewal errors in the log")
+    } else {
+        Finding::ok("certificate", detail)
+    }
+}
+
+fn authority(this: &Administration) -> Finding {
+    let authority = this.identity.authority();
+    let detail = format!("{} ({})", authority.fingerprint(), this.identity.source());
+    match this.config.identity.source {
+        IdentitySource::SelfSigned => Finding::warning(
+            "authority",
+            detail,
+            "a self-made authority is fine to begin with; for production keep its key in a PKI of your own",
+        ),
+    }
+}
+
+fn federation(this: &Administration) -> Finding {
+    let Some(membership) = this.follower.current() else {
+        return Finding::warning(
+            "federation",
+            "this cluster has not joined a cluster set",
+            "join one with fedctl join TOKEN",
+        );
+    };
+    let link = this.follower.link();
+    match link.connected {
+        Some(address) => {
+            Finding::ok("federation", format!("following {address} at revision {}", membership.position.revision))
+        }
+        None => Finding::warning(
+            "federation",
+            format!("the federation service does not answer: {}", link.last_error),
+            "traffic goes on; changes of membership wait until the service is back",
+        ),
+    }
+}
+
+fn peer(peer: &PeerStatus) -> Vec<Finding> {
+    let check = format!("peer {}", peer.cluster);
+    let Some(best) = peer.tunnels.iter().find(|tunnel| tunnel.state == TunnelState::Up) else {
+        let reason = peer.last_error.clone().unwrap_or_else(|| {
+            if peer.dials.is_empty() {
+                "it has no address and has not dialled in".to_owned()
+            } else {
+                "no tunnel yet".to_owned()
+            }
+        });
+        let hint = "check that UDP reaches the addresses it advertises, and that its gateway runs";
+        return vec![Finding::failed(&check, reason, hint)];
+    };
+    let detail = format!("{} tunnel(s), round trip {:.1} ms", peer.tunnels.len(), best.rtt.as_secs_f64() * 1000.0);
+    let skew = Duration::from_millis(best.skew_millis.unsigned_abs());
+    let clock = format!("clock of {}", peer.cluster);
+    let off = format!("{} {}", words(skew), if best.skew_millis < 0 { "behind" } else { "ahead" });
+    let mut findings = vec![Finding::ok(&check, detail)];
+    if skew > MAX_SKEW {
+        findings.push(Finding::failed(&clock, off, "set both clocks by NTP: new certificates may be refused"));
+    } else if skew > SKEW_TO_MENTION {
+        findings.push(Finding::warning(&clock, off, "set both clocks by NTP"));
+    }
+    findings
+}
+
+fn quarantined(this: &Administration) -> Vec<Finding> {
+    let manifests = this.manifests.borrow().clone();
+    let finding = |q: &federation_kube::manifests::Quarantined| {
+        let line = q.line.map(|line| format!(":{line}")).unwrap_or_default();
+        let object = q.object.as_deref().map(|object| format!("{object}: ")).unwrap_or_default();
+        let detail = format!("{}{line}: {object}{}", q.file.display(), q.reason);
+        Finding::failed("manifest", detail, "mend the file; what was good before stays in force")
+    };
+    manifests.quarantined.iter().map(finding).collect()
+}
+
+fn services(this: &Administration) -> Vec<Finding> {
+    let tables = this.tables.borrow().clone();
+    let mut findings = Vec::new();
+    for (key, import) in tables.imports() {
+        for conflict in &import.conflicts {
+            findings.push(Finding::warning(
+                &format!("service {key}"),
+                format!("its exports disagree: {}", conflict.reason()),
+                "the oldest export wins; make the exports agree",
+            ));
+        }
+        let usable = import.sources.iter().any(|(c, s)| s.health.ready > 0 && tables.is_reachable(c));
+        if !usable {
+            findings.push(Finding::warning(
+                &format!("service {key}"),
+                "no reachable cluster has a ready endpoint for it",
+                "check the readiness of its pods in the clusters that export it",
+            ));
+        }
+    }
+    findings
+}
+
+async fn names(this: &Administration) -> Finding {
+    let listen = this.config.dns.listen;
+    match tokio::time::timeout(Duration::from_secs(2), tokio::net::TcpStream::connect(listen)).await {
+        Ok(Ok(_)) => Finding::ok("dns", format!("answers at {listen}")),
+        Ok(Err(error)) => Finding::failed("dns", format!("{listen}: {error}"), "look at the gateway's log"),
+        Err(_) => Finding::failed("dns", format!("{listen} does not answer"), "look at the gateway's log"),
+    }
+}

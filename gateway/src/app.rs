@@ -1,0 +1,286 @@
+//! The wiring of a gateway, and the written order of its end. The only file that knows every component.
+//!
+//! ```text
+//! start: state directory -> identity -> membership -> manifests -> tunnels -> dns, listeners, admin -> tasks
+//! end:   Accept   listeners close, peers are told that this gateway drains, readiness fails
+//!        Work     connections finish, at most limits.drain_timeout; then control, membership, renewal stop
+//!        Support  tunnels close with a reason, dns and admin stop
+//! ```
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
+
+use anyhow::Context as _;
+use federation_kube::manifests::ManifestSource;
+use federation_model::{catalog::Catalog, time::Timestamp};
+use federation_runtime::{
+    admin::{Admin, AdminServer, Readiness},
+    signals::Signals,
+    state::{self, StateLock},
+    tasks::{OnEnd, Shutdown, Stage, Tasks},
+};
+use gateway_core::{
+    pick::{Picker, RetryBudget},
+    tables::Tables,
+};
+use gateway_dns::{DnsConfig, DnsServer};
+use gateway_tunnel::{Congestion, Sources, Started, TunnelConfig, TunnelSocket, Tunnels};
+use prometheus_client::registry::Registry;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    accept::{Via, accept},
+    admin::{AdminSocket, Administration},
+    config::Config,
+    control::{Control, ControlInputs, ControlOutputs, first_tables},
+    identity::ClusterIdentity,
+    listeners,
+    live::Live,
+    membership::follow::Follower,
+    path::{DataPath, deliver_streams},
+    record::Recorder,
+};
+
+/// A gateway that is ready to run.
+#[derive(Debug)]
+pub struct Gateway {
+    tasks: Tasks,
+    drain_timeout: std::time::Duration,
+    addresses: Addresses,
+    _lock: StateLock,
+}
+
+/// Where a gateway listens; ports that were 0 in the settings are known here.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    /// The tunnel endpoint, UDP.
+    pub tunnel: SocketAddr,
+    /// DNS, UDP and TCP.
+    pub dns: SocketAddr,
+    /// The read-only HTTP listener.
+    pub admin: SocketAddr,
+    /// The listener that routes by server name.
+    pub sni: Option<SocketAddr>,
+    /// The administration socket.
+    pub admin_socket: PathBuf,
+}
+
+/// Runs a gateway until a signal, or until it cannot go on.
+///
+/// # Errors
+/// When it cannot start, or a part it needs ended.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let signals = Signals::install().context("cannot listen for signals")?;
+    let stop = CancellationToken::new();
+    let socket = TunnelSocket::Bind(config.tunnel.listen);
+    let gateway = Gateway::start(config, socket, stop.clone()).await?;
+    signals.run(&stop, gateway.run()).await.into_result()
+}
+
+impl Gateway {
+    /// Opens everything and starts the tasks; nothing is half open when this fails.
+    ///
+    /// # Errors
+    /// When the state directory, the identity, a listener or the manifests cannot be used.
+    pub async fn start(config: Config, socket: TunnelSocket, stop: CancellationToken) -> anyhow::Result<Self> {
+        state::create_private_dir(&config.state.dir)?;
+        let lock = StateLock::acquire(&config.state.dir, "landbridge-gateway")?;
+        let mut registry = Registry::with_prefix("landbridge_gateway");
+        let parts = Parts::open(config, socket, &mut registry).await?;
+        let servers = Servers::open(&parts, registry).await?;
+        let addresses = servers.addresses(&parts)?;
+        let drain_timeout = parts.config.limits.drain_timeout;
+        let tasks = Tasks::new(stop);
+        parts.start(servers, &tasks);
+        tracing::info!(
+            tunnel = %addresses.tunnel,
+            dns = %addresses.dns,
+            admin = %addresses.admin,
+            socket = %addresses.admin_socket.display(),
+            "gateway is running"
+        );
+        Ok(Self { tasks, drain_timeout, addresses, _lock: lock })
+    }
+
+    /// Where this gateway listens.
+    #[must_use]
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Runs until it is told to stop or cannot go on.
+    pub async fn run(self) -> Shutdown {
+        self.tasks.run(self.drain_timeout).await
+    }
+}
+
+/// What carries traffic, before its tasks run.
+struct Parts {
+    config: Config,
+    identity: Arc<ClusterIdentity>,
+    follower: Arc<Follower>,
+    manifests: ManifestSource,
+    control: Control,
+    tables: watch::Receiver<Arc<Tables>>,
+    started: Started,
+    path: Arc<DataPath>,
+    readiness: Readiness,
+}
+
+impl Parts {
+    async fn open(config: Config, socket: TunnelSocket, registry: &mut Registry) -> anyhow::Result<Self> {
+        let identity = Arc::new(ClusterIdentity::open(&config.state.dir, &config.cluster, &config.identity, registry)?);
+        let follower = Arc::new(Follower::open(&config, identity.live())?);
+        let manifests = ManifestSource::open(&config.catalog.dir)?;
+        let live = Live::default();
+        let (catalog, catalog_receiver) = watch::channel(Arc::new(Catalog::empty(config.cluster.name.clone())));
+        let tables = watch::Sender::new(Arc::new(first_tables(&config)));
+        let tables_receiver = tables.subscribe();
+        let readiness = Readiness::default();
+        let outputs = ControlOutputs { tables, catalog, compiled: readiness.condition("tables") };
+        let control = Control::new(&config, outputs, live.clone(), registry)?;
+        let sources = Sources {
+            identity: identity.live(),
+            trust: follower.trust(),
+            members: follower.members(),
+            catalog: catalog_receiver,
+        };
+        let started = Tunnels::start(tunnel_config(&config), socket, sources)?;
+        started.tunnels.register(registry);
+        let path = Arc::new(DataPath {
+            cluster: config.cluster.name.clone(),
+            zone: config.dns.zone.clone(),
+            tables: tables_receiver.clone(),
+            tunnels: started.tunnels.clone(),
+            picker: Picker::new(),
+            retries: RetryBudget::new(),
+            recorder: Recorder::new(config.cluster.name.clone(), registry),
+            live,
+            limits: config.limits.clone(),
+            places: Arc::new(Semaphore::new(config.limits.connections)),
+            connections: TaskTracker::new(),
+        });
+        Ok(Self { config, identity, follower, manifests, control, tables: tables_receiver, started, path, readiness })
+    }
+
+    /// Starts every task, each with the rule for its end.
+    fn start(self, servers: Servers, tasks: &Tasks) {
+        let Self { identity, follower, manifests, control, tables, started, path, readiness, .. } = self;
+        let inputs =
+            ControlInputs { manifests: manifests.subscribe(), members: follower.members(), events: started.events };
+        let accepting = tasks.stage(Stage::Accept);
+        let stop = accepting.stop().clone();
+        accepting.spawn("listeners", OnEnd::Stop, listeners::follow(path.clone(), tables.clone(), stop.clone()));
+        if let Some(listener) = servers.sni {
+            accepting.spawn("sni-listener", OnEnd::Stop, accept(listener, Via::ServerName, path.clone(), stop.clone()));
+        }
+        let (tunnels, draining) = (started.tunnels.clone(), readiness.condition("draining"));
+        draining.holds();
+        accepting.spawn("drain", OnEnd::Stop, async move {
+            stop.cancelled().await;
+            draining.fails("shutting down");
+            tunnels.drain("the gateway is shutting down");
+        });
+
+        let work = tasks.stage(Stage::Work);
+        let stop = work.stop().clone();
+        work.spawn("control", OnEnd::Stop, control.run(inputs, stop.clone()));
+        work.spawn("manifests", OnEnd::Stop, manifests.run(stop.clone()));
+        work.spawn("membership", OnEnd::Stop, follower.run(stop.clone()));
+        work.spawn("certificate-renewal", OnEnd::Stop, identity.renew(stop.clone()));
+        work.spawn("connections", OnEnd::Stop, finish(path.connections.clone(), stop));
+
+        let support = tasks.stage(Stage::Support);
+        let stop = support.stop().clone();
+        support.spawn("deliver", OnEnd::Stop, deliver_streams(path, started.inbound));
+        support.spawn("tunnels", OnEnd::Stop, started.driver);
+        support.spawn("tunnels-close", OnEnd::Stop, close(started.tunnels, stop.clone()));
+        support.spawn("dns", OnEnd::Stop, servers.dns.run(tables, stop.clone()));
+        support.spawn("admin-http", OnEnd::Stop, servers.admin.serve(stop.clone()));
+        support.spawn("admin-socket", OnEnd::Stop, servers.socket.serve(servers.administration, stop));
+    }
+}
+
+/// What answers people and resolvers, already bound.
+struct Servers {
+    dns: DnsServer,
+    sni: Option<tokio::net::TcpListener>,
+    admin: AdminServer,
+    socket: AdminSocket,
+    administration: Arc<Administration>,
+}
+
+impl Servers {
+    async fn open(parts: &Parts, mut registry: Registry) -> anyhow::Result<Self> {
+        let config = &parts.config;
+        let dns = DnsConfig { listen: config.dns.listen, ttl: config.dns.ttl };
+        let dns = DnsServer::bind(dns, &mut registry).await?;
+        let sni = match config.outbound.sni_listen {
+            Some(address) => Some(listeners::listen(address).with_context(|| {
+                format!(
+                    "cannot listen on {address} (`outbound.sni_listen`); set `outbound.sni_listen` to a free address"
+                )
+            })?),
+            None => None,
+        };
+        let administration = Arc::new(Administration {
+            config: config.clone(),
+            identity: parts.identity.clone(),
+            follower: parts.follower.clone(),
+            tunnels: parts.started.tunnels.clone(),
+            tables: parts.tables.clone(),
+            manifests: parts.manifests.subscribe(),
+            readiness: parts.readiness.clone(),
+            recorder: parts.path.recorder.clone(),
+            started_at: Timestamp::from(SystemTime::now()),
+            joins: TaskTracker::new(),
+        });
+        let tables = parts.tables.clone();
+        let admin = Admin::new("landbridge-gateway", parts.readiness.clone(), registry)
+            .json("/debug/tables", "the tables in force", move || tables.borrow().view())
+            .bind(config.admin.listen, "admin.listen")
+            .await?;
+        let socket = AdminSocket::bind(&config.state.dir)?;
+        Ok(Self { dns, sni, admin, socket, administration })
+    }
+
+    fn addresses(&self, parts: &Parts) -> anyhow::Result<Addresses> {
+        Ok(Addresses {
+            tunnel: parts.started.tunnels.local_addr()?,
+            dns: self.dns.local_addr(),
+            admin: self.admin.local_addr(),
+            sni: self.sni.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?,
+            admin_socket: self.socket.path().to_owned(),
+        })
+    }
+}
+
+fn tunnel_config(config: &Config) -> TunnelConfig {
+    TunnelConfig {
+        own_advertises: !config.tunnel.advertise.is_empty(),
+        software: crate::SOFTWARE.to_owned(),
+        idle_timeout: config.tunnel.idle_timeout,
+        keep_alive: config.tunnel.keep_alive,
+        // Three pings may be lost or late before the lease is.
+        ping: config.tunnel.lease / 4,
+        lease: config.tunnel.lease,
+        streams_per_peer: config.limits.streams_per_peer,
+        congestion: match config.tunnel.congestion {
+            crate::config::Congestion::Cubic => Congestion::Cubic,
+            crate::config::Congestion::Bbr => Congestion::Bbr,
+        },
+        ..TunnelConfig::new(config.cluster.name.clone(), format!("{:032x}", rand::random::<u128>()))
+    }
+}
+
+/// Waits for the connections that live; the grace of the shutdown bounds it.
+async fn finish(connections: TaskTracker, stop: CancellationToken) {
+    stop.cancelled().await;
+    connections.close();
+    connections.wait().await;
+}
+
+async fn close(tunnels: Tunnels, stop: CancellationToken) {
+    stop.cancelled().await;
+    tunnels.close("the gateway has shut down");
+}

@@ -1,0 +1,97 @@
+//! Stage five: whether this caller may reach this service, at the cluster that has it.
+//!
+//! Owns the rule that a peer vouches only inside its own trust domain, and that only exported services are reachable. Never
+//! connects anything.
+
+use std::sync::Arc;
+
+use federation_model::{caller::Caller, outcome::Outcome, trace::TraceContext};
+use gateway_core::{header::StreamHeader, tables::Tables};
+use gateway_tunnel::{HeadError, InboundStream};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::{
+    path::DataPath,
+    record::{Direction, Record},
+    splice::Counts,
+};
+
+/// A stream that may be delivered.
+#[derive(Debug)]
+pub struct Authorized {
+    /// The stream; nothing has been replied yet.
+    pub stream: InboundStream,
+    /// What it asks for.
+    pub header: StreamHeader,
+    /// The caller, confined to the trust domain of the peer.
+    pub caller: Caller,
+    /// The one snapshot this stream is judged by.
+    pub tables: Arc<Tables>,
+    /// Its record.
+    pub record: Record,
+    /// Its place among the limited connections.
+    pub place: OwnedSemaphorePermit,
+}
+
+/// A stream that is not delivered.
+#[derive(Debug)]
+pub struct Rejected {
+    stream: Box<InboundStream>,
+    record: Record,
+    outcome: Outcome,
+    reason: String,
+}
+
+impl Rejected {
+    /// A stream that ends with `outcome`.
+    #[must_use]
+    pub fn new(stream: InboundStream, record: Record, outcome: Outcome, reason: String) -> Self {
+        Self { stream: Box::new(stream), record, outcome, reason }
+    }
+
+    /// Tells the peer, and records the outcome.
+    pub async fn answer(self) {
+        if let Err(ended) = self.stream.refuse(self.outcome, &self.reason).await {
+            tracing::debug!(%ended, "the peer did not wait for the refusal");
+        }
+        self.record.end(self.outcome, Counts::default(), &self.reason);
+    }
+}
+
+/// Judges one stream of another cluster.
+///
+/// # Errors
+/// When its header is not acceptable, or its caller may not reach what it asks for.
+pub fn authorize(mut stream: InboundStream, path: &DataPath) -> Result<Authorized, Rejected> {
+    let header = std::mem::replace(&mut stream.header, Err(HeadError::TooSlow));
+    let trace = match &header {
+        Ok(header) => header.trace,
+        Err(_) => TraceContext::from_random(rand::random(), rand::random()),
+    };
+    let client = header.as_ref().ok().and_then(|header| header.client);
+    let mut record = path.recorder.begin(Direction::Inbound, client, trace);
+    record.with_peer(stream.peer.clone());
+
+    let header = match header {
+        Ok(header) => header,
+        Err(error) => return Err(Rejected::new(stream, record, error.outcome(), error.to_string())),
+    };
+    record.calls(header.destination.service.clone(), header.destination.port);
+    let caller = match header.caller.clone().confined_to(&stream.trust_domain) {
+        Ok(caller) => caller,
+        Err(foreign) => {
+            tracing::warn!(peer = %stream.peer, error = %foreign, "refused a principal its cluster cannot vouch for");
+            return Err(Rejected::new(stream, record, Outcome::ForeignPrincipal, foreign.to_string()));
+        }
+    };
+    record.called_by(caller.clone());
+    let tables = path.tables.borrow().clone();
+    if !tables.exports(&header.destination.service, header.destination.port) {
+        let reason = format!("{}:{} is not exported here", header.destination.service, header.destination.port);
+        return Err(Rejected::new(stream, record, Outcome::NotExported, reason));
+    }
+    match path.places.clone().try_acquire_owned() {
+        Ok(place) => Ok(Authorized { stream, header, caller, tables, record, place }),
+        Err(_) => Err(Rejected::new(stream, record, Outcome::OverCapacity, "limits.connections is reached".to_owned())),
+    }
+}

@@ -1,0 +1,343 @@
+//! The settings of a gateway: one struct for each component, each passed to its component alone.
+//!
+//! Owns the names of the configuration contract and their defaults. Never loads a file: `federation-runtime` does.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use federation_model::{
+    addr::GatewayAddr,
+    member::MAX_ADVERTISED,
+    names::ClusterName,
+    sni::Zone,
+    spiffe::{SpiffeId, TrustDomain, as_text},
+};
+use federation_runtime::telemetry::LogConfig;
+use ipnet::IpNet;
+use serde::Deserialize;
+
+/// `gateway.toml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Who this cluster is.
+    pub cluster: ClusterConfig,
+    /// Tunnels to other gateways.
+    #[serde(default)]
+    pub tunnel: TunnelConfig,
+    /// Where applications connect to.
+    #[serde(default)]
+    pub outbound: OutboundConfig,
+    /// The DNS server.
+    #[serde(default)]
+    pub dns: DnsConfig,
+    /// The read-only HTTP listener.
+    #[serde(default)]
+    pub admin: AdminConfig,
+    /// Where exports come from.
+    #[serde(default)]
+    pub catalog: CatalogConfig,
+    /// Where the cluster's certificate authority comes from.
+    #[serde(default)]
+    pub identity: IdentityConfig,
+    /// How the federation service is reached.
+    #[serde(default)]
+    pub federation: FederationConfig,
+    /// What survives a restart.
+    #[serde(default)]
+    pub state: StateConfig,
+    /// Logging.
+    #[serde(default)]
+    pub log: LogConfig,
+    /// Limits and time-outs.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// `[cluster]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterConfig {
+    /// The cluster's name in its set.
+    pub name: ClusterName,
+    /// The cluster's SPIFFE trust domain, its own alone.
+    #[serde(with = "as_text")]
+    pub trust_domain: TrustDomain,
+    /// Region, shown to people and used for preference.
+    #[serde(default)]
+    pub region: String,
+    /// Zone within the region.
+    #[serde(default)]
+    pub zone: String,
+}
+
+impl ClusterConfig {
+    /// The id this cluster's gateways present on tunnels.
+    ///
+    /// # Panics
+    /// Never: the path is constant and valid.
+    #[must_use]
+    pub fn gateway_id(&self) -> SpiffeId {
+        SpiffeId::from_segments(self.trust_domain.clone(), &["landbridge", "gateway"])
+            .expect("a valid trust domain and two constant segments make a valid id")
+    }
+}
+
+/// `[tunnel]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TunnelConfig {
+    /// The UDP address of the tunnel endpoint.
+    pub listen: SocketAddr,
+    /// Where other clusters reach it; empty when this cluster only dials out.
+    pub advertise: Vec<GatewayAddr>,
+    /// A tunnel that hears nothing for this long is gone.
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
+    /// How often an idle tunnel is kept alive.
+    #[serde(with = "humantime_serde")]
+    pub keep_alive: Duration,
+    /// A peer that says nothing on its control stream for this long is not sent new connections.
+    #[serde(with = "humantime_serde")]
+    pub lease: Duration,
+    /// How long the services of a lost peer stay in the tables.
+    #[serde(with = "humantime_serde")]
+    pub hold_down: Duration,
+    /// Congestion control: `cubic`, or `bbr` towards lossy paths.
+    pub congestion: Congestion,
+}
+
+/// Congestion control of the tunnels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Congestion {
+    /// RFC 9438.
+    Cubic,
+    /// BBR version 1: keeps its rate on lossy paths.
+    Bbr,
+}
+
+impl Default for TunnelConfig {
+    fn default() -> Self {
+        Self {
+            listen: (Ipv4Addr::UNSPECIFIED, 15443).into(),
+            advertise: Vec::new(),
+            idle_timeout: Duration::from_secs(5),
+            keep_alive: Duration::from_secs(1),
+            lease: Duration::from_secs(2),
+            hold_down: Duration::ZERO,
+            congestion: Congestion::Cubic,
+        }
+    }
+}
+
+/// `[outbound]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OutboundConfig {
+    /// The range import addresses are taken from.
+    pub vip_cidr: IpNet,
+    /// The shared listener that routes by TLS server name alone; off when empty.
+    pub sni_listen: Option<SocketAddr>,
+}
+
+impl Default for OutboundConfig {
+    fn default() -> Self {
+        Self {
+            vip_cidr: IpNet::new_assert(Ipv4Addr::new(127, 80, 0, 0).into(), 16),
+            sni_listen: Some((Ipv4Addr::LOCALHOST, 15080).into()),
+        }
+    }
+}
+
+/// `[dns]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DnsConfig {
+    /// The address, UDP and TCP.
+    pub listen: SocketAddr,
+    /// The zone of the cluster set.
+    #[serde(with = "as_text")]
+    pub zone: Zone,
+    /// Time to live of answers.
+    #[serde(with = "humantime_serde")]
+    pub ttl: Duration,
+}
+
+impl Default for DnsConfig {
+    fn default() -> Self {
+        Self { listen: (Ipv4Addr::LOCALHOST, 15053).into(), zone: Zone::default(), ttl: Duration::from_secs(5) }
+    }
+}
+
+/// `[admin]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminConfig {
+    /// The HTTP address.
+    pub listen: SocketAddr,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self { listen: (Ipv4Addr::LOCALHOST, 15000).into() }
+    }
+}
+
+/// `[catalog]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CatalogConfig {
+    /// Where objects are read from.
+    pub source: CatalogSource,
+    /// The directory of manifests.
+    pub dir: PathBuf,
+}
+
+/// Where objects are read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CatalogSource {
+    /// A directory of YAML files, followed live.
+    Manifests,
+}
+
+impl Default for CatalogConfig {
+    fn default() -> Self {
+        Self { source: CatalogSource::Manifests, dir: "./manifests".into() }
+    }
+}
+
+/// `[identity]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct IdentityConfig {
+    /// Where the cluster's certificate authority comes from.
+    pub source: IdentitySource,
+    /// Lifetime of the gateway's certificate.
+    #[serde(with = "humantime_serde")]
+    pub ttl: Duration,
+}
+
+/// Where the cluster's certificate authority comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IdentitySource {
+    /// Made at the first start and kept in the state directory.
+    SelfSigned,
+}
+
+impl IdentitySource {
+    /// The word in the configuration.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::SelfSigned => "self-signed",
+        }
+    }
+}
+
+impl Default for IdentityConfig {
+    fn default() -> Self {
+        Self { source: IdentitySource::SelfSigned, ttl: Duration::from_secs(24 * 3600) }
+    }
+}
+
+/// `[federation]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FederationConfig {
+    /// Addresses to use rather than those of the join.
+    pub addresses: Vec<GatewayAddr>,
+}
+
+/// `[state]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StateConfig {
+    /// The directory, mode 0700, of one gateway alone.
+    pub dir: PathBuf,
+}
+
+impl Default for StateConfig {
+    fn default() -> Self {
+        Self { dir: "/var/lib/landbridge".into() }
+    }
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Application connections at a time, both directions together.
+    pub connections: usize,
+    /// Streams a peer may have open at a time.
+    pub streams_per_peer: u32,
+    /// A connection without a byte for this long is ended.
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
+    /// How long a client may take for its ClientHello.
+    #[serde(with = "humantime_serde")]
+    pub hello_timeout: Duration,
+    /// How long an endpoint may take to accept.
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    /// How long connections may go on after SIGTERM.
+    #[serde(with = "humantime_serde")]
+    pub drain_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 20_000,
+            streams_per_peer: 4096,
+            idle_timeout: Duration::from_secs(3600),
+            hello_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(3),
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A setting that is well-formed but cannot work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigConflict {
+    /// Keep-alives must fit into the idle time-out several times.
+    #[error("tunnel.keep_alive ({keep_alive:?}) must be at most a third of tunnel.idle_timeout ({idle_timeout:?})")]
+    KeepAlive {
+        /// As configured.
+        keep_alive: Duration,
+        /// As configured.
+        idle_timeout: Duration,
+    },
+    /// Too many addresses.
+    #[error("tunnel.advertise has {0} addresses, {MAX_ADVERTISED} are accepted")]
+    Advertise(usize),
+    /// Too short a certificate lifetime.
+    #[error("identity.ttl is {0:?}; write at least 1m, so that a renewal fits in before the certificate expires")]
+    Ttl(Duration),
+}
+
+impl Config {
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// The first conflict found.
+    pub fn checked(self) -> Result<Self, ConfigConflict> {
+        let TunnelConfig { keep_alive, idle_timeout, ref advertise, .. } = self.tunnel;
+        if keep_alive * 3 > idle_timeout {
+            return Err(ConfigConflict::KeepAlive { keep_alive, idle_timeout });
+        }
+        if advertise.len() > MAX_ADVERTISED {
+            return Err(ConfigConflict::Advertise(advertise.len()));
+        }
+        if self.identity.ttl < Duration::from_secs(60) {
+            return Err(ConfigConflict::Ttl(self.identity.ttl));
+        }
+        Ok(self)
+    }
+}

@@ -1,0 +1,84 @@
+//! Stage two: who is calling, and what the first bytes say.
+//!
+//! Owns the peek at the ClientHello and the attestation by source address. Never decrypts, never routes.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use federation_model::{caller::Caller, outcome::Outcome};
+use gateway_core::{
+    hello::{self, Peek},
+    tables::Tables,
+};
+
+use crate::{
+    accept::{Accepted, Refused, Via},
+    path::DataPath,
+    splice::{Source, TcpEnd},
+};
+
+/// A connection whose caller is known as well as it can be.
+#[derive(Debug)]
+pub struct Identified {
+    /// The connection.
+    pub accepted: Accepted,
+    /// The one snapshot this connection is judged by.
+    pub tables: Arc<Tables>,
+    /// The caller.
+    pub caller: Caller,
+    /// The server name, when the connection is routed by it.
+    pub server_name: Option<String>,
+    /// Bytes read from the client that belong to the application.
+    pub prefix: BytesMut,
+}
+
+/// Finds out who is calling.
+///
+/// # Errors
+/// When the listener routes by server name and the client does not give one.
+pub async fn identify(mut accepted: Accepted, path: &DataPath) -> Result<Identified, Refused> {
+    let mut prefix = BytesMut::new();
+    let server_name = match accepted.via {
+        Via::Address => None,
+        Via::ServerName => {
+            let peeked = read_server_name(&mut accepted.end, &mut prefix);
+            match tokio::time::timeout(path.limits.hello_timeout, peeked).await {
+                Ok(Ok(name)) => Some(name),
+                Ok(Err((outcome, reason))) => return Err(accepted.refuse(outcome, reason)),
+                Err(_) => return Err(accepted.refuse(Outcome::ClientSilent, "no complete ClientHello in time")),
+            }
+        }
+    };
+    let tables = path.tables.borrow().clone();
+    let caller = attest(&accepted, &tables);
+    accepted.record.called_by(caller.clone());
+    Ok(Identified { accepted, tables, caller, server_name, prefix })
+}
+
+/// The pod that owns the source address vouches for the caller.
+fn attest(accepted: &Accepted, tables: &Tables) -> Caller {
+    match tables.principal_of(accepted.client.ip().to_canonical()) {
+        Some(id) => Caller::Vouched { id: id.clone() },
+        None => Caller::Unknown,
+    }
+}
+
+async fn read_server_name(end: &mut TcpEnd, prefix: &mut BytesMut) -> Result<String, (Outcome, String)> {
+    let mut batch = Vec::new();
+    loop {
+        match hello::peek(prefix) {
+            Ok(Peek::Hello(hello)) => {
+                return hello
+                    .server_name
+                    .ok_or_else(|| (Outcome::NoServerName, "the ClientHello has no server name".to_owned()));
+            }
+            Ok(Peek::NeedMore) => {}
+            Err(error) => return Err((error.outcome(), error.to_string())),
+        }
+        match end.read(&mut batch).await {
+            Ok(true) => batch.drain(..).for_each(|bytes| prefix.extend_from_slice(&bytes)),
+            Ok(false) => return Err((Outcome::ClientReset, "the client closed before its ClientHello".to_owned())),
+            Err(outcome) => return Err((outcome, "the client aborted before its ClientHello".to_owned())),
+        }
+    }
+}

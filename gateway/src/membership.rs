@@ -1,0 +1,180 @@
+//! This cluster's membership: what the federation service told, kept on disk, and followed while the service is there.
+//!
+//! Owns the last verified state. Everything that needs members, bundles or trust reads it from here, so a gateway starts and
+//! runs without the federation service; only changes wait for it.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Context as _;
+use federation_client::{
+    membership::{FederationEndpoint, Joined},
+    watch::{Position, WatchUpdate},
+};
+use federation_model::{
+    addr::GatewayAddr,
+    bundle::TrustBundle,
+    member::{Change, Member},
+    names::ClusterName,
+    spiffe::{SpiffeId, parse_workload_id},
+};
+use federation_runtime::state::{self, StateError};
+use prost::Message as _;
+use proto::federation::v1;
+
+pub mod follow;
+
+/// What a member knows of its cluster set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    /// This cluster as the federation service admitted it.
+    pub own: ClusterName,
+    /// The id the service presents.
+    pub federation_id: SpiffeId,
+    /// The service's authorities.
+    pub federation: TrustBundle,
+    /// Where the service is reached.
+    pub addresses: Vec<GatewayAddr>,
+    /// How much of the set's history is applied.
+    pub position: Position,
+    /// Every member, this cluster among them.
+    pub members: BTreeMap<ClusterName, Member>,
+}
+
+/// What an update means for this cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Applied {
+    /// It is still a member.
+    Member(Membership),
+    /// It was removed from the set.
+    Removed,
+}
+
+impl Membership {
+    /// The members that are other clusters.
+    #[must_use]
+    pub fn others(&self) -> BTreeMap<ClusterName, Member> {
+        self.members.iter().filter(|(cluster, _)| **cluster != self.own).map(|(c, m)| (c.clone(), m.clone())).collect()
+    }
+
+    /// What its clients need to know of the service.
+    #[must_use]
+    pub fn endpoint(&self) -> FederationEndpoint {
+        FederationEndpoint {
+            addresses: self.addresses.clone(),
+            bundle: self.federation.clone(),
+            id: self.federation_id.clone(),
+        }
+    }
+
+    /// The state after `update`.
+    #[must_use]
+    pub fn after(&self, update: WatchUpdate) -> Applied {
+        let mut next = self.clone();
+        if update.reset {
+            next.members.clear();
+        }
+        for change in update.changes {
+            match change {
+                Change::Upsert(member) => {
+                    next.members.insert(member.cluster.clone(), member);
+                }
+                Change::Removed(cluster) => {
+                    next.members.remove(&cluster);
+                }
+                Change::Federation(bundle) => next.federation = bundle,
+            }
+        }
+        next.position = update.position;
+        if next.members.contains_key(&next.own) { Applied::Member(next) } else { Applied::Removed }
+    }
+}
+
+/// Where the membership survives a restart.
+#[derive(Debug, Clone)]
+pub struct MembershipFile(PathBuf);
+
+impl MembershipFile {
+    /// The file in a state directory.
+    #[must_use]
+    pub fn in_dir(state_dir: &Path) -> Self {
+        Self(state_dir.join("membership.pb"))
+    }
+
+    /// Reads the last membership; none when this cluster has not joined.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be used.
+    pub fn load(&self) -> anyhow::Result<Option<Membership>> {
+        let bytes = match state::read_private(&self.0) {
+            Ok(bytes) => bytes,
+            Err(StateError::Missing(_)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let decoded = v1::JoinResponse::decode(bytes.as_slice()).map_err(anyhow::Error::from).and_then(from_message);
+        decoded.map(Some).with_context(|| {
+            format!("{} is damaged: restore it, or remove it and join again with fedctl join", self.0.display())
+        })
+    }
+
+    /// Replaces the file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save(&self, membership: &Membership) -> Result<(), StateError> {
+        state::write_private(&self.0, &to_message(membership).encode_to_vec())
+    }
+
+    /// Forgets the membership.
+    ///
+    /// # Errors
+    /// When the file cannot be removed.
+    pub fn remove(&self) -> Result<(), StateError> {
+        state::remove(&self.0)
+    }
+}
+
+impl From<Joined> for Membership {
+    fn from(joined: Joined) -> Self {
+        let own = joined.member.cluster.clone();
+        let all = joined.members.into_iter().chain(std::iter::once(joined.member));
+        Self {
+            own,
+            federation_id: joined.federation_id,
+            federation: joined.federation,
+            addresses: joined.addresses,
+            position: joined.position,
+            members: all.map(|member| (member.cluster.clone(), member)).collect(),
+        }
+    }
+}
+
+fn from_message(message: v1::JoinResponse) -> anyhow::Result<Membership> {
+    let members = message.members.into_iter().map(Member::try_from).collect::<Result<_, _>>()?;
+    Ok(Membership::from(Joined {
+        member: message.member.context("it names no member")?.try_into()?,
+        federation: message.federation.context("it has no authorities of the federation service")?.try_into()?,
+        federation_id: parse_workload_id(&message.federation_id)?,
+        members,
+        position: Position { store_id: message.store_id, revision: message.revision },
+        addresses: message.addresses.iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
+    }))
+}
+
+fn to_message(membership: &Membership) -> v1::JoinResponse {
+    v1::JoinResponse {
+        member: membership.members.get(&membership.own).map(Into::into),
+        federation: Some((&membership.federation).into()),
+        federation_id: membership.federation_id.to_string(),
+        members: membership.members.values().map(Into::into).collect(),
+        revision: membership.position.revision,
+        store_id: membership.position.store_id.clone(),
+        addresses: membership.addresses.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// A membership shared by those who read it.
+pub type Current = Option<Arc<Membership>>;

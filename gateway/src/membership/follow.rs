@@ -1,0 +1,244 @@
+//! Follows the federation service: joins, applies what changes, leaves.
+//!
+//! Owns the order in which a change takes effect: on disk, then in the trust store, then in the members that tunnels are
+//! made to, and only then it is acknowledged. Never forgets a member because the service cannot be reached.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context as _;
+use federation_client::{
+    membership::{MemberClient, Publication},
+    watch::{WatchEvent, WatchUpdate},
+};
+use federation_model::addr::GatewayAddr;
+use federation_pki::{identity::LiveIdentity, trust::TrustStore};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{Applied, Current, Membership, MembershipFile};
+use crate::{SOFTWARE, config::Config, control::Members};
+
+/// How the connection to the federation service is.
+#[derive(Debug, Clone, Default)]
+pub struct Link {
+    /// Where the service answers.
+    pub connected: Option<GatewayAddr>,
+    /// Why it last did not.
+    pub last_error: String,
+}
+
+/// The membership of this cluster, with everything that depends on it.
+#[derive(Debug)]
+pub struct Follower {
+    file: MembershipFile,
+    current: watch::Sender<Current>,
+    members: watch::Sender<Members>,
+    trust: Arc<TrustStore>,
+    identity: Arc<LiveIdentity>,
+    link: Mutex<Link>,
+    publication: Publication,
+    addresses: Vec<GatewayAddr>,
+}
+
+impl Follower {
+    /// Loads the last membership and puts it into force.
+    ///
+    /// # Errors
+    /// When the file is damaged.
+    pub fn open(config: &Config, identity: Arc<LiveIdentity>) -> anyhow::Result<Self> {
+        let file = MembershipFile::in_dir(&config.state.dir);
+        let loaded = file.load()?;
+        let follower = Self {
+            file,
+            current: watch::Sender::new(None),
+            members: watch::Sender::new(Members::default()),
+            trust: Arc::new(TrustStore::new()),
+            identity,
+            link: Mutex::default(),
+            publication: Publication {
+                advertise: config.tunnel.advertise.clone(),
+                region: config.cluster.region.clone(),
+                zone: config.cluster.zone.clone(),
+                software: SOFTWARE.to_owned(),
+            },
+            addresses: config.federation.addresses.clone(),
+        };
+        if let Some(membership) = loaded {
+            anyhow::ensure!(
+                membership.own == config.cluster.name,
+                "the state directory belongs to cluster {}, the settings name {}; give each cluster a state.dir of its own",
+                membership.own,
+                config.cluster.name
+            );
+            follower.enforce(Some(membership));
+        }
+        Ok(follower)
+    }
+
+    /// The membership now.
+    #[must_use]
+    pub fn current(&self) -> Current {
+        self.current.borrow().clone()
+    }
+
+    /// The other members, as they change.
+    #[must_use]
+    pub fn members(&self) -> watch::Receiver<Members> {
+        self.members.subscribe()
+    }
+
+    /// What the members' certificates are verified against.
+    #[must_use]
+    pub fn trust(&self) -> Arc<TrustStore> {
+        self.trust.clone()
+    }
+
+    /// How the connection to the federation service is.
+    #[must_use]
+    pub fn link(&self) -> Link {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A client of the service this cluster belongs to.
+    ///
+    /// # Errors
+    /// When the kept authorities of the service are not usable.
+    pub fn client(&self, membership: &Membership) -> anyhow::Result<MemberClient> {
+        let mut endpoint = membership.endpoint();
+        if !self.addresses.is_empty() {
+            endpoint.addresses.clone_from(&self.addresses);
+        }
+        MemberClient::new(endpoint, self.identity.clone()).context("cannot talk to the federation service")
+    }
+
+    /// Keeps a membership and puts it into force.
+    ///
+    /// # Errors
+    /// When it cannot be kept; then it is not in force either.
+    pub fn adopt(&self, membership: Membership) -> anyhow::Result<()> {
+        self.file.save(&membership)?;
+        self.enforce(Some(membership));
+        Ok(())
+    }
+
+    /// Ends the membership here: every tunnel is cut.
+    ///
+    /// # Errors
+    /// When the file cannot be removed; it is out of force all the same.
+    pub fn forget(&self) -> anyhow::Result<()> {
+        self.enforce(None);
+        Ok(self.file.remove()?)
+    }
+
+    fn enforce(&self, membership: Option<Membership>) {
+        let others = membership.as_ref().map(Membership::others).unwrap_or_default();
+        if let Err(error) = self.trust.replace(others.values().map(|member| member.bundle.clone())) {
+            tracing::error!(%error, "some members cannot be trusted: their bundles are not usable");
+        }
+        self.members.send_replace(Arc::new(others));
+        self.current.send_replace(membership.map(Arc::new));
+    }
+
+    fn set_link(&self, change: impl FnOnce(&mut Link)) {
+        change(&mut self.link.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Follows the service whenever this cluster is a member, until `stop`.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let mut current = self.current.subscribe();
+        loop {
+            let membership = current.borrow_and_update().clone();
+            let followed = async {
+                match &membership {
+                    Some(membership) => self.follow(membership, current.clone()).await,
+                    // Whoever joins tells through the channel.
+                    None => drop(current.clone().changed().await),
+                }
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = followed => {}
+            }
+            self.set_link(|link| link.connected = None);
+        }
+    }
+
+    /// Follows one membership until it is left, or replaced by that of another service.
+    async fn follow(&self, membership: &Membership, mut current: watch::Receiver<Current>) {
+        let client = match self.client(membership) {
+            Ok(client) => client,
+            Err(error) => {
+                self.set_link(|link| link.last_error = format!("{error:#}"));
+                tracing::error!(error = format!("{error:#}"), "cannot follow the federation service");
+                return drop(current.changed().await);
+            }
+        };
+        let mut watch = client.watch(membership.position.clone());
+        loop {
+            tokio::select! {
+                biased;
+                changed = current.changed() => {
+                    let same = |now: &Membership| now.federation_id == membership.federation_id;
+                    if changed.is_err() || !current.borrow_and_update().as_deref().is_some_and(same) {
+                        return;
+                    }
+                }
+                event = watch.next() => match event {
+                    WatchEvent::Connected { address } => self.connected(address, &client).await,
+                    WatchEvent::Update(update) => {
+                        let revision = update.position.revision;
+                        if self.apply(update) {
+                            watch.acknowledge(revision);
+                        }
+                    }
+                    WatchEvent::Disconnected { error, retry_in } => {
+                        tracing::warn!(%error, ?retry_in, "no connection to the federation service; traffic goes on");
+                        self.set_link(|link| *link = Link { connected: None, last_error: error.to_string() });
+                    }
+                },
+            }
+        }
+    }
+
+    /// The service answers: it is told when this gateway's settings are not what it knows.
+    async fn connected(&self, address: GatewayAddr, client: &MemberClient) {
+        tracing::info!(%address, "following the federation service");
+        self.set_link(|link| *link = Link { connected: Some(address), last_error: String::new() });
+        let Some(membership) = self.current() else { return };
+        let known = membership.members.get(&membership.own);
+        let told = known.is_some_and(|own| {
+            own.advertise == self.publication.advertise
+                && own.region == self.publication.region
+                && own.zone == self.publication.zone
+        });
+        if told {
+            return;
+        }
+        match client.publish(&self.publication).await {
+            Ok(revision) => tracing::info!(revision, "told the federation service the new addresses of this cluster"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot tell the federation service the new addresses of this cluster")
+            }
+        }
+    }
+
+    /// Applies an update; whether it is kept.
+    fn apply(&self, update: WatchUpdate) -> bool {
+        let Some(membership) = self.current() else { return false };
+        let result = match membership.after(update) {
+            Applied::Member(next) => self.adopt(next),
+            Applied::Removed => {
+                tracing::warn!("this cluster was removed from the cluster set; its tunnels are closed");
+                self.forget()
+            }
+        };
+        if let Err(error) = &result {
+            tracing::error!(
+                error = format!("{error:#}"),
+                "cannot keep a change of the cluster set; the last state stays"
+            );
+        }
+        result.is_ok()
+    }
+}

@@ -1,0 +1,356 @@
+//! The task of one tunnel: its control stream, and the headers of the streams its peer opens.
+//!
+//! Owns the control stream and drives [`Session`] over it. Application bytes never pass through here. Never dials again:
+//! the driver does, when this task ends.
+
+use std::{pin::pin, sync::Arc, time::SystemTime};
+
+use bytes::{Buf, Bytes};
+use federation_model::{catalog::Catalog, names::ClusterName, outcome::Outcome};
+use futures::{StreamExt, stream::FuturesUnordered};
+use gateway_core::{
+    control::{self, ControlError, Decoder},
+    session::{Catalogs, CloseReason, Session, SessionConfig, SessionError, SessionEvent},
+};
+use quinn::{Connection, ConnectionError, ReadError, RecvStream, SendStream, WriteError};
+use tokio::{
+    sync::{
+        mpsc::{self, error::TrySendError},
+        watch,
+    },
+    time::{Instant, sleep_until, timeout},
+};
+
+use crate::{
+    closing::{Close, explain},
+    config::{CONTROL_LIMIT, MAX_HEADERS, READ_SIZE, TunnelConfig},
+    inbound::read_head,
+    shared::{Phase, Shared},
+    stream::InboundStream,
+    tunnel::{Origin, Tunnel},
+};
+
+/// What a tunnel tells the driver.
+#[derive(Debug)]
+pub(crate) enum Note {
+    /// The greeting is done.
+    Up(Arc<Tunnel>),
+    /// It may be usable no more, or again.
+    Changed(Arc<Tunnel>),
+    /// The peer's exports.
+    Catalog(ClusterName, Arc<Catalog>),
+}
+
+/// What the task of a tunnel needs.
+pub(crate) struct Carrying {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) tunnel: Arc<Tunnel>,
+    /// What is known of the peer's exports from before.
+    pub(crate) held: Option<Arc<Catalog>>,
+    pub(crate) catalog: watch::Receiver<Arc<Catalog>>,
+    pub(crate) phase: watch::Receiver<Phase>,
+    pub(crate) notes: mpsc::Sender<Note>,
+    pub(crate) inbound: mpsc::Sender<InboundStream>,
+}
+
+/// Why the loop ends.
+#[derive(Debug)]
+enum End {
+    /// The connection is gone.
+    Lost(ConnectionError),
+    /// This side ends it.
+    Close(Close),
+}
+
+impl From<SessionError> for End {
+    fn from(error: SessionError) -> Self {
+        Self::Close(Close::new(error.close_reason(), error.to_string()))
+    }
+}
+
+impl From<ControlError> for End {
+    fn from(error: ControlError) -> Self {
+        Self::Close(Close::new(CloseReason::ProtocolViolation, error.to_string()))
+    }
+}
+
+impl From<WriteError> for End {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::ConnectionLost(error) => Self::Lost(error),
+            WriteError::Stopped(_) | WriteError::ClosedStream | WriteError::ZeroRttRejected => control_ended(),
+        }
+    }
+}
+
+impl From<ReadError> for End {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::ConnectionLost(error) => Self::Lost(error),
+            ReadError::Reset(_)
+            | ReadError::ClosedStream
+            | ReadError::IllegalOrderedRead
+            | ReadError::ZeroRttRejected => control_ended(),
+        }
+    }
+}
+
+fn control_ended() -> End {
+    End::Close(Close::new(CloseReason::ProtocolViolation, "the control stream ended while the tunnel lived"))
+}
+
+/// What happened next.
+enum Step {
+    Lost(ConnectionError),
+    Phase,
+    Sent(Result<usize, WriteError>),
+    Heard(Result<Option<Bytes>, ReadError>),
+    Time,
+    LocalCatalog,
+    Head(Option<InboundStream>),
+    Opened(Result<(SendStream, RecvStream), ConnectionError>),
+}
+
+impl Carrying {
+    /// Runs the tunnel to its end; why it ended, in words.
+    pub(crate) async fn run(self) -> String {
+        let tunnel = Arc::clone(&self.tunnel);
+        let end = match self.control_stream().await {
+            Ok((send, recv)) => Conversation::new(self, send).run(recv).await,
+            Err(end) => end,
+        };
+        match end {
+            End::Lost(error) => explain(&error),
+            End::Close(close) => {
+                tunnel.close(&close);
+                format!("closed here ({}): {}", close.reason, close.text)
+            }
+        }
+    }
+
+    /// The dialler opens the first stream, and it is the control stream.
+    async fn control_stream(&self) -> Result<(SendStream, RecvStream), End> {
+        let connection = &self.tunnel.connection;
+        let stream = async {
+            match self.tunnel.origin {
+                Origin::Dialled(_) => connection.open_bi().await,
+                Origin::Accepted => connection.accept_bi().await,
+            }
+        };
+        match timeout(CONTROL_LIMIT, stream).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(End::Lost(error)),
+            Err(_elapsed) => {
+                let text = format!("no control stream within {CONTROL_LIMIT:?}");
+                Err(End::Close(Close::new(CloseReason::Silent, text)))
+            }
+        }
+    }
+}
+
+/// The conversation on the control stream.
+struct Conversation {
+    carrying: Carrying,
+    connection: Connection,
+    session: Session,
+    send: SendStream,
+    /// What is left of the message under way. The next one is made when it is gone, so nothing piles up here.
+    out: Bytes,
+    decoder: Decoder,
+}
+
+impl Conversation {
+    fn new(mut carrying: Carrying, send: SendStream) -> Self {
+        // Before all application streams: a full tunnel must not cost the peer its lease.
+        let _ = send.set_priority(1);
+        let local = Arc::clone(&carrying.catalog.borrow_and_update());
+        let catalogs = Catalogs { held: carrying.held.clone(), local };
+        let config = session_config(&carrying.shared.config);
+        let peer = carrying.tunnel.peer.cluster.clone();
+        let mut session = Session::new(config, peer, catalogs, now(), wall_millis());
+        if let Phase::Draining(reason) = &*carrying.phase.borrow_and_update() {
+            session.handle_drain(reason);
+        }
+        let connection = carrying.tunnel.connection.clone();
+        Self { carrying, connection, session, send, out: Bytes::new(), decoder: Decoder::new() }
+    }
+
+    async fn run(mut self, mut recv: RecvStream) -> End {
+        let connection = self.connection.clone();
+        let mut lost = pin!(connection.closed());
+        let mut heads = FuturesUnordered::new();
+        loop {
+            self.tell().await;
+            if let Err(end) = self.fill() {
+                return end;
+            }
+            let wake = self.session.poll_timeout().map_or_else(|| now() + CONTROL_LIMIT, |(due, _why)| due);
+            let room = self.session.is_up() && heads.len() < MAX_HEADERS;
+            let step = tokio::select! {
+                biased;
+                error = &mut lost => Step::Lost(error),
+                Ok(()) = self.carrying.phase.changed() => Step::Phase,
+                result = self.send.write(&self.out), if !self.out.is_empty() => Step::Sent(result),
+                result = recv.read_chunk(READ_SIZE, true) => Step::Heard(result.map(|c| c.map(|c| c.bytes))),
+                () = sleep_until(Instant::from_std(wake)) => Step::Time,
+                Ok(()) = self.carrying.catalog.changed() => Step::LocalCatalog,
+                Some(head) = heads.next() => Step::Head(head),
+                stream = connection.accept_bi(), if room => Step::Opened(stream),
+            };
+            if let Step::Opened(Ok(stream)) = step {
+                heads.push(read_head(Arc::clone(&self.carrying.tunnel), stream));
+            } else if let Err(end) = self.handle(step) {
+                return end;
+            }
+        }
+    }
+
+    fn handle(&mut self, step: Step) -> Result<(), End> {
+        match step {
+            Step::Lost(error) | Step::Opened(Err(error)) => return Err(End::Lost(error)),
+            Step::Opened(Ok(_)) => {}
+            Step::Phase => self.handle_phase()?,
+            Step::Sent(result) => self.out.advance(result?),
+            Step::Heard(result) => self.handle_heard(&result?.ok_or_else(control_ended)?)?,
+            Step::Time => self.session.handle_timeout(now(), wall_millis())?,
+            Step::LocalCatalog => {
+                let catalog = Arc::clone(&self.carrying.catalog.borrow_and_update());
+                self.update_facts(|facts| facts.acknowledged = false);
+                self.session.handle_local_catalog(catalog);
+            }
+            Step::Head(None) => self.carrying.shared.metrics.refused("gone"),
+            Step::Head(Some(stream)) => self.hand_over(stream),
+        }
+        Ok(())
+    }
+
+    fn handle_phase(&mut self) -> Result<(), End> {
+        match &*self.carrying.phase.borrow_and_update() {
+            Phase::Running => Ok(()),
+            Phase::Draining(reason) => {
+                self.session.handle_drain(reason);
+                Ok(())
+            }
+            Phase::Closed(reason) => Err(End::Close(Close::new(CloseReason::Stopped, &**reason))),
+        }
+    }
+
+    fn handle_heard(&mut self, bytes: &[u8]) -> Result<(), End> {
+        self.decoder.feed(bytes);
+        while let Some(message) = self.decoder.poll()? {
+            self.session.handle_message(message, now(), wall_millis())?;
+        }
+        Ok(())
+    }
+
+    /// Makes the next message, when the one before has left.
+    fn fill(&mut self) -> Result<(), End> {
+        if self.out.is_empty()
+            && let Some(message) = self.session.poll_transmit()
+        {
+            self.out = control::encode(&message)?;
+        }
+        Ok(())
+    }
+
+    /// Passes on what the session found out. The driver always listens, so that waiting for it is short.
+    async fn tell(&mut self) {
+        while let Some(event) = self.session.poll_event() {
+            if let Some(note) = self.note(event) {
+                // Fails when the driver has ended, which closes the connection too.
+                let _ = self.carrying.notes.send(note).await;
+            }
+            self.carrying.shared.changed();
+        }
+    }
+
+    fn note(&mut self, event: SessionEvent) -> Option<Note> {
+        let tunnel = Arc::clone(&self.carrying.tunnel);
+        let peer = &tunnel.peer.cluster;
+        match event {
+            SessionEvent::Up { instance, software, version } => {
+                self.update_facts(|facts| {
+                    (facts.instance, facts.software, facts.version) = (instance.clone(), software.clone(), version);
+                });
+                tunnel.set_up();
+                Some(Note::Up(tunnel))
+            }
+            SessionEvent::Catalog(catalog) => Some(Note::Catalog(peer.clone(), catalog)),
+            SessionEvent::Unchanged => self.carrying.held.clone().map(|catalog| Note::Catalog(peer.clone(), catalog)),
+            SessionEvent::Acknowledged(digest) => {
+                let current = self.carrying.catalog.borrow().digest() == digest;
+                self.update_facts(|facts| facts.acknowledged = current);
+                None
+            }
+            SessionEvent::PeerDraining { reason } => {
+                tracing::info!(%peer, tunnel = tunnel.id, %reason, "the peer drains: no new streams over this tunnel");
+                tunnel.set_draining();
+                Some(Note::Changed(tunnel))
+            }
+            SessionEvent::LeaseExpired => {
+                tracing::warn!(%peer, tunnel = tunnel.id, "the peer fell silent: no new streams over this tunnel");
+                tunnel.set_silent(true);
+                Some(Note::Changed(tunnel))
+            }
+            SessionEvent::LeaseRestored => {
+                tracing::info!(%peer, tunnel = tunnel.id, "the peer is heard again");
+                tunnel.set_silent(false);
+                Some(Note::Changed(tunnel))
+            }
+            SessionEvent::Skew(millis) => {
+                self.update_facts(|facts| facts.skew_millis = millis);
+                None
+            }
+            // The connection measures round trips more often than pings do.
+            SessionEvent::Rtt(_) => None,
+        }
+    }
+
+    fn update_facts(&self, change: impl Fn(&mut crate::tunnel::Facts)) {
+        self.carrying.tunnel.facts.rcu(|facts| {
+            let mut facts = crate::tunnel::Facts::clone(facts);
+            change(&mut facts);
+            facts
+        });
+    }
+
+    /// Gives a stream to the gateway, unless it has enough of them.
+    fn hand_over(&self, mut stream: InboundStream) {
+        let shared = &self.carrying.shared;
+        let open: usize = shared.registry.of(&stream.peer).iter().map(|tunnel| tunnel.inbound()).sum();
+        if open > shared.config.streams_per_peer as usize {
+            shared.metrics.refused("streams-per-peer");
+            stream.abort(Outcome::OverCapacity);
+            return;
+        }
+        shared.metrics.opened(&stream.peer, "inbound");
+        match self.carrying.inbound.try_send(stream) {
+            Ok(()) => {}
+            Err(TrySendError::Full(mut stream)) => {
+                shared.metrics.refused("inbound-queue");
+                stream.abort(Outcome::OverCapacity);
+            }
+            Err(TrySendError::Closed(mut stream)) => {
+                shared.metrics.refused("stopped");
+                stream.abort(Outcome::Draining);
+            }
+        }
+    }
+}
+
+fn session_config(config: &TunnelConfig) -> SessionConfig {
+    SessionConfig {
+        ping_interval: config.ping,
+        lease: config.lease,
+        ..SessionConfig::new(config.cluster.clone(), config.instance.clone(), config.software.clone())
+    }
+}
+
+pub(crate) fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+fn wall_millis() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

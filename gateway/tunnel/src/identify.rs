@@ -1,0 +1,76 @@
+//! Which member is at the other end of a connection.
+//!
+//! Owns the way from a verified certificate to a cluster, and the judgement whether a tunnel may go on when members change.
+//! Never handshakes.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use federation_model::{member::Member, names::ClusterName, spiffe::SpiffeId, time::Timestamp};
+use federation_pki::{
+    trust::TrustStore,
+    verify::{Usage, VerifyError, spiffe_id_of, verify_leaf},
+};
+use quinn::{Connection, Side};
+use rustls_pki_types::CertificateDer;
+
+/// The other members, as the federation last told.
+pub(crate) type Members = Arc<BTreeMap<ClusterName, Member>>;
+
+/// The peer of a connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    pub(crate) cluster: ClusterName,
+    pub(crate) gateway_id: SpiffeId,
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    /// When its certificate was verified.
+    pub(crate) verified_at: Timestamp,
+    /// What it used its certificate for.
+    pub(crate) usage: Usage,
+}
+
+/// Why a connection belongs to nobody.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub(crate) enum IdentifyError {
+    #[error("the peer presented no certificate")]
+    NoCertificate,
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    #[error(
+        "{0} is not the gateway id of a member: it was removed, or the federation's members did not arrive here yet"
+    )]
+    NotMember(SpiffeId),
+}
+
+/// The member whose gateway is at the other end. The certificate was verified in the handshake.
+pub(crate) fn identify(connection: &Connection, members: &Members, now: Timestamp) -> Result<Peer, IdentifyError> {
+    let chain = connection
+        .peer_identity()
+        .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok())
+        .ok_or(IdentifyError::NoCertificate)?;
+    let gateway_id = spiffe_id_of(chain.first().ok_or(IdentifyError::NoCertificate)?)?;
+    let member = members
+        .values()
+        .find(|member| member.gateway_id == gateway_id)
+        .ok_or_else(|| IdentifyError::NotMember(gateway_id.clone()))?;
+    let usage = match connection.side() {
+        Side::Client => Usage::Server,
+        Side::Server => Usage::Client,
+    };
+    Ok(Peer { cluster: member.cluster.clone(), gateway_id, chain: *chain, verified_at: now, usage })
+}
+
+/// Whether a peer that was believed is still to be believed; why not, otherwise.
+///
+/// Judged at the time of its handshake: what changed are the members, not the age of its certificate.
+pub(crate) fn still_trusted(peer: &Peer, members: &Members) -> Result<(), String> {
+    let Some(member) = members.get(&peer.cluster) else {
+        return Err(format!("cluster {} is no longer a member", peer.cluster));
+    };
+    if member.gateway_id != peer.gateway_id {
+        return Err(format!("the gateway id of cluster {} is {} by now", peer.cluster, member.gateway_id));
+    }
+    let trust = TrustStore::new();
+    // A bundle that is not usable counts as empty, which the verification says better.
+    let _ = trust.replace([member.bundle.clone()]);
+    verify_leaf(&peer.chain, &trust, peer.verified_at, peer.usage).map(drop).map_err(|error| error.to_string())
+}
