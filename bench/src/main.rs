@@ -1,1 +1,87 @@
-fn main() {}
+//! What Landbridge costs: the same traffic through two gateways and directly, in one run on one machine.
+//!
+//! Owns the order of the measurements. Programs are started as processes, as an operator would; load is made here, so that
+//! nothing else needs to be installed.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use clap::Parser;
+
+mod backend;
+mod dns;
+mod fleet;
+mod load;
+mod measure;
+mod process;
+mod report;
+mod spread;
+
+use fleet::Fleet;
+use report::Report;
+
+/// Measures Landbridge against a direct connection
+#[derive(Debug, Parser)]
+#[command(name = "bench", version)]
+struct Options {
+    /// Use the programs there and build nothing
+    #[arg(long, value_name = "DIR")]
+    bin_dir: Option<PathBuf>,
+    /// Rounds of each comparison, direct and through the gateways by turns
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// How long one bulk transfer lasts
+    #[arg(long, default_value_t = 1500, value_name = "MILLIS", value_parser = clap::value_parser!(u64).range(100..=600_000))]
+    bulk_millis: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    let programs = match &options.bin_dir {
+        Some(directory) => directory.canonicalize().with_context(|| directory.display().to_string())?,
+        None => build()?,
+    };
+    for program in [fleet::GATEWAY, fleet::FEDERATION, fleet::FEDCTL] {
+        let path = programs.join(program);
+        ensure!(path.is_file(), "{} is missing: leave --bin-dir out to build it", path.display());
+    }
+    let report = run(&programs, &options).await?;
+    report::print(&report, options.json);
+    Ok(())
+}
+
+async fn run(programs: &Path, options: &Options) -> anyhow::Result<Report> {
+    let mut report = Report::new(programs, options.rounds);
+    report::progress("starting one federation service and three gateways");
+    let mut fleet = Fleet::start(programs).await?;
+    report::progress("memory of idle gateways");
+    measure::memory(&fleet, &mut report)?;
+    measure::compare(&mut fleet, options.rounds, options.bulk_millis, &mut report).await?;
+    report::progress("a changed manifest in west until a changed DNS answer in east");
+    measure::propagation(&fleet, options.rounds, &mut report).await?;
+    report::progress("killing the gateway of west until north answers");
+    measure::failover(&mut fleet, options.rounds.min(5), &mut report).await?;
+    fleet.stop().await;
+    Ok(report)
+}
+
+/// Builds the programs beside this one, with the same profile; does nothing when they are up to date.
+fn build() -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let directory = own.parent().context("this program is in a directory")?;
+    let mut cargo = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "-p", "gateway", "-p", "federation", "-p", "federation-fedctl", "--bins"]);
+    if cfg!(debug_assertions) {
+        report::progress("this is a debug build: its figures say nothing; use cargo run --release -p bench");
+    } else {
+        cargo.arg("--release");
+    }
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let status = cargo.current_dir(workspace).status().context("cargo cannot be run: give --bin-dir")?;
+    ensure!(status.success(), "the build failed");
+    Ok(directory.to_owned())
+}

@@ -1,1 +1,29 @@
-//! Empty.
+//! The Landbridge federation service: who is a member of the cluster set, and whom to trust.
+//!
+//! Owns the members, the join tokens and the revisions of the set. It distributes trust bundles and cannot forge them, for
+//! every cluster has its own authority. Never in the data path: while it is away, traffic and discovery go on.
+//!
+//! ```text
+//! rpc ── registry ── state        a call becomes a decision, a decision becomes writes
+//!            └────── store        which are on disk before anybody hears of them
+//! authority                       the service's own certificates, and the operator credential
+//! ```
+
+mod app;
+mod attempts;
+mod authority;
+mod clock;
+pub mod config;
+mod metrics;
+mod presence;
+mod registry;
+mod rpc;
+pub mod state;
+pub mod store;
+mod views;
+
+pub use app::{Program, run, start, start_with};
+pub use clock::Clock;
+
+/// Name and version of this program.
+pub const SOFTWARE: &str = concat!("landbridge-federation/", env!("CARGO_PKG_VERSION"));

@@ -86,7 +86,7 @@ impl Gateway {
         state::create_private_dir(&config.state.dir)?;
         let lock = StateLock::acquire(&config.state.dir, "landbridge-gateway")?;
         let mut registry = Registry::with_prefix("landbridge_gateway");
-        let parts = Parts::open(config, socket, &mut registry).await?;
+        let parts = Parts::open(config, socket, &mut registry)?;
         let servers = Servers::open(&parts, registry).await?;
         let addresses = servers.addresses(&parts)?;
         let drain_timeout = parts.config.limits.drain_timeout;
@@ -128,7 +128,7 @@ struct Parts {
 }
 
 impl Parts {
-    async fn open(config: Config, socket: TunnelSocket, registry: &mut Registry) -> anyhow::Result<Self> {
+    fn open(config: Config, socket: TunnelSocket, registry: &mut Registry) -> anyhow::Result<Self> {
         let identity = Arc::new(ClusterIdentity::open(&config.state.dir, &config.cluster, &config.identity, registry)?);
         let follower = Arc::new(Follower::open(&config, identity.live())?);
         let manifests = ManifestSource::open(&config.catalog.dir)?;

@@ -37,7 +37,7 @@ pub struct Authorized {
 #[derive(Debug)]
 pub struct Rejected {
     stream: Box<InboundStream>,
-    record: Record,
+    record: Box<Record>,
     outcome: Outcome,
     reason: String,
 }
@@ -46,7 +46,7 @@ impl Rejected {
     /// A stream that ends with `outcome`.
     #[must_use]
     pub fn new(stream: InboundStream, record: Record, outcome: Outcome, reason: String) -> Self {
-        Self { stream: Box::new(stream), record, outcome, reason }
+        Self { stream: Box::new(stream), record: Box::new(record), outcome, reason }
     }
 
     /// Tells the peer, and records the outcome.

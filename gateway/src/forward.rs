@@ -4,8 +4,7 @@
 //! arrives the client's bytes are kept, so that a failed connect is tried elsewhere without the application noticing.
 
 use std::{
-    hash::{DefaultHasher, Hash, Hasher},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -13,6 +12,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use federation_model::{catalog::SessionAffinity, names::ClusterName, outcome::Outcome};
 use gateway_core::{
+    addresses::fnv1a,
     header::{Destination, StreamHeader, StreamReply},
     pick::{Draw, Load},
     tables::{Route, Tables},
@@ -160,6 +160,7 @@ impl Forwarding<'_> {
         let failed = match tokio::time::timeout(patience, self.reply(&mut stream)).await {
             Ok(Ok(StreamReply::Connected)) => return Ok(stream),
             Ok(Ok(StreamReply::Refused { outcome, reason })) => (outcome, reason),
+            Ok(Err(Outcome::ClientReset)) => (Outcome::ClientReset, "the client aborted before the reply".to_owned()),
             Ok(Err(outcome)) => (outcome, format!("cluster {cluster} ended the stream before its reply")),
             Err(_) => (Outcome::ConnectTimeout, format!("cluster {cluster} did not reply in time")),
         };
@@ -229,7 +230,8 @@ fn order(route: &Route, client: SocketAddr, path: &DataPath) -> Vec<ClusterName>
 
 /// The same for every connection of one client address, in every replica.
 fn affinity_key(client: SocketAddr) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    client.ip().to_canonical().hash(&mut hasher);
-    hasher.finish()
+    match client.ip().to_canonical() {
+        IpAddr::V4(ip) => fnv1a(&ip.octets()),
+        IpAddr::V6(ip) => fnv1a(&ip.octets()),
+    }
 }

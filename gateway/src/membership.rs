@@ -178,3 +178,82 @@ fn to_message(membership: &Membership) -> v1::JoinResponse {
 
 /// A membership shared by those who read it.
 pub type Current = Option<Arc<Membership>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use federation_model::time::Timestamp;
+    use federation_pki::{Validity, ca::Authority};
+
+    fn member(cluster: &str) -> Member {
+        let id = SpiffeId::new(format!("spiffe://{cluster}.example/landbridge/gateway")).unwrap();
+        let validity = Validity { not_before: Timestamp(1), not_after: Timestamp(2_000_000_000) };
+        let authority = Authority::generate(id.trust_domain(), cluster, validity).unwrap();
+        Member {
+            cluster: cluster.parse().unwrap(),
+            gateway_id: id,
+            advertise: vec!["gateway.example:15443".parse().unwrap()],
+            bundle: authority.bundle(1),
+            region: "r".to_owned(),
+            zone: String::new(),
+            joined_at: Timestamp(7),
+        }
+    }
+
+    fn membership() -> Membership {
+        let federation = member("federation");
+        Membership::from(Joined {
+            member: member("east"),
+            federation: federation.bundle,
+            federation_id: federation.gateway_id,
+            members: vec![member("west")],
+            position: Position { store_id: "s".to_owned(), revision: 4 },
+            addresses: vec!["127.0.0.1:15010".parse().unwrap()],
+        })
+    }
+
+    fn update(reset: bool, changes: Vec<Change>) -> WatchUpdate {
+        WatchUpdate { position: Position { store_id: "s".to_owned(), revision: 5 }, reset, changes }
+    }
+
+    fn after(changes: Vec<Change>, reset: bool) -> Applied {
+        membership().after(update(reset, changes))
+    }
+
+    #[test]
+    fn a_kept_membership_is_read_back_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = MembershipFile::in_dir(dir.path());
+        assert_eq!(file.load().unwrap(), None);
+        let kept = membership();
+        file.save(&kept).unwrap();
+        assert_eq!(file.load().unwrap(), Some(kept));
+        file.remove().unwrap();
+        assert_eq!(file.load().unwrap(), None);
+    }
+
+    #[test]
+    fn a_damaged_membership_is_an_error_that_says_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        state::write_private(&dir.path().join("membership.pb"), b"\xff\xff").unwrap();
+        let error = format!("{:#}", MembershipFile::in_dir(dir.path()).load().unwrap_err());
+        assert!(error.contains("fedctl join"), "{error}");
+    }
+
+    #[test]
+    fn changes_are_applied_and_the_position_moves_on() {
+        let Applied::Member(next) =
+            after(vec![Change::Upsert(member("north")), Change::Removed("west".parse().unwrap())], false)
+        else {
+            panic!("still a member");
+        };
+        assert_eq!(next.position.revision, 5);
+        assert_eq!(next.others().keys().map(ToString::to_string).collect::<Vec<_>>(), ["north"]);
+    }
+
+    #[test]
+    fn a_reset_without_this_cluster_means_it_was_removed() {
+        assert_eq!(after(vec![Change::Upsert(member("west"))], true), Applied::Removed);
+        assert_eq!(after(vec![Change::Removed("east".parse().unwrap())], false), Applied::Removed);
+    }
+}

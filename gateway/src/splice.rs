@@ -308,3 +308,98 @@ async fn pump(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+        sync::oneshot,
+        task::JoinHandle,
+    };
+
+    /// A socket and the one it is connected to.
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (near.unwrap(), far.unwrap().0)
+    }
+
+    struct Spliced {
+        client: TcpStream,
+        destination: TcpStream,
+        cut: oneshot::Sender<Outcome>,
+        end: JoinHandle<(Outcome, Counts)>,
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the test owns the task through its handle")]
+    async fn spliced(first: Vec<Bytes>, idle: Duration) -> Spliced {
+        let ((client, near), (far, destination)) = tokio::join!(pair(), pair());
+        let (cut, when) = oneshot::channel();
+        let end = tokio::spawn(async move {
+            let mut near_in = TcpEnd::new(near, Outcome::ClientReset);
+            let mut far_in = TcpEnd::new(far, Outcome::DestinationReset);
+            let (mut near_out, mut far_out) = (near_in.clone(), far_in.clone());
+            let cut = async { when.await.unwrap_or(Outcome::Aborted) };
+            splice((&mut near_in, &mut near_out), (&mut far_in, &mut far_out), first, idle, cut).await
+        });
+        Spliced { client, destination, cut, end }
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn one_direction_ends_while_the_other_goes_on() {
+        let Spliced { mut client, mut destination, cut, end } =
+            spliced(vec![Bytes::from_static(b"first ")], LONG).await;
+        client.write_all(b"question").await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut question = String::new();
+        destination.read_to_string(&mut question).await.unwrap();
+        assert_eq!(question, "first question");
+        destination.write_all(b"answer").await.unwrap();
+        destination.shutdown().await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer, "answer");
+        assert_eq!(end.await.unwrap(), (Outcome::Completed, Counts { sent: 14, received: 6 }));
+        drop(cut);
+    }
+
+    #[tokio::test]
+    async fn a_reset_of_the_destination_is_a_reset_for_the_client() {
+        let Spliced { mut client, destination, cut, end } = spliced(Vec::new(), LONG).await;
+        socket2::SockRef::from(&destination).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(destination);
+        let error = client.read(&mut [0; 1]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        assert_eq!(end.await.unwrap().0, Outcome::DestinationReset);
+        drop(cut);
+    }
+
+    #[tokio::test]
+    async fn a_cut_connection_is_reset_on_both_sides_with_the_outcome_given() {
+        let Spliced { mut client, mut destination, cut, end } = spliced(Vec::new(), LONG).await;
+        cut.send(Outcome::Revoked).unwrap();
+        assert_eq!(end.await.unwrap().0, Outcome::Revoked);
+        assert_eq!(client.read(&mut [0; 1]).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+        assert_eq!(destination.read(&mut [0; 1]).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test]
+    async fn a_connection_without_a_byte_is_ended_at_the_idle_limit() {
+        let Spliced { client, destination, cut, end } = spliced(Vec::new(), Duration::from_millis(10)).await;
+        assert_eq!(end.await.unwrap().0, Outcome::IdleTimeout);
+        drop((client, destination, cut));
+    }
+
+    #[test]
+    fn written_bytes_are_consumed_across_chunks() {
+        let mut chunks = [Bytes::from_static(b"abc"), Bytes::from_static(b"de"), Bytes::from_static(b"f")];
+        assert_eq!(advance(&mut chunks, 4), 1);
+        assert_eq!(chunks[1], Bytes::from_static(b"e"));
+        assert_eq!(advance(&mut chunks[1..], 2), 2);
+    }
+}

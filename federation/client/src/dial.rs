@@ -6,9 +6,9 @@
 use std::{error::Error, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use federation_model::addr::{GatewayAddr, Host};
-use federation_pki::verify::VerifyError;
+use federation_pki::verify::{VerifyError, broken_rule};
 use hyper_util::rt::TokioIo;
-use rustls::{CertificateError, ClientConfig, OtherError, pki_types::ServerName};
+use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     net::{TcpStream, lookup_host},
     time::timeout,
@@ -194,17 +194,19 @@ fn refused(address: &GatewayAddr, error: &io::Error) -> Failure {
         return Failure::Silent(format!("no TLS handshake ({tls}){hint}"));
     };
     let address = address.clone();
-    let reason = certificate.to_string();
-    let CertificateError::Other(OtherError(cause)) = certificate else {
-        return Failure::Refused(DialError::Untrusted { address, reason });
+    let Some(rule) = broken_rule(tls) else {
+        return Failure::Refused(DialError::Untrusted { address, reason: certificate.to_string() });
     };
-    let (reason, cause) = (cause.to_string(), cause.downcast_ref::<VerifyError>());
-    Failure::Refused(match cause {
-        Some(VerifyError::PinMissing(_) | VerifyError::PinUnusable { .. } | VerifyError::NotFederation(_)) => {
-            DialError::PinMismatch { address, reason }
-        }
-        Some(VerifyError::Expired { .. } | VerifyError::NotYetValid { .. }) => DialError::Clock { address, reason },
-        Some(_) | None => DialError::Untrusted { address, reason },
+    let reason = rule.to_string();
+    Failure::Refused(if matches!(rule, VerifyError::Expired { .. } | VerifyError::NotYetValid { .. }) {
+        DialError::Clock { address, reason }
+    } else if matches!(
+        rule,
+        VerifyError::PinMissing(_) | VerifyError::PinUnusable { .. } | VerifyError::NotFederation(_)
+    ) {
+        DialError::PinMismatch { address, reason }
+    } else {
+        DialError::Untrusted { address, reason }
     })
 }
 

@@ -1,1 +1,14 @@
-fn main() {}
+//! `fedctl`: the command line of Landbridge.
+//!
+//! Owns the process: arguments in, exit code out. Everything else is in the library.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use federation_fedctl::{args::Cli, print::Console, run};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut console = Console::of_process(cli.output);
+    run(cli, &mut console)
+}

@@ -283,7 +283,8 @@ impl AddressPlan {
 }
 
 /// FNV-1a: stable over versions and machines, which `std`'s hashers do not promise.
-pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
+#[must_use]
+pub fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 

@@ -142,6 +142,8 @@ impl NameTable {
         nameservers: Arc<[IpAddr]>,
         serial: u32,
     ) -> Self {
+        // A server that listens on every address is reached at none of that name.
+        let nameservers = nameservers.iter().filter(|ip| !ip.is_unspecified()).copied().collect();
         Self { zone, imports, addresses, nameservers, serial }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Owns the protocol rules, each where it is applied. Never waits, never touches a socket.
 
+use std::net::IpAddr;
+
 use gateway_core::names::{self, NameAnswer, NameTable, RecordData};
 use hickory_proto::{
     ProtoError,
@@ -11,7 +13,6 @@ use hickory_proto::{
         rdata::{A, AAAA, HINFO, NS, SOA, SRV, TXT},
     },
 };
-use std::net::IpAddr;
 
 /// The largest datagram sent: fits every path without fragments (DNS flag day 2020).
 pub(crate) const MAX_DATAGRAM: u16 = 1232;
@@ -53,17 +54,18 @@ pub(crate) fn answer(query: &[u8], names: &NameTable, ttl: u32, via: Via) -> Opt
     if is_response {
         return None;
     }
-    let (response, kind) = match Message::from_vec(query) {
+    let message = Message::from_vec(query);
+    let (response, kind) = match &message {
         _ if opcode(header) != OpCode::Query => (bare(header, ResponseCode::NotImp), "none"),
         Err(_) => (bare(header, ResponseCode::FormErr), "none"),
         Ok(message) => match message.queries.as_slice() {
-            [question] => (respond(&message, question, names, ttl), kind_label(question.query_type())),
+            [question] => (respond(message, question, names, ttl), kind_label(question.query_type())),
             [] | [_, _, ..] => (bare(header, ResponseCode::FormErr), "none"),
         },
     };
     let limit = match via {
         Via::Tcp => u16::MAX,
-        Via::Udp => response.edns.as_ref().map_or(MIN_DATAGRAM, Edns::max_payload),
+        Via::Udp => datagram_limit(message.ok().and_then(|message| message.edns)),
     };
     let code = code_label(response.metadata.response_code);
     match encode(response, limit.into()) {
@@ -76,14 +78,18 @@ pub(crate) fn answer(query: &[u8], names: &NameTable, ttl: u32, via: Via) -> Opt
     }
 }
 
+/// How large a datagram the client takes, as far as every path carries it.
+fn datagram_limit(edns: Option<Edns>) -> u16 {
+    edns.map_or(MIN_DATAGRAM, |edns| edns.max_payload().clamp(MIN_DATAGRAM, MAX_DATAGRAM))
+}
+
 fn opcode(header: &[u8; HEADER]) -> OpCode {
     OpCode::from_u8((header[2] >> 3) & 0x0f)
 }
 
 /// A response to a message of which no more than the header can be trusted.
 fn bare(header: &[u8; HEADER], code: ResponseCode) -> Message {
-    let mut response =
-        Message::new(u16::from_be_bytes([header[0], header[1]]), MessageType::Response, opcode(header));
+    let mut response = Message::new(u16::from_be_bytes([header[0], header[1]]), MessageType::Response, opcode(header));
     response.metadata.recursion_desired = header[2] & 0x01 != 0;
     response.metadata.response_code = code;
     response
@@ -96,7 +102,7 @@ fn respond(message: &Message, question: &Query, names: &NameTable, ttl: u32) -> 
     response.add_query(question.clone());
     if let Some(asked) = &message.edns {
         let mut edns = Edns::new();
-        edns.set_max_payload(asked.max_payload().clamp(MIN_DATAGRAM, MAX_DATAGRAM));
+        edns.set_max_payload(MAX_DATAGRAM);
         edns.set_version(0);
         // The bit is copied even though nothing here is signed (RFC 3225 section 3).
         edns.set_dnssec_ok(asked.flags().dnssec_ok);
@@ -207,42 +213,36 @@ fn encode(mut response: Message, limit: usize) -> Result<(Vec<u8>, bool), ProtoE
     Ok((best, true))
 }
 
+/// The types that the zone may hold, and what they are counted as.
+const KINDS: [(RecordType, names::RecordType, &str); 7] = [
+    (RecordType::A, names::RecordType::A, "a"),
+    (RecordType::AAAA, names::RecordType::Aaaa, "aaaa"),
+    (RecordType::SRV, names::RecordType::Srv, "srv"),
+    (RecordType::TXT, names::RecordType::Txt, "txt"),
+    (RecordType::SOA, names::RecordType::Soa, "soa"),
+    (RecordType::NS, names::RecordType::Ns, "ns"),
+    (RecordType::ANY, names::RecordType::Other, "any"),
+];
+
 fn kind(asked: RecordType) -> names::RecordType {
-    match asked {
-        RecordType::A => names::RecordType::A,
-        RecordType::AAAA => names::RecordType::Aaaa,
-        RecordType::SRV => names::RecordType::Srv,
-        RecordType::TXT => names::RecordType::Txt,
-        RecordType::SOA => names::RecordType::Soa,
-        RecordType::NS => names::RecordType::Ns,
-        _ => names::RecordType::Other,
-    }
+    KINDS.iter().find(|(kind, _, _)| *kind == asked).map_or(names::RecordType::Other, |(_, kind, _)| *kind)
 }
 
 fn kind_label(asked: RecordType) -> &'static str {
-    match asked {
-        RecordType::A => "a",
-        RecordType::AAAA => "aaaa",
-        RecordType::SRV => "srv",
-        RecordType::TXT => "txt",
-        RecordType::SOA => "soa",
-        RecordType::NS => "ns",
-        RecordType::ANY => "any",
-        _ => "other",
-    }
+    KINDS.iter().find(|(kind, _, _)| *kind == asked).map_or("other", |(_, _, label)| label)
 }
 
 fn code_label(code: ResponseCode) -> &'static str {
-    match code {
-        ResponseCode::NoError => "noerror",
-        ResponseCode::NXDomain => "nxdomain",
-        ResponseCode::Refused => "refused",
-        ResponseCode::FormErr => "formerr",
-        ResponseCode::NotImp => "notimp",
-        ResponseCode::BADVERS => "badvers",
-        _ => "servfail",
-    }
+    const CODES: [(ResponseCode, &str); 6] = [
+        (ResponseCode::NoError, "noerror"),
+        (ResponseCode::NXDomain, "nxdomain"),
+        (ResponseCode::Refused, "refused"),
+        (ResponseCode::FormErr, "formerr"),
+        (ResponseCode::NotImp, "notimp"),
+        (ResponseCode::BADVERS, "badvers"),
+    ];
+    CODES.iter().find(|(known, _)| *known == code).map_or("servfail", |(_, label)| label)
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -47,7 +47,9 @@ pub struct DnsConfig {
 
 /// Why the name server cannot listen.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen for DNS over {transport} on {address} (`dns.listen`): {error}; set `dns.listen` to a free address")]
+#[error(
+    "cannot listen for DNS over {transport} on {address} (`dns.listen`): {error}; set `dns.listen` to a free address"
+)]
 pub struct DnsError {
     /// `UDP` or `TCP`.
     pub transport: &'static str,
@@ -126,9 +128,7 @@ async fn bind_both(listen: SocketAddr) -> Result<(UdpSocket, TcpListener, Socket
         match TcpListener::bind(address).await {
             Ok(tcp) => return Ok((udp, tcp, address)),
             // The port that is free for UDP need not be free for TCP.
-            Err(error)
-                if listen.port() == 0 && error.kind() == io::ErrorKind::AddrInUse && attempt < PORT_ATTEMPTS =>
-            {
+            Err(error) if listen.port() == 0 && error.kind() == io::ErrorKind::AddrInUse && attempt < PORT_ATTEMPTS => {
                 attempt += 1;
             }
             Err(error) => return Err(DnsError { transport: "TCP", address, error }),

@@ -27,7 +27,7 @@ use crate::{
     inbound::read_head,
     shared::{Phase, Shared},
     stream::InboundStream,
-    tunnel::{Origin, Tunnel},
+    tunnel::{Facts, Origin, Tunnel},
 };
 
 /// What a tunnel tells the driver.
@@ -107,7 +107,7 @@ enum Step {
     Heard(Result<Option<Bytes>, ReadError>),
     Time,
     LocalCatalog,
-    Head(Option<InboundStream>),
+    Head(Option<Box<InboundStream>>),
     Opened(Result<(SendStream, RecvStream), ConnectionError>),
 }
 
@@ -219,7 +219,7 @@ impl Conversation {
                 self.session.handle_local_catalog(catalog);
             }
             Step::Head(None) => self.carrying.shared.metrics.refused("gone"),
-            Step::Head(Some(stream)) => self.hand_over(stream),
+            Step::Head(Some(stream)) => self.hand_over(*stream),
         }
         Ok(())
     }
@@ -306,9 +306,9 @@ impl Conversation {
         }
     }
 
-    fn update_facts(&self, change: impl Fn(&mut crate::tunnel::Facts)) {
+    fn update_facts(&self, change: impl Fn(&mut Facts)) {
         self.carrying.tunnel.facts.rcu(|facts| {
-            let mut facts = crate::tunnel::Facts::clone(facts);
+            let mut facts = Facts::clone(facts);
             change(&mut facts);
             facts
         });

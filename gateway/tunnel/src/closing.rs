@@ -29,10 +29,8 @@ pub(crate) fn code(outcome: Outcome) -> VarInt {
 
 /// What a code on a stream says; streams are never ended by code as if nothing had happened.
 pub(crate) fn stream_outcome(code: VarInt) -> Outcome {
-    match Outcome::from_code(code.into_inner()) {
-        Outcome::Completed => Outcome::PeerError,
-        outcome => outcome,
-    }
+    let outcome = Outcome::from_code(code.into_inner());
+    if outcome == Outcome::Completed { Outcome::PeerError } else { outcome }
 }
 
 /// How the streams of a lost connection end; `local` is why this side closed it, when it did.

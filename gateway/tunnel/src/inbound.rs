@@ -40,7 +40,7 @@ impl HeadError {
 pub(crate) async fn read_head(
     tunnel: Arc<Tunnel>,
     (send, recv): (quinn::SendStream, quinn::RecvStream),
-) -> Option<InboundStream> {
+) -> Option<Box<InboundStream>> {
     let lease = StreamLease::inbound(&tunnel);
     let mut recv = RecvHalf::new(recv, Arc::clone(&lease));
     let mut send = SendHalf::new(send, lease);
@@ -55,5 +55,5 @@ pub(crate) async fn read_head(
         Err(_elapsed) => Err(HeadError::TooSlow),
     };
     let trust_domain = tunnel.peer.gateway_id.trust_domain().clone();
-    Some(InboundStream { peer: tunnel.peer.cluster.clone(), trust_domain, header, send, recv })
+    Some(Box::new(InboundStream { peer: tunnel.peer.cluster.clone(), trust_domain, header, send, recv }))
 }

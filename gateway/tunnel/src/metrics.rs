@@ -77,6 +77,8 @@ impl Metrics {
     }
 }
 
+type Measure = fn(&Shared, &ClusterName) -> f64;
+
 /// Measures the live tunnels at every scrape.
 pub(crate) struct LiveTunnels(pub(crate) Weak<Shared>);
 
@@ -90,7 +92,7 @@ impl Collector for LiveTunnels {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let Some(shared) = self.0.upgrade() else { return Ok(()) };
         let members = Arc::clone(&shared.members.borrow());
-        let gauges: [(&str, &str, fn(&Shared, &ClusterName) -> f64); 4] = [
+        let gauges: [(&str, &str, Measure); 4] = [
             ("tunnel_up", "Tunnels over which new streams can be opened", up),
             ("tunnel_streams_open", "Streams that live", streams),
             ("tunnel_rtt_seconds", "Round trip time of the nearest usable tunnel, 0 without one", rtt),

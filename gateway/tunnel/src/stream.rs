@@ -189,6 +189,9 @@ impl Drop for RecvHalf {
 #[derive(Debug, Default)]
 pub(crate) struct FrameRead(BytesMut);
 
+/// Finds a frame at the start of the bytes, and says how many of them it takes.
+type Parse<T> = fn(&[u8]) -> Result<Option<(T, usize)>, HeaderError>;
+
 /// Why there is no frame.
 #[derive(Debug)]
 pub(crate) enum FrameError {
@@ -199,11 +202,7 @@ pub(crate) enum FrameError {
 impl FrameRead {
     /// Reads until `parse` finds its frame, and gives back what follows it. Loses nothing when dropped half-way. Holds at
     /// most one frame and one read.
-    pub(crate) async fn read<T>(
-        &mut self,
-        recv: &mut RecvHalf,
-        parse: fn(&[u8]) -> Result<Option<(T, usize)>, HeaderError>,
-    ) -> Result<T, FrameError> {
+    pub(crate) async fn read<T>(&mut self, recv: &mut RecvHalf, parse: Parse<T>) -> Result<T, FrameError> {
         loop {
             let Some(chunk) = recv.read().await.map_err(FrameError::Stream)? else {
                 return Err(FrameError::Header(HeaderError::Truncated));

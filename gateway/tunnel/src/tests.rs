@@ -3,18 +3,21 @@
 mod lossy;
 mod set;
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use federation_model::outcome::Outcome;
 use gateway_core::header::{HeaderError, MAX_HEADER, StreamReply};
 
-use self::set::{Gateway, Set, catalog, cluster, header, read_all, soon};
+use self::set::{Set, catalog, cluster, header, read_all, soon};
 use crate::{HeadError, OpenError, TunnelEvent, TunnelState};
 
 #[tokio::test]
 async fn a_tunnel_comes_up_and_catalogs_cross_and_follow_changes() {
-    let mut set = Set::of(&["east", "west"]).await;
+    let mut set = Set::of(&["east", "west"]);
     set.connected("east", "west").await;
     for (here, there) in [("east", "west"), ("west", "east")] {
         let gateway = set.get(here);
@@ -27,7 +30,7 @@ async fn a_tunnel_comes_up_and_catalogs_cross_and_follow_changes() {
             tunnels.status()[0].tunnels.iter().any(|tunnel| tunnel.acknowledged)
         })
         .await;
-    let status = set.get("east").tunnels.status().remove(0);
+    let status = set.get("east").tunnels().status().remove(0);
     assert_eq!((status.cluster.clone(), status.reachable), (cluster("west"), true));
     assert_eq!(status.tunnels[0].instance, "west-1");
     assert!(status.last_error.is_none() && status.tunnels[0].skew_millis.abs() < 60_000);
@@ -35,10 +38,10 @@ async fn a_tunnel_comes_up_and_catalogs_cross_and_follow_changes() {
 
 #[tokio::test]
 async fn the_cluster_with_the_lesser_name_dials_alone() {
-    let mut set = Set::of(&["east", "west"]).await;
+    let mut set = Set::of(&["east", "west"]);
     set.connected("east", "west").await;
-    let east = set.get("east").tunnels.status().remove(0);
-    let west = set.get("west").tunnels.status().remove(0);
+    let east = set.get("east").tunnels().status().remove(0);
+    let west = set.get("west").tunnels().status().remove(0);
     assert!(east.tunnels[0].dialled.is_some() && east.dials[0].up);
     assert!(west.tunnels[0].dialled.is_none() && !west.dials[0].up);
     assert_eq!((east.tunnels.len(), west.tunnels.len()), (1, 1));
@@ -46,12 +49,12 @@ async fn the_cluster_with_the_lesser_name_dials_alone() {
 
 #[tokio::test]
 async fn header_and_first_bytes_leave_together_and_both_directions_end_on_their_own() {
-    let mut set = Set::of(&["east", "west"]).await;
+    let mut set = Set::of(&["east", "west"]);
     set.connected("east", "west").await;
     let (mut out, mut inbound) = set.stream("east", "west", "hello").await;
     assert_eq!((inbound.peer.clone(), inbound.trust_domain.as_str()), (cluster("east"), "east.example"));
     assert_eq!(inbound.header, Ok(header()));
-    assert_eq!(set.get("east").tunnels.outstanding(&cluster("west")), 1);
+    assert_eq!(set.get("east").tunnels().outstanding(&cluster("west")), 1);
 
     inbound.reply(&StreamReply::Connected).await.unwrap();
     assert_eq!(soon("reply", out.reply()).await, Ok(StreamReply::Connected));
@@ -69,13 +72,13 @@ async fn header_and_first_bytes_leave_together_and_both_directions_end_on_their_
     assert_eq!((sent, received.unwrap().len()), (Ok(()), large.len()));
     assert_eq!(soon("acknowledgement", inbound.send.stopped()).await, Ok(()));
     drop((out, inbound));
-    assert_eq!(set.get("east").tunnels.outstanding(&cluster("west")), 0);
-    assert_eq!(set.get("west").tunnels.streams(), 0);
+    assert_eq!(set.get("east").tunnels().outstanding(&cluster("west")), 0);
+    assert_eq!(set.get("west").tunnels().streams(), 0);
 }
 
 #[tokio::test]
 async fn bytes_that_follow_the_reply_at_once_are_not_lost() {
-    let mut set = Set::of(&["east", "west"]).await;
+    let mut set = Set::of(&["east", "west"]);
     set.connected("east", "west").await;
     let (mut out, mut inbound) = set.stream("east", "west", "").await;
     let mut chunks = [StreamReply::Connected.encode(), Bytes::from_static(b"early")];
@@ -90,7 +93,7 @@ async fn bytes_that_follow_the_reply_at_once_are_not_lost() {
 
 #[tokio::test]
 async fn refusals_resets_and_stops_carry_their_outcome() {
-    let mut set = Set::of(&["east", "west"]).await;
+    let mut set = Set::of(&["east", "west"]);
     set.connected("east", "west").await;
 
     let (mut out, inbound) = set.stream("east", "west", "x").await;
@@ -112,7 +115,7 @@ async fn refusals_resets_and_stops_carry_their_outcome() {
 
 #[tokio::test]
 async fn a_half_that_is_dropped_without_being_finished_arrives_as_aborted() {
-    let mut set = Set::of(&["east", "west"]).await;
+    let mut set = Set::of(&["east", "west"]);
     set.connected("east", "west").await;
     let (out, mut inbound) = set.stream("east", "west", "half of an upload").await;
     drop(out);
@@ -122,44 +125,44 @@ async fn a_half_that_is_dropped_without_being_finished_arrives_as_aborted() {
 
 #[tokio::test]
 async fn gateways_of_another_authority_are_refused() {
-    let mut set = Set::apart(&["east", "west"]).await;
+    let mut set = Set::apart(&["east", "west"]);
     // West's certificates come from an authority of the right trust domain that nobody published.
     let impostor = set::authority("west.example");
     set.get("west").identity.replace(set::svid(&impostor, "/landbridge/gateway"));
     set.publish();
     set.get("east").fails("west", "not signed by the authority of its trust domain").await;
-    assert!(!set.get("east").tunnels.reachable(&cluster("west")));
+    assert!(!set.get("east").tunnels().reachable(&cluster("west")));
 }
 
 #[tokio::test]
 async fn dialling_gateways_of_another_authority_are_refused_and_told_why() {
-    let mut set = Set::apart(&["east", "west"]).await;
+    let mut set = Set::apart(&["east", "west"]);
     let impostor = set::authority("east.example");
     set.get("east").identity.replace(set::svid(&impostor, "/landbridge/gateway"));
     set.publish();
     set.get("east").fails("west", "not signed by the authority of its trust domain").await;
-    assert!(!set.get("west").tunnels.reachable(&cluster("east")));
+    assert!(!set.get("west").tunnels().reachable(&cluster("east")));
 }
 
 #[tokio::test]
 async fn an_id_that_is_not_the_members_gateway_id_is_refused_on_either_side() {
-    let mut set = Set::apart(&["east", "west"]).await;
+    let mut set = Set::apart(&["east", "west"]);
     let other = set::svid(&set.get("west").authority, "/ns/a/sa/b");
     set.get("west").identity.replace(other);
     set.publish();
     set.get("east").fails("west", "expected is spiffe://west.example/landbridge/gateway").await;
 
-    let mut set = Set::apart(&["east", "west"]).await;
+    let mut set = Set::apart(&["east", "west"]);
     let other = set::svid(&set.get("east").authority, "/ns/a/sa/b");
     set.get("east").identity.replace(other);
     set.publish();
     set.get("east").fails("west", "expected is the gateway id of a member").await;
-    assert!(!set.get("west").tunnels.reachable(&cluster("east")));
+    assert!(!set.get("west").tunnels().reachable(&cluster("east")));
 }
 
 #[tokio::test]
 async fn a_member_that_is_removed_loses_its_tunnels_at_once() {
-    let mut set = Set::of(&["east", "north", "west"]).await;
+    let mut set = Set::of(&["east", "north", "west"]);
     set.connected("east", "west").await;
     set.connected("east", "north").await;
     let (_out, mut inbound) = set.stream("west", "east", "x").await;
@@ -168,23 +171,23 @@ async fn a_member_that_is_removed_loses_its_tunnels_at_once() {
     set.remove("east", "west");
     assert_eq!(read_all(&mut inbound.recv).await, Err(Outcome::Revoked));
     set.get("west").until("the removed side saw it", |tunnels| !tunnels.reachable(&cluster("east"))).await;
-    assert!(set.get("east").tunnels.reachable(&cluster("north")));
+    assert!(set.get("east").tunnels().reachable(&cluster("north")));
     assert_eq!(other.send.write("y".into()).await, Ok(()));
-    let gone = set.get("east").tunnels.open(&cluster("west"), &header(), Bytes::new()).await.unwrap_err();
+    let gone = set.get("east").tunnels().open(&cluster("west"), &header(), Bytes::new()).await.unwrap_err();
     assert_eq!((gone.outcome(), gone.nothing_sent()), (Outcome::NoHealthyCluster, true));
     set.get("west").fails("east", "revoked").await;
 }
 
 #[tokio::test]
 async fn a_bundle_without_the_peers_authority_cuts_its_tunnels_and_a_new_gateway_id_does_too() {
-    let mut set = Set::of(&["east", "west"]).await;
+    let mut set = Set::of(&["east", "west"]);
     set.connected("east", "west").await;
     let (_out, mut inbound) = set.stream("west", "east", "").await;
     let next = set::authority("west.example");
     set.get("east").alter("west", |member| member.bundle = next.bundle(2));
     assert_eq!(read_all(&mut inbound.recv).await, Err(Outcome::Revoked));
 
-    let mut set = Set::of(&["east", "west"]).await;
+    let mut set = Set::of(&["east", "west"]);
     set.connected("east", "west").await;
     let (_out, mut inbound) = set.stream("west", "east", "").await;
     let id = "spiffe://west.example/landbridge/other";
@@ -194,21 +197,21 @@ async fn a_bundle_without_the_peers_authority_cuts_its_tunnels_and_a_new_gateway
 
 #[tokio::test]
 async fn a_bundle_that_gains_an_authority_leaves_tunnels_alone() {
-    let mut set = Set::of(&["east", "west"]).await;
+    let mut set = Set::of(&["east", "west"]);
     set.connected("east", "west").await;
     let (_out, mut inbound) = set.stream("west", "east", "").await;
     let next = set::authority("west.example").certificate().clone();
-    let before = set.get("east").tunnels.status()[0].tunnels[0].id;
+    let before = set.get("east").tunnels().status()[0].tunnels[0].id;
     set.get("east").alter("west", |member| member.bundle.authorities.push(next));
     inbound.send.write("still here".into()).await.unwrap();
-    assert_eq!(set.get("east").tunnels.status()[0].tunnels[0].id, before);
+    assert_eq!(set.get("east").tunnels().status()[0].tunnels[0].id, before);
 }
 
 #[tokio::test]
 async fn streams_are_opened_towards_a_cluster_that_only_dials_out() {
-    let mut set = Set::outbound_only(&["east"], &["west"]).await;
+    let mut set = Set::outbound_only(&["east"], &["west"]);
     set.connected("east", "west").await;
-    let status = set.get("east").tunnels.status().remove(0);
+    let status = set.get("east").tunnels().status().remove(0);
     assert!(status.dials.is_empty() && status.tunnels[0].dialled.is_none());
     let (mut out, mut inbound) = set.stream("east", "west", "x").await;
     inbound.reply(&StreamReply::Connected).await.unwrap();
@@ -217,21 +220,23 @@ async fn streams_are_opened_towards_a_cluster_that_only_dials_out() {
 
 #[tokio::test]
 async fn a_peer_that_stops_is_lost_at_once_and_found_again_when_it_comes_back() {
-    let mut set = Set::of(&["east", "west"]).await;
+    let mut set = Set::of(&["east", "west"]);
     set.connected("east", "west").await;
-    let (mut out, _inbound) = set.stream("east", "west", "x").await;
+    let (mut out, inbound) = set.stream("east", "west", "x").await;
     set.stop("west").await;
     assert_eq!(soon("reply", out.reply()).await, Err(Outcome::Draining));
+    // Streams keep the port.
+    drop(inbound);
     set.get("east").reachable_is("west", false).await;
     set.restart("west").await;
     set.connected("east", "west").await;
-    assert_eq!(set.get("east").tunnels.status()[0].tunnels[0].instance, "west-2");
+    assert_eq!(set.get("east").tunnels().status()[0].tunnels[0].instance, "west-2");
     set.stream("east", "west", "x").await;
 }
 
 #[tokio::test]
 async fn a_driver_that_is_dropped_closes_everything() {
-    let mut set = Set::of(&["east", "west"]).await;
+    let mut set = Set::of(&["east", "west"]);
     set.connected("east", "west").await;
     set.get("west").tasks.abort_all();
     set.get("east").reachable_is("west", false).await;
@@ -239,15 +244,15 @@ async fn a_driver_that_is_dropped_closes_everything() {
 
 #[tokio::test]
 async fn draining_opens_no_new_streams_and_lets_old_ones_finish() {
-    let mut set = Set::of(&["east", "west"]).await;
+    let mut set = Set::of(&["east", "west"]);
     set.connected("east", "west").await;
     let (mut out, mut inbound) = set.stream("east", "west", "x").await;
-    set.get("west").tunnels.drain("maintenance");
+    set.get("west").tunnels().drain("maintenance");
     set.get("east").reachable_is("west", false).await;
-    assert_eq!(set.get("east").tunnels.status()[0].tunnels[0].state, TunnelState::Draining);
-    let refused = set.get("east").tunnels.open(&cluster("west"), &header(), Bytes::new()).await.unwrap_err();
+    assert_eq!(set.get("east").tunnels().status()[0].tunnels[0].state, TunnelState::Draining);
+    let refused = set.get("east").tunnels().open(&cluster("west"), &header(), Bytes::new()).await.unwrap_err();
     assert_eq!(refused, OpenError::PeerDraining(cluster("west")));
-    let own = set.get("west").tunnels.open(&cluster("east"), &header(), Bytes::new()).await.unwrap_err();
+    let own = set.get("west").tunnels().open(&cluster("east"), &header(), Bytes::new()).await.unwrap_err();
     assert_eq!(own, OpenError::Draining);
 
     inbound.reply(&StreamReply::Connected).await.unwrap();
@@ -258,6 +263,7 @@ async fn draining_opens_no_new_streams_and_lets_old_ones_finish() {
     assert_eq!(read_all(&mut out.recv).await.unwrap(), "");
     // The dialler tries again, and is sent away for as long as the peer drains.
     set.get("east").fails("west", "").await;
+    drop((out, inbound));
     set.stop("west").await;
     set.restart("west").await;
     set.connected("east", "west").await;
@@ -265,11 +271,11 @@ async fn draining_opens_no_new_streams_and_lets_old_ones_finish() {
 
 #[tokio::test]
 async fn garbage_on_the_port_does_nothing() {
-    let mut set = Set::of(&["east", "west"]).await;
+    let mut set = Set::of(&["east", "west"]);
     set.connected("east", "west").await;
-    let address = set.get("west").tunnels.local_addr().unwrap();
-    let handshakes = || set.get("west").tunnels.shared().metrics.handshakes("accept", "done");
-    let before = (handshakes(), set.get("west").tunnels.status()[0].tunnels[0].id);
+    let address = set.get("west").tunnels().local_addr().unwrap();
+    let handshakes = set.get("west").tunnels().shared().metrics.handshakes("accept", "done");
+    let before = (handshakes, set.get("west").tunnels().status()[0].tunnels[0].id);
     let stranger = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let mut state = 1_u32;
     for length in (0..1400).step_by(7) {
@@ -288,15 +294,15 @@ async fn garbage_on_the_port_does_nothing() {
     let (mut out, mut inbound) = set.stream("east", "west", "x").await;
     out.send.finish().unwrap();
     assert_eq!(read_all(&mut inbound.recv).await.unwrap(), "x");
-    let handshakes = set.get("west").tunnels.shared().metrics.handshakes("accept", "done");
-    assert_eq!((handshakes, set.get("west").tunnels.status()[0].tunnels[0].id), before);
+    let handshakes = set.get("west").tunnels().shared().metrics.handshakes("accept", "done");
+    assert_eq!((handshakes, set.get("west").tunnels().status()[0].tunnels[0].id), before);
 }
 
 #[tokio::test]
 async fn headers_that_are_none_are_handed_over_as_errors() {
-    let mut set = Set::of(&["east", "west"]).await;
+    let mut set = Set::of(&["east", "west"]);
     set.connected("east", "west").await;
-    let connection = set.get("east").tunnels.shared().registry.of(&cluster("west"))[0].connection.clone();
+    let connection = set.get("east").tunnels().shared().registry.of(&cluster("west"))[0].connection.clone();
     let too_large = u16::try_from(MAX_HEADER + 1).unwrap().to_be_bytes();
     for (bytes, expected) in
         [(too_large.as_slice(), HeaderError::TooLarge { length: MAX_HEADER + 1 }), (&[0, 9, 1], HeaderError::Truncated)]
@@ -311,13 +317,13 @@ async fn headers_that_are_none_are_handed_over_as_errors() {
 
 #[tokio::test]
 async fn streams_are_refused_while_the_gateway_takes_none() {
-    let mut set = Set::of(&["east", "west"]).await;
+    let mut set = Set::of(&["east", "west"]);
     set.connected("east", "west").await;
     let peer = cluster("west");
     // The queue of the set's gateways holds two.
     let mut outs = Vec::new();
     for _ in 0..3 {
-        outs.push(set.get("east").tunnels.open(&peer, &header(), Bytes::new()).await.unwrap());
+        outs.push(set.get("east").tunnels().open(&peer, &header(), Bytes::new()).await.unwrap());
     }
     let mut last = outs.pop().unwrap();
     assert_eq!(soon("reply", last.reply()).await, Err(Outcome::OverCapacity));
@@ -325,10 +331,10 @@ async fn streams_are_refused_while_the_gateway_takes_none() {
 
 #[tokio::test]
 async fn a_peer_without_stream_credit_is_busy_and_nothing_was_sent() {
-    let mut set = Set::tuned(&["east", "west"], |config| config.streams_per_peer = 1).await;
+    let mut set = Set::tuned(&["east", "west"], |config| config.streams_per_peer = 1);
     set.connected("east", "west").await;
     let (_held, _inbound) = set.stream("east", "west", "x").await;
-    let busy = set.get("east").tunnels.open(&cluster("west"), &header(), Bytes::new()).await.unwrap_err();
+    let busy = set.get("east").tunnels().open(&cluster("west"), &header(), Bytes::new()).await.unwrap_err();
     assert_eq!(busy, OpenError::Busy(cluster("west")));
     assert!(busy.nothing_sent());
     assert_eq!(busy.outcome(), Outcome::TunnelBusy);
@@ -336,24 +342,98 @@ async fn a_peer_without_stream_credit_is_busy_and_nothing_was_sent() {
 
 #[tokio::test]
 async fn a_tunnel_whose_handshake_lost_packets_is_dialled_once_more() {
-    let mut set = Set::with_lossy_first(&["east", "west"]).await;
+    let mut set = Set::with_lossy_first(&["east", "west"]);
     set.connected("east", "west").await;
     set.get("west")
         .until("both handshakes", |tunnels| tunnels.shared().metrics.handshakes("accept", "done") == 2)
         .await;
-    assert_eq!(set.get("east").tunnels.shared().metrics.handshakes("dial", "done"), 1);
+    assert_eq!(set.get("east").tunnels().shared().metrics.handshakes("dial", "done"), 1);
     set.stream("east", "west", "x").await;
 }
 
 #[tokio::test]
 async fn events_tell_of_a_peer_that_comes_and_goes() {
-    let mut set = Set::of(&["east", "west"]).await;
+    let mut set = Set::of(&["east", "west"]);
     let west = cluster("west");
     let reachable = |reachable| TunnelEvent::Reachable { cluster: west.clone(), reachable };
-    let next = |gateway: &mut Gateway| gateway.next_event();
-    assert_eq!(next(set.get("east")).await, reachable(true));
+    assert_eq!(set.get("east").next_event().await, reachable(true));
     let exports = Arc::new(catalog("west", &["web"]));
-    assert_eq!(next(set.get("east")).await, TunnelEvent::Catalog { cluster: west.clone(), catalog: exports });
+    assert_eq!(set.get("east").next_event().await, TunnelEvent::Catalog { cluster: west.clone(), catalog: exports });
     set.stop("west").await;
-    assert_eq!(next(set.get("east")).await, reachable(false));
+    assert_eq!(set.get("east").next_event().await, reachable(false));
+}
+
+#[tokio::test]
+async fn a_peer_that_falls_silent_gets_no_new_streams_until_it_is_heard_again() {
+    let mut set = Set::tuned(&["east", "west"], |config| {
+        config.ping = Duration::from_millis(20);
+        config.lease = Duration::from_millis(200);
+        config.idle_timeout = Duration::from_secs(15);
+    });
+    set.connected("east", "west").await;
+    let before = set.get("east").tunnels().status()[0].tunnels[0].id;
+    set.get("west").losses.store(usize::MAX, Ordering::Relaxed);
+    set.get("east").reachable_is("west", false).await;
+    assert_eq!(set.get("east").tunnels().status()[0].tunnels[0].state, TunnelState::Silent);
+    set.get("west").losses.store(0, Ordering::Relaxed);
+    set.get("east").reachable_is("west", true).await;
+    assert_eq!(set.get("east").tunnels().status()[0].tunnels[0].id, before);
+}
+
+#[tokio::test]
+async fn a_tunnel_over_which_nothing_comes_is_lost_and_dialled_again() {
+    let mut set = Set::tuned(&["east", "west"], |config| {
+        config.keep_alive = Duration::from_millis(50);
+        config.idle_timeout = Duration::from_millis(500);
+        config.lease = Duration::from_secs(30);
+    });
+    set.connected("east", "west").await;
+    let (mut out, _inbound) = set.stream("east", "west", "x").await;
+    set.get("west").losses.store(usize::MAX, Ordering::Relaxed);
+    assert_eq!(soon("reply", out.reply()).await, Err(Outcome::TunnelLost));
+    set.get("west").losses.store(0, Ordering::Relaxed);
+    set.connected("east", "west").await;
+}
+
+#[tokio::test]
+async fn streams_spread_over_replicas_and_leave_the_one_that_drains() {
+    let mut set = Set::of(&["east", "west"]);
+    set.add_replica("west");
+    let both = "tunnels to both replicas";
+    let up =
+        |tunnels: &crate::Tunnels| tunnels.status()[0].tunnels.iter().filter(|t| t.state == TunnelState::Up).count();
+    set.get("east").until(both, |tunnels| up(tunnels) == 2).await;
+    let mut outs = Vec::new();
+    for _ in 0..4 {
+        outs.push(set.get("east").tunnels().open(&cluster("west"), &header(), Bytes::new()).await.unwrap());
+    }
+    // Of two tunnels both are drawn, and the one with fewer streams is taken.
+    let spread: Vec<_> = set.get("east").tunnels().status()[0].tunnels.iter().map(|tunnel| tunnel.streams).collect();
+    assert_eq!(spread, [2, 2]);
+    set.get("west2").tunnels().drain("maintenance");
+    set.get("east").until("one left", |tunnels| up(tunnels) == 1).await;
+    assert!(set.get("east").tunnels().reachable(&cluster("west")));
+    while let Ok(stream) = set.get("west").inbound.try_recv() {
+        drop(stream);
+    }
+    set.stream("east", "west", "x").await;
+}
+
+#[tokio::test]
+async fn metrics_show_tunnels_and_streams() {
+    let mut set = Set::of(&["east", "west"]);
+    set.connected("east", "west").await;
+    let _halves = set.stream("east", "west", "x").await;
+    let mut registry = prometheus_client::registry::Registry::default();
+    set.get("east").tunnels().register(&mut registry);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    for line in [
+        "tunnel_up{peer=\"west\"} 1",
+        "tunnel_streams_open{peer=\"west\"} 1",
+        "tunnel_streams_total{peer=\"west\",direction=\"outbound\"} 1",
+        "tunnel_handshakes_total{side=\"dial\",result=\"done\"} 1",
+    ] {
+        assert!(text.contains(line), "{line} is missing in\n{text}");
+    }
 }

@@ -1,3 +1,8 @@
+use federation_model::{
+    catalog::{EndpointCounts, ExportedService, ServiceKind, SessionAffinity},
+    time::Timestamp,
+};
+
 use super::*;
 
 #[expect(clippy::disallowed_methods, reason = "an Instant has no other beginning; the tests only add to it")]
@@ -13,6 +18,22 @@ fn west() -> ClusterName {
 
 fn catalog() -> Arc<Catalog> {
     Arc::new(Catalog::empty(west()))
+}
+
+fn service() -> ExportedService {
+    ExportedService {
+        exported_at: Timestamp(1),
+        kind: ServiceKind::ClusterSetIp,
+        ports: Vec::new(),
+        health: EndpointCounts::default(),
+        session_affinity: SessionAffinity::None,
+        priority: 0,
+        weight: 100,
+        internal_traffic_policy: None,
+        traffic_distribution: None,
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+    }
 }
 
 fn connected(hold_down: Duration, now: Instant) -> PeerCatalogs {
@@ -67,10 +88,10 @@ fn a_catalog_that_is_the_same_or_of_a_lost_peer_changes_nothing_to_see() {
     let mut peers = connected(Duration::ZERO, now);
     assert!(!peers.handle_catalog(catalog()));
     peers.handle_reachable(&west(), false, now);
-    let mut other = Catalog::empty(west());
-    other.cluster = west();
-    assert!(!peers.handle_catalog(Arc::new(other)));
-    assert_eq!(peers.visible().count(), 0);
+    let other =
+        Arc::new(Catalog { services: [("shop/web".parse().unwrap(), service())].into(), ..Catalog::empty(west()) });
+    assert!(!peers.handle_catalog(other.clone()));
+    assert_eq!((peers.visible().count(), peers.held(&west())), (0, Some(other)));
 }
 
 #[test]

@@ -107,10 +107,6 @@ impl Liveness {
     }
 
     fn queue_ping(&mut self, now: Instant, wall_millis: u64) {
-        if self.ping.is_some() {
-            // The stream takes nothing: this one would leave together with the one that waits.
-            return;
-        }
         self.sequence += 1;
         if self.outstanding.len() == MAX_OUTSTANDING {
             self.outstanding.pop_front();

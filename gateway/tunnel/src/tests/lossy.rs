@@ -1,4 +1,4 @@
-//! A socket that loses the first datagram it is to send.
+//! A socket that loses datagrams it is to send.
 
 use std::{
     fmt, io,
@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
 };
@@ -16,15 +16,18 @@ use crate::socket::{
     udp::{RecvMeta, Transmit},
 };
 
-pub(super) fn socket(address: SocketAddr) -> TunnelSocket {
+/// How many of the next datagrams are lost.
+pub(super) type Losses = Arc<AtomicUsize>;
+
+pub(super) fn socket(address: SocketAddr, losses: Losses) -> TunnelSocket {
     let runtime: Arc<dyn Runtime> = Arc::new(quinn::TokioRuntime);
     let inner = runtime.wrap_udp_socket(std::net::UdpSocket::bind(address).unwrap()).unwrap();
-    TunnelSocket::Abstract(Arc::new(Lossy { inner, lost: AtomicBool::new(false) }), runtime)
+    TunnelSocket::Abstract(Arc::new(Lossy { inner, losses }), runtime)
 }
 
 struct Lossy {
     inner: Arc<dyn AsyncUdpSocket>,
-    lost: AtomicBool,
+    losses: Losses,
 }
 
 impl fmt::Debug for Lossy {
@@ -39,7 +42,11 @@ impl AsyncUdpSocket for Lossy {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        if self.lost.swap(true, Ordering::Relaxed) { self.inner.try_send(transmit) } else { Ok(()) }
+        let lose = |left: usize| left.checked_sub(1);
+        match self.losses.fetch_update(Ordering::Relaxed, Ordering::Relaxed, lose) {
+            Ok(_) => Ok(()),
+            Err(_) => self.inner.try_send(transmit),
+        }
     }
 
     fn poll_recv(

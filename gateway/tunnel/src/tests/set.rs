@@ -36,7 +36,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::lossy;
+use super::lossy::{self, Losses};
 use crate::{
     InboundStream, OutboundStream, RecvHalf, Sources, Started, TunnelConfig, TunnelEvent, TunnelSocket, Tunnels,
     identify::Members,
@@ -114,16 +114,26 @@ pub(super) struct Gateway {
     members: watch::Sender<Members>,
     pub(super) catalog: watch::Sender<Arc<Catalog>>,
     config: TunnelConfig,
-    pub(super) tunnels: Tunnels,
+    tunnels: Option<Tunnels>,
     pub(super) inbound: mpsc::Receiver<InboundStream>,
     events: mpsc::Receiver<TunnelEvent>,
     pub(super) tasks: JoinSet<()>,
     runs: u32,
+    /// How many of its next datagrams are lost.
+    pub(super) losses: Losses,
 }
 
 impl Gateway {
-    fn new(name: &str, own_advertises: bool, tune: fn(&mut TunnelConfig), lossy: bool) -> Self {
-        let authority = authority(&format!("{name}.example"));
+    fn new(name: &str, own_advertises: bool, tune: fn(&mut TunnelConfig), losses: usize) -> Self {
+        Self::of(name, own_advertises, tune, (losses, authority(&format!("{name}.example"))))
+    }
+
+    fn of(
+        name: &str,
+        own_advertises: bool,
+        tune: fn(&mut TunnelConfig),
+        (losses, authority): (usize, Authority),
+    ) -> Self {
         let mut config = TunnelConfig::new(cluster(name), format!("{name}-1"));
         config.own_advertises = own_advertises;
         config.inbound_queue = 2;
@@ -139,7 +149,8 @@ impl Gateway {
         let members = watch::Sender::new(Members::default());
         let catalog = watch::Sender::new(Arc::new(catalog(name, &["web"])));
         let any = "127.0.0.1:0".parse().unwrap();
-        let socket = if lossy { lossy::socket(any) } else { TunnelSocket::Bind(any) };
+        let losses = Losses::new(losses.into());
+        let socket = lossy::socket(any, Arc::clone(&losses));
         let sources = Sources {
             identity: Arc::clone(&identity),
             trust: Arc::clone(&trust),
@@ -149,26 +160,57 @@ impl Gateway {
         let Started { tunnels, inbound, events, driver } = Tunnels::start(config.clone(), socket, sources).unwrap();
         let mut tasks = JoinSet::new();
         tasks.spawn(driver);
-        let name = cluster(name);
-        Self { name, authority, identity, trust, members, catalog, config, tunnels, inbound, events, tasks, runs: 1 }
+        let (name, tunnels) = (cluster(name), Some(tunnels));
+        Self {
+            name,
+            authority,
+            identity,
+            trust,
+            members,
+            catalog,
+            config,
+            tunnels,
+            inbound,
+            events,
+            tasks,
+            runs: 1,
+            losses,
+        }
     }
 
-    fn start(&mut self, address: SocketAddr) {
+    pub(super) fn tunnels(&self) -> &Tunnels {
+        self.tunnels.as_ref().unwrap()
+    }
+
+    /// Starts a stopped gateway on this port, as soon as the last run has left it.
+    async fn start(&mut self, address: SocketAddr) {
         self.runs += 1;
         self.config.instance = format!("{}-{}", self.name, self.runs);
-        let sources = Sources {
-            identity: Arc::clone(&self.identity),
-            trust: Arc::clone(&self.trust),
-            members: self.members.subscribe(),
-            catalog: self.catalog.subscribe(),
+        self.tunnels = None;
+        let attempt = || {
+            let sources = Sources {
+                identity: Arc::clone(&self.identity),
+                trust: Arc::clone(&self.trust),
+                members: self.members.subscribe(),
+                catalog: self.catalog.subscribe(),
+            };
+            Tunnels::start(self.config.clone(), TunnelSocket::Bind(address), sources).ok()
         };
-        let started = Tunnels::start(self.config.clone(), TunnelSocket::Bind(address), sources).unwrap();
-        (self.tunnels, self.inbound, self.events) = (started.tunnels, started.inbound, started.events);
+        let started = soon("a free port", async {
+            loop {
+                match attempt() {
+                    Some(started) => break started,
+                    None => tokio::task::yield_now().await,
+                }
+            }
+        })
+        .await;
+        (self.tunnels, self.inbound, self.events) = (Some(started.tunnels), started.inbound, started.events);
         self.tasks.spawn(started.driver);
     }
 
     fn member(&self) -> Member {
-        let address = self.tunnels.local_addr().unwrap().to_string();
+        let address = self.tunnels().local_addr().unwrap().to_string();
         Member {
             cluster: self.name.clone(),
             gateway_id: SpiffeId::new(format!("spiffe://{}.example/landbridge/gateway", self.name)).unwrap(),
@@ -194,14 +236,14 @@ impl Gateway {
 
     /// Waits until the tunnels are as wanted.
     pub(super) async fn until(&self, what: &str, wanted: impl Fn(&Tunnels) -> bool) {
-        let mut changes = self.tunnels.changes();
+        let mut changes = self.tunnels().changes();
         let wait = async {
-            while !wanted(&self.tunnels) {
+            while !wanted(self.tunnels()) {
                 changes.changed().await.unwrap();
             }
         };
         if timeout(DEADLINE, wait).await.is_err() {
-            panic!("{} within {DEADLINE:?}: not {what}: {:#?}", self.name, self.tunnels.status());
+            panic!("{} within {DEADLINE:?}: not {what}: {:#?}", self.name, self.tunnels().status());
         }
     }
 
@@ -241,47 +283,65 @@ pub(super) struct Set(BTreeMap<String, Gateway>);
 
 impl Set {
     /// Gateways that know nobody yet.
-    pub(super) async fn apart(names: &[&str]) -> Self {
-        Self::build(names, &[], |_| {}, false)
+    pub(super) fn apart(names: &[&str]) -> Self {
+        Self::build(names, &[], |_| {}, 0)
     }
 
     /// Gateways that all know each other.
-    pub(super) async fn of(names: &[&str]) -> Self {
-        Self::tuned(names, |_| {}).await
+    pub(super) fn of(names: &[&str]) -> Self {
+        Self::tuned(names, |_| {})
     }
 
-    pub(super) async fn tuned(names: &[&str], tune: fn(&mut TunnelConfig)) -> Self {
-        let set = Self::build(names, &[], tune, false);
+    pub(super) fn tuned(names: &[&str], tune: fn(&mut TunnelConfig)) -> Self {
+        let set = Self::build(names, &[], tune, 0);
         set.publish();
         set
     }
 
     /// As [`Set::of`], with further gateways nobody can dial.
-    pub(super) async fn outbound_only(names: &[&str], hidden: &[&str]) -> Self {
-        let set = Self::build(names, hidden, |_| {}, false);
+    pub(super) fn outbound_only(names: &[&str], hidden: &[&str]) -> Self {
+        let set = Self::build(names, hidden, |_| {}, 0);
         set.publish();
         set
     }
 
     /// As [`Set::of`], where the first datagram of the first gateway is lost.
-    pub(super) async fn with_lossy_first(names: &[&str]) -> Self {
-        let set = Self::build(names, &[], |_| {}, true);
+    pub(super) fn with_lossy_first(names: &[&str]) -> Self {
+        let set = Self::build(names, &[], |_| {}, 1);
         set.publish();
         set
     }
 
-    fn build(names: &[&str], hidden: &[&str], tune: fn(&mut TunnelConfig), lossy: bool) -> Self {
+    fn build(names: &[&str], hidden: &[&str], tune: fn(&mut TunnelConfig), losses: usize) -> Self {
         let all = names.iter().map(|name| (*name, true)).chain(hidden.iter().map(|name| (*name, false)));
         let gateway = |(index, (name, advertises))| {
-            let gateway = Gateway::new(name, advertises, tune, lossy && index == 0);
+            let gateway = Gateway::new(name, advertises, tune, if index == 0 { losses } else { 0 });
             (name.to_owned(), gateway)
         };
         Self(all.enumerate().map(gateway).collect())
     }
 
+    /// A second gateway of a cluster, called `<cluster>2` here.
+    pub(super) fn add_replica(&mut self, name: &str) {
+        let first = self.get(name);
+        let (cert, key) = (first.authority.certificate_pem(), first.authority.key_pem());
+        let authority = Authority::from_pem(&cert, key.expose(), first.authority.trust_domain()).unwrap();
+        let mut replica = Gateway::of(name, true, |_| {}, (0, authority));
+        replica.runs = 10;
+        self.0.insert(format!("{name}2"), replica);
+        self.publish();
+    }
+
     /// Tells every gateway of all others.
     pub(super) fn publish(&self) {
-        let members: BTreeMap<_, _> = self.0.values().map(|g| (g.name.clone(), g.member())).collect();
+        let mut members = BTreeMap::<ClusterName, Member>::new();
+        for gateway in self.0.values() {
+            let member = gateway.member();
+            match members.get_mut(&gateway.name) {
+                Some(known) => known.advertise.extend(member.advertise),
+                None => drop(members.insert(gateway.name.clone(), member)),
+            }
+        }
         for gateway in self.0.values() {
             let mut others = members.clone();
             others.remove(&gateway.name);
@@ -308,7 +368,7 @@ impl Set {
     /// A stream from one gateway to the other, at both ends.
     pub(super) async fn stream(&mut self, from: &str, to: &str, first: &str) -> (OutboundStream, InboundStream) {
         let first = Bytes::copy_from_slice(first.as_bytes());
-        let out = self.get(from).tunnels.open(&cluster(to), &header(), first).await.unwrap();
+        let out = self.get(from).tunnels().open(&cluster(to), &header(), first).await.unwrap();
         let inbound = soon("inbound stream", self.get(to).inbound.recv()).await.unwrap();
         (out, inbound)
     }
@@ -316,13 +376,13 @@ impl Set {
     /// Stops a gateway as a program would, and waits until it has ended.
     pub(super) async fn stop(&mut self, name: &str) {
         let gateway = self.get(name);
-        gateway.tunnels.close("test");
+        gateway.tunnels().close("test");
         soon("the driver's end", gateway.tasks.join_next()).await.unwrap().unwrap();
     }
 
     /// Starts a stopped gateway on the port it had.
     pub(super) async fn restart(&mut self, name: &str) {
         let address = self.get("east").members.borrow()[&cluster(name)].advertise[0].to_string().parse().unwrap();
-        self.get(name).start(address);
+        self.get(name).start(address).await;
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use federation_model::catalog::{CatalogError, ExportedService, MAX_PORTS, MAX_SERVICES};
 use proptest::{collection, prelude::*};
-use proto::tunnel::v1::SnapshotRequest;
+use proto::tunnel::v1::{CatalogDelta, SnapshotRequest};
 
 use super::{pair::End, *};
 
@@ -14,6 +14,10 @@ fn is_snapshot(message: &Message) -> bool {
 
 fn is_delta(message: &Message) -> bool {
     matches!(message, Message::Delta(_))
+}
+
+fn removals_of(message: &Message) -> Option<usize> {
+    if let Message::Delta(delta) = message { Some(delta.removals.len()) } else { None }
 }
 
 fn is_request(message: &Message) -> bool {
@@ -212,6 +216,37 @@ fn deltas_that_diverge_without_end_end_the_session() {
 }
 
 #[test]
+fn divergences_with_good_deltas_between_do_not_end_the_session() {
+    let mut pair = Pair::new(&catalog("east", &[]), &catalog("west", &[]));
+    pair.run_millis(200);
+    let damage: Tamper = |message| {
+        if let Message::Delta(delta) = message {
+            delta.upserts.clear();
+        }
+    };
+    for n in 1..=40 {
+        pair.east.tamper = (n % 2 == 0).then_some(damage);
+        pair.east.session.handle_local_catalog(catalog("east", &[("a", n)]));
+        pair.run_millis(200);
+    }
+    assert_eq!((&pair.east.ended, &pair.west.ended), (&None, &None));
+    assert_eq!(pair.west.known(), Some(&catalog("east", &[("a", 40)])));
+    assert_eq!(pair.west.sent_count(is_request), 20);
+}
+
+#[test]
+fn deltas_that_arrive_before_the_snapshot_that_was_asked_for_are_passed_over() {
+    let now = clock();
+    let mut east = greeted(now);
+    for revision in 1..50 {
+        let delta = CatalogDelta { base: revision, revision: revision + 1, ..Default::default() };
+        east.handle_message(message(Message::Delta(delta)), now, EPOCH_MILLIS).unwrap();
+    }
+    let sent: Vec<Message> = std::iter::from_fn(|| east.poll_transmit()).filter_map(|sent| sent.message).collect();
+    assert_eq!(sent.iter().filter(|message| is_request(message)).count(), 1);
+}
+
+#[test]
 fn a_peer_that_asks_for_snapshots_without_end_is_refused() {
     let now = clock();
     let mut east = greeted(now);
@@ -350,6 +385,9 @@ fn a_catalog_too_large_for_one_message_arrives_in_several() {
     assert_eq!(pair.east.acknowledged().last(), Some(&second.digest()));
     assert_eq!((pair.east.sent_count(is_snapshot), pair.west.sent_count(is_request)), (1, 0));
     assert!(pair.east.sent_count(is_delta) >= 4, "{}", pair.east.sent_count(is_delta));
+    let removals: Vec<usize> = pair.east.sent.iter().filter_map(removals_of).collect();
+    let first = removals.iter().position(|removals| *removals > 0).unwrap();
+    assert_eq!((removals[first], removals.last()), (290, Some(&0)), "what is gone leaves first: {removals:?}");
     let length = |message: &Message| prost::Message::encoded_len(&ControlMessage { message: Some(message.clone()) });
     assert!(pair.east.sent.iter().map(length).max().unwrap() < MAX_DELTA_BYTES + 10_000);
 }

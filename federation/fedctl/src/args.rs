@@ -1,0 +1,271 @@
+//! What a person types.
+//!
+//! Owns the commands, their options and the text of `--help`. Values are parsed into words here; nothing below takes a raw
+//! string for one. Never does anything.
+
+use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use federation_model::{addr::GatewayAddr, bundle::Fingerprint, names::ClusterName, spiffe::TrustDomain};
+use federation_pki::token::TokenId;
+
+use crate::clock::parse_span;
+
+const EXAMPLES: &str = "\
+Examples:
+  fedctl token create --cluster west   on the federation side: what lets cluster west join
+  fedctl join lbj1.AAB...              on the gateway of west: join, and wait for the peers
+  fedctl status                        who am I, who are my peers, what is wrong
+  fedctl check                         tests the same, and says what to do
+
+Exit codes: 0 done, 1 a check failed or peers are missing, 2 could not run.";
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "fedctl",
+    version,
+    about = "Joins clusters, and shows how they are joined",
+    after_help = EXAMPLES,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// How to answer
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
+    pub output: Format,
+    /// Whom to talk to.
+    #[command(flatten)]
+    pub target: Target,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How answers are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
+/// Whom to talk to.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Whom to talk to")]
+pub struct Target {
+    /// The federation service, https://host:port
+    #[arg(long, global = true, env = "FEDCTL_FEDERATION", value_name = "URL", hide_env_values = true)]
+    pub federation: Option<FederationUrl>,
+    /// The directory of the operator credential, for --federation
+    #[arg(long, global = true, env = "FEDCTL_OPERATOR", value_name = "DIR", hide_env_values = true)]
+    pub operator: Option<PathBuf>,
+    /// The admin socket of the gateway, unix:PATH [default: unix:/var/lib/landbridge/admin.sock]
+    #[arg(long, global = true, env = "FEDCTL_GATEWAY", value_name = "unix:PATH", hide_env_values = true)]
+    pub gateway: Option<GatewaySocket>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a configuration to start from
+    #[command(subcommand)]
+    Init(Init),
+    /// Make, list and revoke join tokens
+    #[command(subcommand)]
+    Token(Token),
+    /// List the members of the cluster set
+    Members(Members),
+    /// Make this gateway's cluster a member of a cluster set
+    Join(Join),
+    /// End the membership of this gateway's cluster
+    Leave(Leave),
+    /// Show the gateway, the federation service, or both
+    Status,
+    /// List the services this gateway serves and where they are
+    Services,
+    /// Test the gateway, the federation service, or both
+    Check,
+    /// Write the completion script of a shell
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// What to write a configuration for.
+#[derive(Debug, Subcommand)]
+pub enum Init {
+    /// Write gateway.toml and a directory for manifests
+    Gateway(InitGateway),
+    /// Write federation.toml
+    Federation(InitFederation),
+}
+
+/// `fedctl init gateway`
+#[derive(Debug, Args)]
+pub struct InitGateway {
+    /// The name of the cluster, unique in its set
+    #[arg(long, value_name = "NAME")]
+    pub cluster: ClusterName,
+    /// The SPIFFE trust domain of the cluster, its own alone
+    #[arg(long, value_name = "DOMAIN")]
+    pub trust_domain: TrustDomain,
+    /// Where other clusters reach this gateway (UDP); several times for several addresses, never for outbound only
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise: Vec<GatewayAddr>,
+    /// The directory to write to
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+}
+
+/// `fedctl init federation`
+#[derive(Debug, Args)]
+pub struct InitFederation {
+    /// A DNS name or address under which gateways reach the service; several times for several names
+    #[arg(long = "name", value_name = "HOST[:PORT]", value_parser = parse_server_name)]
+    pub names: Vec<String>,
+    /// The directory to write to
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+}
+
+/// What to do with join tokens.
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Print a token with which one cluster can join, once
+    Create(TokenCreate),
+    /// List the tokens
+    List,
+    /// Make a token useless
+    Revoke {
+        /// The id of the token, see fedctl token list
+        id: TokenId,
+    },
+}
+
+/// `fedctl token create`
+#[derive(Debug, Args)]
+pub struct TokenCreate {
+    /// The name of the cluster that may join with it
+    #[arg(long, value_name = "NAME")]
+    pub cluster: ClusterName,
+    /// How long it may be used
+    #[arg(long, value_name = "SPAN", default_value = "15m", value_parser = parse_span)]
+    pub ttl: Duration,
+}
+
+/// `fedctl members`
+#[derive(Debug, Args)]
+pub struct Members {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub action: Option<MembersAction>,
+}
+
+/// What to do with members.
+#[derive(Debug, Subcommand)]
+pub enum MembersAction {
+    /// List them (the default)
+    List,
+    /// End the membership of a cluster that does not leave by itself
+    Remove {
+        /// The name of the cluster
+        cluster: ClusterName,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
+
+/// `fedctl join`
+#[derive(Debug, Args)]
+pub struct Join {
+    /// The token; - reads it from standard input, which keeps it out of the process list
+    #[arg(required_unless_present = "token_file", conflicts_with = "token_file")]
+    pub token: Option<String>,
+    /// A file that holds the token
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Test everything a join needs, and spend nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How long to wait for the peers, up to 1h; 0s: do not wait
+    #[arg(long, value_name = "SPAN", default_value = "60s", value_parser = parse_wait)]
+    pub wait: Duration,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Go on only if this is the fingerprint of the federation's authority; asks nothing then
+    #[arg(long, value_name = "SHA256:HEX")]
+    pub federation_fingerprint: Option<Fingerprint>,
+}
+
+/// `fedctl leave`
+#[derive(Debug, Args)]
+pub struct Leave {
+    /// Leave even when the federation service cannot be told
+    #[arg(long)]
+    pub force: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+/// The longest `fedctl join` waits: one hour.
+const MAX_WAIT: Duration = Duration::from_secs(3600);
+
+fn parse_wait(text: &str) -> Result<Duration, String> {
+    match parse_span(text)? {
+        span if span <= MAX_WAIT => Ok(span),
+        _ => Err("at most 1h".to_owned()),
+    }
+}
+
+/// A host, or a host and a port other than that of `grpc.listen`.
+fn parse_server_name(text: &str) -> Result<String, String> {
+    let host_alone = text.parse::<IpAddr>().is_ok() || format!("{text}:1").parse::<GatewayAddr>().is_ok();
+    if host_alone || text.parse::<GatewayAddr>().is_ok() {
+        Ok(text.to_owned())
+    } else {
+        Err("write a DNS name or an address, or host:port".to_owned())
+    }
+}
+
+/// Where the federation service listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FederationUrl(pub GatewayAddr);
+
+impl FromStr for FederationUrl {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.starts_with("http://") {
+            return Err("the federation service is reached over TLS only: write https://host:port".to_owned());
+        }
+        let text = text.strip_prefix("https://").unwrap_or(text);
+        let address = text.strip_suffix('/').unwrap_or(text);
+        address.parse().map(Self).map_err(|_| format!("{address:?} is not an address: write https://host:port"))
+    }
+}
+
+/// Where the admin socket of a gateway is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewaySocket(pub PathBuf);
+
+impl FromStr for GatewaySocket {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let path = match text.strip_prefix("unix:") {
+            Some(path) => path.strip_prefix("//").unwrap_or(path),
+            None if text.starts_with(['/', '.']) => text,
+            None => return Err("write unix:PATH, with the path of admin.sock in the gateway's state.dir".to_owned()),
+        };
+        if path.is_empty() { Err("the path is missing: write unix:PATH".to_owned()) } else { Ok(Self(path.into())) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

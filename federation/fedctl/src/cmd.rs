@@ -1,0 +1,49 @@
+//! The commands, one module each.
+//!
+//! Owns which command runs. A command plans, acts, shows what came of it and says what to do next.
+
+mod check;
+mod completion;
+mod init;
+mod join;
+mod leave;
+mod members;
+mod services;
+mod status;
+mod token;
+
+use crate::{
+    Ending,
+    args::{Cli, Command},
+    failure::Failure,
+    print::Console,
+    render::Look,
+};
+
+/// Runs one command.
+pub(crate) async fn run(cli: Cli, console: &mut Console) -> Result<Ending, Failure> {
+    let Cli { target, output: _, command } = cli;
+    match command {
+        Command::Init(what) => init::run(what, console),
+        Command::Token(what) => token::run(what, &target, console).await,
+        Command::Members(what) => members::run(what, &target, console).await,
+        Command::Join(join) => join::run(join, &target, console).await,
+        Command::Leave(leave) => leave::run(leave, &target, console).await,
+        Command::Status => status::run(&target, console).await,
+        Command::Services => services::run(&target, console).await,
+        Command::Check => check::run(&target, console).await,
+        Command::Completion { shell } => completion::run(shell, console),
+    }
+}
+
+fn look(console: &Console) -> Look {
+    Look { now: console.now, color: console.color() }
+}
+
+/// Goes on only when the person agrees.
+fn confirmed(console: &mut Console, question: &str) -> Result<(), Failure> {
+    if console.confirms(question) {
+        return Ok(());
+    }
+    Err(Failure::because("not confirmed; nothing was changed", "the same command with --yes, or answer y"))
+}

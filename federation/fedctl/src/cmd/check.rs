@@ -1,0 +1,96 @@
+//! `fedctl check`: tests what makes the federation work, and says what to do where it does not.
+//!
+//! Somebody who cannot be reached is a failed check here, because that is what is being tested.
+
+use federation_model::finding::Finding;
+use serde_json::json;
+
+use super::look;
+use crate::{
+    Ending,
+    args::Target,
+    connect,
+    failure::Failure,
+    print::Console,
+    render::{
+        findings::{self, FindingView},
+        members::{FederationView, MemberView},
+    },
+};
+
+const GATEWAY: &str = "gateway";
+const FEDERATION: &str = "federation";
+
+pub(super) async fn run(target: &Target, console: &mut Console) -> Result<Ending, Failure> {
+    let mut found = Vec::new();
+    if connect::wants_gateway(target) {
+        found.extend(gateway(target).await.unwrap_or_else(|failure| vec![unreachable(GATEWAY, &failure)]));
+    }
+    if connect::wants_federation(target) {
+        found.extend(federation(target).await.unwrap_or_else(|failure| vec![unreachable(FEDERATION, &failure)]));
+    }
+    let look = look(console);
+    let failed = found.iter().any(FindingView::failed);
+    console.answer(&json!({ "ok": !failed, "findings": found }), || findings::table(&found, look));
+    Ok(if failed { Ending::ChecksFailed } else { Ending::Done })
+}
+
+async fn gateway(target: &Target) -> Result<Vec<FindingView>, Failure> {
+    let findings = connect::gateway(target).await?.check().await?;
+    let mut found = vec![FindingView::new(GATEWAY, Finding::ok("reachable", "it answers on its admin socket"))];
+    found.extend(findings.into_iter().map(|finding| FindingView::new(GATEWAY, finding)));
+    Ok(found)
+}
+
+async fn federation(target: &Target) -> Result<Vec<FindingView>, Failure> {
+    let federation: FederationView = connect::operator(target).await?.members().await?.into();
+    let answered = format!("{}, {}, revision {}", federation.id, federation.software, federation.revision);
+    let mut found = vec![FindingView::new(FEDERATION, Finding::ok("reachable", answered))];
+    found.extend(members(&federation));
+    Ok(found)
+}
+
+/// Whether every member follows the federation service: one that does not hears of no revocation.
+fn members(federation: &FederationView) -> Vec<FindingView> {
+    let judge = |member: &MemberView| {
+        let check = format!("member {}", member.cluster);
+        let behind = federation.revision.saturating_sub(member.acknowledged);
+        let finding = match (member.watching, behind) {
+            (true, 0) => Finding::ok(&check, "it watches, and knows the newest revision"),
+            (true, behind) => Finding::warning(
+                &check,
+                format!("it watches, and has not acknowledged {behind} revision(s) yet"),
+                "the same command in a few seconds; if this stays, look at the log of its gateway",
+            ),
+            (false, _) => Finding::failed(
+                &check,
+                "none of its gateways is connected to the federation service",
+                format!(
+                    "fedctl check on a gateway of {0}; if {0} is gone for good: fedctl members remove {0}",
+                    member.cluster
+                ),
+            ),
+        };
+        FindingView::new(FEDERATION, finding)
+    };
+    federation.members.iter().map(judge).collect()
+}
+
+fn unreachable(of: &'static str, failure: &Failure) -> FindingView {
+    FindingView::new(of, Finding::failed("reachable", failure.causes().join(": "), failure.hint()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::listing;
+    use federation_model::finding::Level;
+
+    #[test]
+    fn a_member_away_fails_and_one_behind_warns() {
+        let levels: Vec<_> =
+            members(&listing().into()).into_iter().map(|finding| (finding.check, finding.level)).collect();
+        let expected = [("member east", Level::Warning), ("member north", Level::Failed), ("member west", Level::Ok)];
+        assert_eq!(levels, expected.map(|(check, level)| (check.to_owned(), level)));
+    }
+}

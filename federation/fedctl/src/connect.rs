@@ -1,0 +1,154 @@
+//! How the commands reach a gateway and the federation service.
+//!
+//! Owns which of the two is meant, and the hint for everything that can go wrong on the way. Never interprets an answer.
+
+use std::{path::Path, time::Duration};
+
+use federation_client::{
+    call::CallError,
+    dial::DialError,
+    gateway::{GatewayClient, GatewayError, Steps},
+    operator::{Credential, Listing, OperatorClient, OperatorError, TokenInfo},
+};
+use federation_model::{finding::Finding, names::ClusterName};
+use federation_pki::token::{JoinToken, TokenId};
+use proto::gateway::v1 as gateway;
+
+use crate::{args::Target, failure::Failure};
+
+/// The admin socket of a gateway that is configured as installed.
+const DEFAULT_GATEWAY: &str = "/var/lib/landbridge/admin.sock";
+
+/// Whether the gateway is meant: when it is named, or nothing else is.
+pub(crate) fn wants_gateway(target: &Target) -> bool {
+    target.gateway.is_some() || target.federation.is_none()
+}
+
+/// Whether the federation service is meant.
+pub(crate) fn wants_federation(target: &Target) -> bool {
+    target.federation.is_some()
+}
+
+/// A gateway that answers.
+pub(crate) struct Gateway(GatewayClient);
+
+/// Connects to the gateway that is meant.
+pub(crate) async fn gateway(target: &Target) -> Result<Gateway, Failure> {
+    let socket = target.gateway.as_ref().map_or_else(|| Path::new(DEFAULT_GATEWAY), |socket| socket.0.as_path());
+    GatewayClient::connect(socket).await.map(Gateway).map_err(gateway_failure)
+}
+
+impl Gateway {
+    /// The state of the gateway.
+    pub(crate) async fn status(&mut self) -> Result<gateway::Status, Failure> {
+        self.0.status().await.map_err(gateway_failure)
+    }
+
+    /// What it serves.
+    pub(crate) async fn services(&mut self) -> Result<Vec<gateway::Service>, Failure> {
+        self.0.services().await.map_err(gateway_failure)
+    }
+
+    /// What it finds when it tests itself.
+    pub(crate) async fn check(&mut self) -> Result<Vec<Finding>, Failure> {
+        self.0.check().await.map_err(gateway_failure)
+    }
+
+    /// Starts a join, and gives its steps.
+    pub(crate) async fn join(&mut self, request: gateway::JoinRequest) -> Result<Steps, Failure> {
+        self.0.join(request).await.map_err(gateway_failure)
+    }
+
+    /// Leaves the cluster set.
+    pub(crate) async fn leave(&mut self, force: bool) -> Result<gateway::LeaveResponse, Failure> {
+        self.0.leave(gateway::LeaveRequest { force }).await.map_err(gateway_failure)
+    }
+}
+
+/// What to do about an error of the admin socket.
+pub(crate) fn gateway_failure(error: GatewayError) -> Failure {
+    let hint = match &error {
+        GatewayError::NoSocket(_) => "--gateway unix:PATH, or --federation URL to ask the federation service",
+        GatewayError::NotRunning(_) => "landbridge-gateway --config FILE",
+        GatewayError::Denied(_) => "the same command as the user of the gateway",
+        GatewayError::Unreachable { .. } => "the same command again, then the log of the gateway",
+        GatewayError::Call(_) => "fedctl check",
+    };
+    Failure::new(error, hint)
+}
+
+/// The federation service, as an operator sees it.
+pub(crate) struct Operator(OperatorClient);
+
+/// Connects to the federation service.
+pub(crate) async fn operator(target: &Target) -> Result<Operator, Failure> {
+    let Some(federation) = &target.federation else {
+        return Err(Failure::because(
+            "this command asks the federation service, and its address is not given",
+            "--federation https://host:port, or FEDCTL_FEDERATION",
+        ));
+    };
+    let Some(directory) = &target.operator else {
+        return Err(Failure::because(
+            "this command needs the credential of an operator, and its directory is not given",
+            "--operator DIR, or FEDCTL_OPERATOR; landbridge-federation writes one to <store>/operator",
+        ));
+    };
+    let connected = match Credential::load(directory) {
+        Ok(credential) => OperatorClient::connect(std::slice::from_ref(&federation.0), credential).await,
+        Err(error) => Err(error.into()),
+    };
+    connected.map(Operator).map_err(operator_failure)
+}
+
+impl Operator {
+    /// Makes a token.
+    pub(crate) async fn create_token(
+        &mut self,
+        cluster: &ClusterName,
+        ttl: Duration,
+    ) -> Result<(JoinToken, TokenInfo), Failure> {
+        self.0.create_token(cluster, ttl).await.map_err(operator_failure)
+    }
+
+    /// Every token.
+    pub(crate) async fn tokens(&mut self) -> Result<Vec<TokenInfo>, Failure> {
+        self.0.list_tokens().await.map_err(operator_failure)
+    }
+
+    /// Makes a token useless.
+    pub(crate) async fn revoke_token(&mut self, id: &TokenId) -> Result<TokenInfo, Failure> {
+        self.0.revoke_token(id).await.map_err(operator_failure)
+    }
+
+    /// The members, and the service itself.
+    pub(crate) async fn members(&mut self) -> Result<Listing, Failure> {
+        self.0.list_members().await.map_err(operator_failure)
+    }
+
+    /// Ends a membership; the revision from which on it is over.
+    pub(crate) async fn remove_member(&mut self, cluster: &ClusterName) -> Result<u64, Failure> {
+        self.0.remove_member(cluster).await.map_err(operator_failure)
+    }
+}
+
+fn operator_failure(error: OperatorError) -> Failure {
+    let hint = match &error {
+        OperatorError::Credential(_) => "--operator DIR with ca.crt, tls.crt and tls.key",
+        OperatorError::Dial(DialError::Unreachable { .. }) => "--federation with the address it listens on",
+        OperatorError::Dial(DialError::PinMismatch { .. } | DialError::Untrusted { .. }) => {
+            "--operator with a credential of this federation service, or --federation with the right address"
+        }
+        OperatorError::Dial(DialError::Clock { .. }) => "timedatectl status on both hosts",
+        OperatorError::Call(CallError::CertificateRefused { .. }) => {
+            "--operator with a new credential from <store>/operator of the federation service"
+        }
+        OperatorError::Call(CallError::Refused { .. }) => "fedctl members and fedctl token list show what there is",
+        OperatorError::Call(CallError::Lost(_) | CallError::TimedOut) => "the same command again",
+        OperatorError::Call(CallError::Malformed(_) | CallError::Unexpected { .. }) | OperatorError::Token(_) => {
+            "the same version of fedctl and federation service"
+        }
+        OperatorError::Tls(_) => "another build of fedctl: its TLS library does not work here",
+    };
+    Failure::new(error, hint)
+}

@@ -1,0 +1,276 @@
+//! The program: what is started in which order, and how it stops.
+//!
+//! Owns the wiring. Never handles a call.
+//!
+//! ```text
+//! lock ── authority ── store ── registry ── grpc ── admin        start
+//! grpc (calls answered, watches ended) ── registry, identity ── admin ── lock      stop
+//! ```
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use federation_model::bundle::Fingerprint;
+use federation_pki::{
+    identity::LiveIdentity,
+    tls::{Clients, server_config},
+    trust::TrustStore,
+};
+use federation_runtime::{
+    admin::{Admin, AdminServer, Readiness},
+    state::StateLock,
+    tasks::{OnEnd, Stage, Tasks},
+    tls_incoming::TlsIncoming,
+};
+use prometheus_client::registry::Registry as Exposition;
+use tokio::{net::TcpListener, sync::watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    attempts::Attempts,
+    authority::{self, Issuer, service_id},
+    clock::Clock,
+    config::Config,
+    metrics::Metrics,
+    presence::Presence,
+    registry::{Owner, registry},
+    rpc::{self, Context, ServiceFacts},
+    state::{State, tokens::TokenRules},
+    store::Store,
+    views::Set,
+};
+
+const NAME: &str = "landbridge-federation";
+/// Calls take a disk write; watches end at once.
+const GRACE: Duration = Duration::from_secs(10);
+/// Renewed certificates are put into the identity, so the TLS configuration itself stays.
+const ALPN: &[u8] = b"h2";
+
+/// A started service.
+#[derive(Debug)]
+pub struct Program {
+    grpc: SocketAddr,
+    admin: SocketAddr,
+    authority: Fingerprint,
+    operator_dir: PathBuf,
+    first_start: bool,
+    tasks: Tasks,
+    _lock: StateLock,
+}
+
+impl Program {
+    /// Where gateways and operators connect.
+    #[must_use]
+    pub fn grpc_addr(&self) -> SocketAddr {
+        self.grpc
+    }
+
+    /// Where health, metrics and views are served.
+    #[must_use]
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// The authority of the service, which tokens pin.
+    #[must_use]
+    pub fn authority(&self) -> Fingerprint {
+        self.authority
+    }
+
+    /// Where the operator credential lies.
+    #[must_use]
+    pub fn operator_dir(&self) -> &Path {
+        &self.operator_dir
+    }
+
+    /// Whether this start set the service up.
+    #[must_use]
+    pub fn first_start(&self) -> bool {
+        self.first_start
+    }
+
+    /// Runs until it is asked to stop or cannot go on.
+    ///
+    /// # Errors
+    /// When a task failed that the service cannot do without.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let shutdown = self.tasks.run(GRACE).await;
+        tracing::info!("stopped");
+        shutdown.into_result()
+    }
+}
+
+/// Starts the service and runs it until `stop`.
+///
+/// # Errors
+/// When it cannot start, or cannot go on.
+pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    start(config, stop).await?.run().await
+}
+
+/// Starts the service; cancelling `stop` stops it.
+///
+/// # Errors
+/// When a setting, the store, the authority or an address cannot be used.
+pub async fn start(config: Config, stop: CancellationToken) -> anyhow::Result<Program> {
+    start_with(config, stop, Clock::system()).await
+}
+
+/// As [`start`], with another clock.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_with(config: Config, stop: CancellationToken, clock: Clock) -> anyhow::Result<Program> {
+    config.check()?;
+    let directory = config.directory()?;
+    let lock = StateLock::acquire(&directory, NAME).context("`store.url`")?;
+    let directory = directory.canonicalize().context("`store.url`")?;
+    let kept = Kept::open(&config, &directory, &clock)?;
+
+    let metrics = Metrics::default();
+    let trust = Arc::new(TrustStore::new());
+    let (registry, owner) = registry(kept.store, kept.state, Arc::clone(&trust), metrics.clone());
+    let listener = bind(config.grpc.listen).await?;
+    let grpc = listener.local_addr()?;
+    let (authority, operator_dir) = (kept.issuer.authority.fingerprint(), kept.issuer.operator_dir.clone());
+
+    let tasks = Tasks::new(stop);
+    let context = Context {
+        registry,
+        presence: Presence::new(metrics.clone()),
+        trust,
+        attempts: Arc::new(Mutex::new(Attempts::new(config.join.failures))),
+        metrics,
+        clock,
+        tokens: TokenRules { ttl: config.join.token_ttl, max_ttl: config.join.max_token_ttl },
+        service: Arc::new(ServiceFacts {
+            authority,
+            id: service_id(&config.trust.domain),
+            names: config.names()?,
+            listen: grpc,
+        }),
+        stop: tasks.stage(Stage::Accept).stop().clone(),
+    };
+    let readiness = Readiness::default();
+    let admin = admin(&config, &context, readiness.clone()).await?;
+    let admin_addr = admin.local_addr();
+    let parts = Parts { owner, issuer: kept.issuer, listener, admin };
+    spawn(&tasks, parts, context, &readiness)?;
+    tracing::info!(%grpc, admin = %admin_addr, trust_domain = %config.trust.domain, %authority, "serving");
+    Ok(Program { grpc, admin: admin_addr, authority, operator_dir, first_start: kept.first_start, tasks, _lock: lock })
+}
+
+/// What is on disk.
+struct Kept {
+    store: Store,
+    state: State,
+    issuer: Issuer,
+    first_start: bool,
+}
+
+impl Kept {
+    fn open(config: &Config, directory: &Path, clock: &Clock) -> anyhow::Result<Self> {
+        let (authority, made) = authority::authority(config, directory, clock.now())?;
+        let store = Store::open(directory)?;
+        let bundle = authority.bundle(1);
+        let (state, new) = match store.load()? {
+            Some(state) => (announced(&store, state, &bundle)?, false),
+            None => {
+                let state = State::new(&format!("{:032x}", rand::random::<u128>()), bundle);
+                store.create(&state)?;
+                (state, true)
+            }
+        };
+        let names = config.names()?.iter().filter_map(crate::config::ServerName::subject).collect();
+        let operator_dir = directory.join("operator");
+        let issuer = Issuer { authority, names, operator_dir, clock: clock.clone() };
+        issuer.operator()?;
+        Ok(Self { store, state, issuer, first_start: made || new })
+    }
+}
+
+/// Tells members of an authority that was replaced while the service was down.
+fn announced(store: &Store, state: State, bundle: &federation_model::bundle::TrustBundle) -> anyhow::Result<State> {
+    let writes = state.announce(bundle);
+    if writes.is_empty() {
+        return Ok(state);
+    }
+    if !state.members.is_empty() {
+        tracing::warn!(
+            members = state.members.len(),
+            "the authority of the federation service was replaced: members do not believe the new one and must join again"
+        );
+    }
+    let after = state.applied(&writes);
+    store.commit(&writes, state.revision, &after)?;
+    Ok(after)
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let explain = |error: io::Error| {
+        anyhow::anyhow!("cannot listen on {address} (`grpc.listen`): {error}; set `grpc.listen` to a free address")
+    };
+    TcpListener::bind(address).await.map_err(explain)
+}
+
+async fn admin(config: &Config, context: &Context, readiness: Readiness) -> anyhow::Result<AdminServer> {
+    let mut exposition = Exposition::default();
+    context.metrics.register(&mut exposition);
+    let (registry, presence, clock) = (context.registry.clone(), context.presence.clone(), context.clock.clone());
+    let admin = Admin::new(NAME, readiness, exposition).json(
+        "/debug/members",
+        "members, and how many tokens there are",
+        move || Set::now(&registry, &presence, &clock),
+    );
+    Ok(admin.bind(config.admin.listen, "admin.listen").await?)
+}
+
+struct Parts {
+    owner: Owner,
+    issuer: Issuer,
+    listener: TcpListener,
+    admin: AdminServer,
+}
+
+fn spawn(tasks: &Tasks, parts: Parts, context: Context, readiness: &Readiness) -> anyhow::Result<()> {
+    let (accept, work, support) = (tasks.stage(Stage::Accept), tasks.stage(Stage::Work), tasks.stage(Stage::Support));
+    let identity = Arc::new(LiveIdentity::new(parts.issuer.service()?));
+    let tls = server_config(Arc::clone(&identity), Clients::Deferred, ALPN)?;
+
+    support.spawn("admin", OnEnd::Stop, parts.admin.serve(support.stop().clone()));
+
+    let stored = readiness.condition("store");
+    let stop = work.stop().clone();
+    work.spawn("registry", OnEnd::Stop, async move {
+        stored.holds();
+        let ended = parts.owner.run(stop).await;
+        stored.fails("no changes are accepted any more");
+        ended
+    });
+
+    let fresh = readiness.condition("identity");
+    let metrics = context.metrics.clone();
+    work.spawn("identity", OnEnd::Stop, parts.issuer.keep_fresh(identity, fresh, metrics, work.stop().clone()));
+
+    let serving = readiness.condition("grpc");
+    // The sender goes with the task: the configuration stays as it is, the identity within it is live.
+    let (keep, config) = watch::channel(Arc::new(tls));
+    let incoming = TlsIncoming::new(parts.listener, config, accept.stop().clone());
+    accept.spawn("grpc", OnEnd::Stop, async move {
+        serving.holds();
+        let ended = Box::pin(rpc::serve(context, incoming)).await;
+        serving.fails("stopping");
+        drop(keep);
+        ended
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,235 @@
+//! The settings of the federation service.
+//!
+//! Owns their names, defaults and what is checked before anything starts. Never reads a file: `federation_runtime::config`
+//! does.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
+
+use federation_model::{addr::GatewayAddr, spiffe::TrustDomain};
+use federation_pki::{ca::SubjectName, token::MAX_ADDRESSES};
+use federation_runtime::telemetry::LogConfig;
+use serde::Deserialize;
+
+/// The whole file.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where gateways and operators connect.
+    pub grpc: Grpc,
+    /// Health, metrics and views.
+    pub admin: Admin,
+    /// Where the set is kept.
+    pub store: Store,
+    /// The service's own identity.
+    pub trust: Trust,
+    /// Joining.
+    pub join: Join,
+    /// Logs.
+    pub log: LogConfig,
+}
+
+/// Section `[grpc]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Grpc {
+    /// The TCP address to listen on.
+    pub listen: SocketAddr,
+    /// `host` or `host:port` under which gateways reach the service; written into every token.
+    pub names: Vec<String>,
+}
+
+impl Default for Grpc {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([0, 0, 0, 0], 15010)), names: Vec::new() }
+    }
+}
+
+/// Section `[admin]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Admin {
+    /// The TCP address to listen on.
+    pub listen: SocketAddr,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 15011)) }
+    }
+}
+
+/// Section `[store]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// `file:DIR`.
+    pub url: String,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { url: "file:./state".to_owned() }
+    }
+}
+
+/// Section `[trust]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Trust {
+    /// The trust domain of the service itself; no cluster may have it.
+    #[serde(with = "federation_model::spiffe::as_text")]
+    pub domain: TrustDomain,
+    /// Refuse to make an authority: `ca_dir` must be given.
+    pub require_external_ca: bool,
+    /// A directory with `tls.crt` and `tls.key` of an authority to issue from (the layout of a cert-manager Secret).
+    pub ca_dir: Option<PathBuf>,
+}
+
+impl Default for Trust {
+    fn default() -> Self {
+        let domain = TrustDomain::new("federation.internal").expect("the constant is a valid trust domain");
+        Self { domain, require_external_ca: false, ca_dir: None }
+    }
+}
+
+/// Section `[join]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Join {
+    /// How long a token lives when its maker does not say.
+    #[serde(with = "humantime_serde")]
+    pub token_ttl: Duration,
+    /// The longest life of a token.
+    #[serde(with = "humantime_serde")]
+    pub max_token_ttl: Duration,
+    /// Refused joins of one address until it must wait; one more is allowed every six seconds.
+    pub failures: u32,
+}
+
+impl Default for Join {
+    fn default() -> Self {
+        Self { token_ttl: Duration::from_secs(15 * 60), max_token_ttl: Duration::from_secs(24 * 3600), failures: 10 }
+    }
+}
+
+/// Settings that cannot be used together or do not parse.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SettingError {
+    /// A store that this version does not have.
+    #[error("`store.url` is {0:?}: this version keeps the set in a directory, write file:DIR")]
+    Store(String),
+    /// A name that is none.
+    #[error("`grpc.names` has {0:?}: write host or host:port, the host a DNS name or an address")]
+    Name(String),
+    /// Too many names.
+    #[error("`grpc.names` has {0} names: a token holds {MAX_ADDRESSES}")]
+    TooManyNames(usize),
+    /// Tokens that never are valid.
+    #[error("`join.token_ttl` and `join.max_token_ttl` must be at least a second, and the first not above the second")]
+    TokenTtl,
+}
+
+/// One entry of `grpc.names`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServerName {
+    host: String,
+    port: Option<u16>,
+}
+
+impl FromStr for ServerName {
+    type Err = SettingError;
+    fn from_str(text: &str) -> Result<Self, SettingError> {
+        let fail = || SettingError::Name(text.to_owned());
+        let (host, port) = match text.parse::<IpAddr>() {
+            Ok(ip) => (SocketAddr::new(ip, 0).to_string().trim_end_matches(":0").to_owned(), None),
+            Err(_) => match text.rsplit_once(':') {
+                Some((host, port)) => (host.to_owned(), Some(port.parse().map_err(|_| fail())?)),
+                None => (text.to_owned(), None),
+            },
+        };
+        let name = Self { host, port };
+        name.address(1).map(|_| name).ok_or_else(fail)
+    }
+}
+
+impl ServerName {
+    /// Where it is reached when the service listens on `port`.
+    pub(crate) fn address(&self, port: u16) -> Option<GatewayAddr> {
+        format!("{}:{}", self.host, self.port.unwrap_or(port)).parse().ok()
+    }
+
+    /// For the certificate.
+    pub(crate) fn subject(&self) -> Option<SubjectName> {
+        self.host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+    }
+}
+
+impl Config {
+    /// The directory of the store.
+    pub(crate) fn directory(&self) -> Result<PathBuf, SettingError> {
+        match self.store.url.strip_prefix("file:") {
+            Some(path) if !path.is_empty() => Ok(PathBuf::from(path.strip_prefix("//").unwrap_or(path))),
+            Some(_) | None => Err(SettingError::Store(self.store.url.clone())),
+        }
+    }
+
+    pub(crate) fn names(&self) -> Result<Vec<ServerName>, SettingError> {
+        if self.grpc.names.len() > MAX_ADDRESSES {
+            return Err(SettingError::TooManyNames(self.grpc.names.len()));
+        }
+        self.grpc.names.iter().map(|name| name.parse()).collect()
+    }
+
+    /// Checks what no type checks.
+    ///
+    /// # Errors
+    /// The first setting that cannot be used.
+    pub fn check(&self) -> Result<(), SettingError> {
+        self.directory()?;
+        self.names()?;
+        let least = Duration::from_secs(1);
+        if self.join.token_ttl < least || self.join.token_ttl > self.join.max_token_ttl {
+            return Err(SettingError::TokenTtl);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_addresses_with_the_port_of_the_listener_unless_they_have_one() {
+        for (text, address) in [
+            ("federation.example", "federation.example:15010"),
+            ("federation.example:443", "federation.example:443"),
+            ("192.0.2.1", "192.0.2.1:15010"),
+            ("2001:db8::1", "[2001:db8::1]:15010"),
+            ("[2001:db8::1]:443", "[2001:db8::1]:443"),
+        ] {
+            let name: ServerName = text.parse().unwrap();
+            assert_eq!(name.address(15010).unwrap().to_string(), address);
+            assert!(name.subject().is_some(), "{text}");
+        }
+        for text in ["", "a b", "a:x", "a:0"] {
+            assert!(text.parse::<ServerName>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_store_that_is_not_a_directory_is_refused_with_what_to_write() {
+        let with = |url: &str| Config { store: Store { url: url.to_owned() }, ..Config::default() };
+        assert_eq!(with("file:/var/lib/landbridge").directory().unwrap(), PathBuf::from("/var/lib/landbridge"));
+        assert_eq!(with("file:///var/lib/landbridge").directory().unwrap(), PathBuf::from("/var/lib/landbridge"));
+        for url in ["etcd://a:2379", "file:", "state"] {
+            assert!(with(url).check().unwrap_err().to_string().contains("write file:DIR"), "{url}");
+        }
+        assert!(Config::default().check().is_ok());
+    }
+}

@@ -1,0 +1,95 @@
+//! What the service counts.
+//!
+//! Owns the metrics and their names. Never decides anything by them.
+
+use federation_model::time::Timestamp;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+use proto::convert::member::Refusal;
+
+use crate::state::State;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+/// Handles to every metric; cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Metrics {
+    members: Gauge,
+    revision: Gauge,
+    tokens: Gauge,
+    watchers: Gauge,
+    connections: Gauge,
+    identity_expiry: Gauge,
+    joins: Family<OutcomeLabel, Counter>,
+    refused: Family<OutcomeLabel, Counter>,
+}
+
+impl Metrics {
+    /// Registers everything under the prefix `landbridge_federation`.
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("landbridge_federation");
+        registry.register("members", "Members of the set", self.members.clone());
+        registry.register("revision", "Revision of the set", self.revision.clone());
+        registry.register("tokens", "Join tokens that are remembered", self.tokens.clone());
+        registry.register("watchers", "Watches of members that are open", self.watchers.clone());
+        registry.register("connections", "gRPC connections that are open", self.connections.clone());
+        let about = "When the certificate of the service ends, in seconds since 1970";
+        registry.register("identity_expiry_timestamp_seconds", about, self.identity_expiry.clone());
+        registry.register("joins", "Joins by outcome", self.joins.clone());
+        registry.register("refused_calls", "Calls that were refused, by reason", self.refused.clone());
+    }
+
+    pub(crate) fn observe(&self, state: &State) {
+        self.members.set(clamped(state.members.len() as u64));
+        self.tokens.set(clamped(state.tokens.len() as u64));
+        self.revision.set(clamped(state.revision));
+    }
+
+    pub(crate) fn identity_until(&self, at: Timestamp) {
+        self.identity_expiry.set(clamped(at.0));
+    }
+
+    pub(crate) fn joined(&self, refusal: Option<Refusal>) {
+        let outcome = refusal.map_or("joined", Refusal::label);
+        self.joins.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    pub(crate) fn refused(&self, refusal: Refusal) {
+        self.refused.get_or_create(&OutcomeLabel { outcome: refusal.label() }).inc();
+    }
+
+    pub(crate) fn watchers(&self) -> &Gauge {
+        &self.watchers
+    }
+
+    pub(crate) fn connections(&self) -> &Gauge {
+        &self.connections
+    }
+}
+
+fn clamped(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Counts one for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Counted(Gauge);
+
+impl Counted {
+    pub(crate) fn in_gauge(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

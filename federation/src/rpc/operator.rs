@@ -1,0 +1,179 @@
+//! The calls of operators.
+//!
+//! Owns converting them. Every call is verified first, and what it changes is written to the audit log.
+
+use std::time::Duration;
+
+use federation_model::{names::ClusterName, time::Timestamp};
+use federation_pki::token::{JoinToken, SecretHash, TokenId, TokenSecret};
+use proto::{
+    convert::{ConvertError, member::Refusal},
+    federation::v1::{self as wire, operator_server::Operator},
+};
+use tonic::{Request, Response, Status};
+
+use super::{
+    Context,
+    caller::Peer,
+    refuse::{invalid, status},
+};
+use crate::{
+    SOFTWARE,
+    registry::Undecided,
+    state::{
+        MemberRecord, NotAMember, TokenRecord,
+        tokens::{NewToken, TokenRefusal, TokenState},
+    },
+};
+
+#[derive(Debug)]
+pub(super) struct Calls(pub(super) Context);
+
+#[tonic::async_trait]
+impl Operator for Calls {
+    async fn create_token(
+        &self,
+        request: Request<wire::CreateTokenRequest>,
+    ) -> Result<Response<wire::CreateTokenResponse>, Status> {
+        let peer = Peer::of(request.extensions())?;
+        let operator = self.0.operator(&peer)?;
+        let request = request.into_inner();
+        let cluster = cluster_of("CreateTokenRequest", &request.cluster)?;
+        let addresses = self.0.service.addresses(&peer);
+        if addresses.is_empty() {
+            let text =
+                "the service does not know under which address clusters reach it: set `grpc.names` in federation.toml";
+            return Err(self.0.refuse(Refusal::NoAddress, text));
+        }
+        let secret = TokenSecret::random();
+        let new = NewToken {
+            id: TokenId::random(),
+            secret: SecretHash::of(&secret),
+            cluster,
+            ttl: Duration::from_secs(request.ttl_seconds),
+        };
+        let (rules, now) = (self.0.tokens, self.0.clock.now());
+        let decision = self.0.registry.decide(move |state| state.create_token(new, rules, now));
+        let (record, _) = decision.await.map_err(refused)?;
+        tracing::info!(target: "landbridge::audit", operator, cluster = %record.cluster, token = %record.id, "token created");
+        let token = JoinToken {
+            addresses,
+            pin: self.0.service.authority,
+            id: record.id,
+            secret,
+            expires_at: record.expires_at,
+            cluster: record.cluster.clone(),
+        };
+        Ok(Response::new(wire::CreateTokenResponse { token: token.to_string(), info: Some(info(&record, now)) }))
+    }
+
+    async fn list_tokens(
+        &self,
+        request: Request<wire::ListTokensRequest>,
+    ) -> Result<Response<wire::ListTokensResponse>, Status> {
+        self.0.operator(&Peer::of(request.extensions())?)?;
+        let (state, now) = (self.0.registry.state(), self.0.clock.now());
+        let mut records: Vec<_> = state.tokens.values().collect();
+        records.sort_by_key(|record| (record.created_at, record.id));
+        let tokens = records.into_iter().map(|record| info(record, now)).collect();
+        Ok(Response::new(wire::ListTokensResponse { tokens }))
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<wire::RevokeTokenRequest>,
+    ) -> Result<Response<wire::RevokeTokenResponse>, Status> {
+        let operator = self.0.operator(&Peer::of(request.extensions())?)?;
+        let id: TokenId = request
+            .into_inner()
+            .id
+            .parse()
+            .map_err(|error| invalid(&ConvertError::new("RevokeTokenRequest", "id", error)))?;
+        let now = self.0.clock.now();
+        let decision = self.0.registry.decide(move |state| state.revoke_token(&id, now));
+        let (record, _) = decision.await.map_err(refused)?;
+        tracing::info!(target: "landbridge::audit", operator, token = %id, "token revoked");
+        Ok(Response::new(wire::RevokeTokenResponse { info: Some(info(&record, now)) }))
+    }
+
+    async fn list_members(
+        &self,
+        request: Request<wire::ListMembersRequest>,
+    ) -> Result<Response<wire::ListMembersResponse>, Status> {
+        self.0.operator(&Peer::of(request.extensions())?)?;
+        let state = self.0.registry.state();
+        Ok(Response::new(wire::ListMembersResponse {
+            members: state.members.values().map(|record| self.status_of(record)).collect(),
+            revision: state.revision,
+            federation: Some((&state.federation).into()),
+            federation_id: self.0.service.id.to_string(),
+            software: SOFTWARE.to_owned(),
+        }))
+    }
+
+    async fn remove_member(
+        &self,
+        request: Request<wire::RemoveMemberRequest>,
+    ) -> Result<Response<wire::RemoveMemberResponse>, Status> {
+        let operator = self.0.operator(&Peer::of(request.extensions())?)?;
+        let cluster = cluster_of("RemoveMemberRequest", &request.into_inner().cluster)?;
+        let removed = cluster.clone();
+        let decision = self.0.registry.decide(move |state| state.remove(&removed).map(|writes| (writes, ())));
+        let ((), revision) = decision.await.map_err(|undecided| match undecided {
+            Undecided::Refused(error @ NotAMember(_)) => status(Refusal::NotFound, error.to_string()),
+            Undecided::Unavailable(reason) => status(Refusal::Unavailable, reason),
+        })?;
+        self.0.presence.forget(&cluster);
+        tracing::info!(target: "landbridge::audit", operator, %cluster, revision, "cluster removed");
+        Ok(Response::new(wire::RemoveMemberResponse { revision }))
+    }
+}
+
+impl Calls {
+    fn status_of(&self, record: &MemberRecord) -> wire::MemberStatus {
+        let seen = self.0.presence.of(&record.member.cluster);
+        wire::MemberStatus {
+            member: Some((&record.member).into()),
+            watching: seen.watches > 0,
+            acknowledged: seen.acknowledged,
+            last_seen: seen.last_seen.map_or(0, |at| at.0),
+            software: record.software.clone(),
+        }
+    }
+}
+
+fn cluster_of(message: &'static str, text: &str) -> Result<ClusterName, Status> {
+    text.parse().map_err(|error| invalid(&ConvertError::new(message, "cluster", error)))
+}
+
+fn refused(undecided: Undecided<TokenRefusal>) -> Status {
+    match undecided {
+        Undecided::Refused(refusal) => {
+            let reason = match refusal {
+                TokenRefusal::TtlTooLong { .. } => Refusal::Invalid,
+                TokenRefusal::TooMany => Refusal::TooManyTokens,
+                TokenRefusal::Unknown(_) => Refusal::NotFound,
+                TokenRefusal::Used { .. } => Refusal::TokenUsed,
+            };
+            status(reason, refusal.to_string())
+        }
+        Undecided::Unavailable(reason) => status(Refusal::Unavailable, reason),
+    }
+}
+
+fn info(record: &TokenRecord, now: Timestamp) -> wire::TokenInfo {
+    let state = match record.state(now) {
+        TokenState::Ready => wire::TokenState::Ready,
+        TokenState::Used => wire::TokenState::Used,
+        TokenState::Expired => wire::TokenState::Expired,
+        TokenState::Revoked => wire::TokenState::Revoked,
+    };
+    wire::TokenInfo {
+        id: record.id.to_string(),
+        cluster: record.cluster.to_string(),
+        created_at: record.created_at.0,
+        expires_at: record.expires_at.0,
+        state: state.into(),
+        used_at: record.used_at.map_or(0, |at| at.0),
+    }
+}

@@ -1,0 +1,134 @@
+//! One watch of one member.
+//!
+//! Owns when it is told what, and when the watch ends: with the membership, with the certificate, with the program. Never
+//! keeps what was sent: a slow watcher is told the newest state, once.
+
+use std::{sync::Arc, time::Duration};
+
+use federation_model::names::ClusterName;
+use futures::{Stream, stream};
+use proto::{
+    convert::member::Refusal,
+    federation::v1::{WatchRequest, WatchResponse},
+};
+use tokio::{
+    sync::watch,
+    time::{Interval, MissedTickBehavior, interval, timeout},
+};
+use tonic::{Status, Streaming};
+
+use super::{Context, caller::Peer, refuse::status};
+use crate::{
+    presence::{MAX_WATCHES, Watching},
+    state::State,
+};
+
+/// The first message follows the headers at once.
+const FIRST_MESSAGE: Duration = Duration::from_secs(10);
+/// How often the caller is verified again: its certificate may expire while the watch is open.
+const VERIFY_EVERY: Duration = Duration::from_secs(60);
+
+/// Reads where the member stands, and tells it from there on.
+pub(super) async fn open(
+    context: Context,
+    peer: Peer,
+    cluster: ClusterName,
+    mut requests: Streaming<WatchRequest>,
+) -> Result<impl Stream<Item = Result<WatchResponse, Status>> + Send, Status> {
+    let Some(watching) = context.presence.watch(&cluster, context.clock.now()) else {
+        let text = format!("cluster {cluster} has {MAX_WATCHES} watches open: are as many gateways running?");
+        return Err(context.refuse(Refusal::TooManyWatches, text));
+    };
+    let first = match timeout(FIRST_MESSAGE, requests.message()).await {
+        Ok(Ok(Some(first))) => first,
+        Ok(Ok(None)) | Err(_) => return Err(status(Refusal::Invalid, "the watch did not say where to resume")),
+        Ok(Err(status)) => return Err(status),
+    };
+    let mut verify = interval(VERIFY_EVERY);
+    verify.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut states = context.registry.states();
+    states.mark_changed();
+    let watcher = Watcher {
+        context,
+        peer,
+        cluster,
+        requests,
+        states,
+        store_id: first.store_id,
+        revision: first.revision,
+        greeted: false,
+        verify,
+        _watching: watching,
+    };
+    Ok(stream::unfold(Some(watcher), |watcher| async {
+        let (result, watcher) = watcher?.next().await?;
+        Some((result, watcher))
+    }))
+}
+
+struct Watcher {
+    context: Context,
+    peer: Peer,
+    cluster: ClusterName,
+    requests: Streaming<WatchRequest>,
+    states: watch::Receiver<Arc<State>>,
+    /// What the member knows.
+    store_id: String,
+    revision: u64,
+    /// Whether it was told anything: the first message comes even when nothing changed.
+    greeted: bool,
+    verify: Interval,
+    _watching: Watching,
+}
+
+impl Watcher {
+    /// The next message, and the watcher unless it was the last one.
+    async fn next(mut self) -> Option<(Result<WatchResponse, Status>, Option<Self>)> {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.context.stop.cancelled() => {
+                    let text = "the federation service is stopping: connect again";
+                    return Some((Err(status(Refusal::Unavailable, text)), None));
+                }
+                changed = self.states.changed() => {
+                    changed.ok()?;
+                    match self.tell() {
+                        Ok(Some(response)) => return Some((Ok(response), Some(self))),
+                        Ok(None) => {}
+                        Err(status) => return Some((Err(status), None)),
+                    }
+                }
+                request = self.requests.message() => {
+                    let acknowledged = request.ok()??.revision;
+                    self.context.presence.acknowledged(&self.cluster, acknowledged, self.context.clock.now());
+                }
+                _ = self.verify.tick() => {
+                    if let Err(status) = self.context.member(&self.peer) {
+                        return Some((Err(status), None));
+                    }
+                }
+            }
+        }
+    }
+
+    /// What the member missed; nothing when nothing concerns it.
+    fn tell(&mut self) -> Result<Option<WatchResponse>, Status> {
+        let state = Arc::clone(&self.states.borrow_and_update());
+        if !state.members.contains_key(&self.cluster) {
+            let text = format!("cluster {} is no longer a member of this set: it left or was removed", self.cluster);
+            return Err(self.context.refuse(Refusal::NotAMember, text));
+        }
+        if self.greeted && state.revision == self.revision {
+            return Ok(None);
+        }
+        let missed = state.since(&self.store_id, self.revision);
+        (self.store_id, self.revision, self.greeted) = (state.store_id.to_string(), missed.revision, true);
+        Ok(Some(WatchResponse {
+            store_id: self.store_id.clone(),
+            revision: missed.revision,
+            reset: missed.reset,
+            changes: missed.changes.iter().map(Into::into).collect(),
+        }))
+    }
+}

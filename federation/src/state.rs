@@ -1,0 +1,260 @@
+//! The cluster set as a value: members, tokens, revisions.
+//!
+//! Owns every decision about them. A decision gives the writes it needs and changes nothing; [`State::applied`] gives the
+//! next state. Never reads a clock, a disk or a random number: they are arguments.
+//!
+//! ```text
+//! state.join(..) ── writes ──> store.commit ──> state.applied(writes) ──> watchers: state.since(position)
+//! ```
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use federation_model::{
+    bundle::TrustBundle,
+    member::{Change, Member},
+    names::ClusterName,
+    spiffe::SpiffeId,
+};
+use federation_pki::token::TokenId;
+
+pub mod join;
+pub mod tokens;
+
+pub use tokens::TokenRecord;
+
+/// Changes that are remembered: a watcher that missed more starts over.
+pub const MAX_LOG: usize = 1024;
+
+/// A member as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberRecord {
+    /// What the other members know of it.
+    pub member: Member,
+    /// Name and version of its gateways.
+    pub software: String,
+    /// The token it joined with.
+    pub token: TokenId,
+}
+
+/// What a revision changed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// A member came, changed or went.
+    Member(ClusterName),
+    /// The authorities of the service.
+    Federation,
+}
+
+/// One change of what is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Write {
+    /// A member came or changed what it says of itself.
+    Member(MemberRecord),
+    /// A member changed something that concerns nobody else.
+    MemberQuietly(MemberRecord),
+    /// A member went.
+    MemberGone(ClusterName),
+    /// A token came or changed.
+    Token(TokenRecord),
+    /// A token is forgotten.
+    TokenGone(TokenId),
+    /// The authorities of the service changed.
+    Federation(TrustBundle),
+}
+
+impl Write {
+    /// What watchers are told about.
+    fn subject(&self) -> Option<Subject> {
+        match self {
+            Self::Member(record) => Some(Subject::Member(record.member.cluster.clone())),
+            Self::MemberGone(cluster) => Some(Subject::Member(cluster.clone())),
+            Self::Federation(_) => Some(Subject::Federation),
+            Self::MemberQuietly(_) | Self::Token(_) | Self::TokenGone(_) => None,
+        }
+    }
+}
+
+/// The whole set at one revision; cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// Which store the revisions belong to.
+    pub store_id: Arc<str>,
+    /// Grows with every change that watchers are told about.
+    pub revision: u64,
+    /// The authorities of the service itself.
+    pub federation: TrustBundle,
+    /// Every member.
+    pub members: BTreeMap<ClusterName, Arc<MemberRecord>>,
+    /// Every token that is remembered.
+    pub tokens: BTreeMap<TokenId, Arc<TokenRecord>>,
+    /// The last [`MAX_LOG`] revisions and what each changed.
+    pub log: VecDeque<(u64, Subject)>,
+}
+
+/// What a watcher is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missed {
+    /// Whether the watcher must forget what it knows.
+    pub reset: bool,
+    /// The state after the changes.
+    pub revision: u64,
+    /// Each changed member once, as it is now.
+    pub changes: Vec<Change>,
+}
+
+impl State {
+    /// A set without members.
+    #[must_use]
+    pub fn new(store_id: &str, federation: TrustBundle) -> Self {
+        Self {
+            store_id: store_id.into(),
+            revision: 0,
+            federation,
+            members: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            log: VecDeque::new(),
+        }
+    }
+
+    /// The state after `writes`.
+    #[must_use]
+    pub fn applied(&self, writes: &[Write]) -> Self {
+        let mut next = self.clone();
+        for write in writes {
+            next.apply(write);
+            if let Some(subject) = write.subject() {
+                next.revision += 1;
+                next.log.push_back((next.revision, subject));
+            }
+        }
+        while next.log.len() > MAX_LOG {
+            next.log.pop_front();
+        }
+        next
+    }
+
+    fn apply(&mut self, write: &Write) {
+        match write {
+            Write::Member(record) | Write::MemberQuietly(record) => {
+                self.members.insert(record.member.cluster.clone(), Arc::new(record.clone()));
+            }
+            Write::MemberGone(cluster) => {
+                self.members.remove(cluster);
+            }
+            Write::Token(record) => {
+                self.tokens.insert(record.id, Arc::new(record.clone()));
+            }
+            Write::TokenGone(id) => {
+                self.tokens.remove(id);
+            }
+            Write::Federation(bundle) => self.federation = bundle.clone(),
+        }
+    }
+
+    /// What a watcher missed that has seen `revision` of store `store_id`.
+    #[must_use]
+    pub fn since(&self, store_id: &str, revision: u64) -> Missed {
+        let known = store_id == &*self.store_id && revision > 0 && revision <= self.revision;
+        let remembered = self.log.front().is_some_and(|(first, _)| *first <= revision.saturating_add(1));
+        if !known || !(remembered || revision == self.revision) {
+            return self.everything();
+        }
+        let subjects: BTreeSet<&Subject> =
+            self.log.iter().filter(|(at, _)| *at > revision).map(|(_, subject)| subject).collect();
+        let changes = subjects.into_iter().map(|subject| self.change_of(subject)).collect();
+        Missed { reset: false, revision: self.revision, changes }
+    }
+
+    fn everything(&self) -> Missed {
+        let members = self.members.values().map(|record| Change::Upsert(record.member.clone()));
+        let federation = std::iter::once(Change::Federation(self.federation.clone()));
+        Missed { reset: true, revision: self.revision, changes: federation.chain(members).collect() }
+    }
+
+    fn change_of(&self, subject: &Subject) -> Change {
+        match subject {
+            Subject::Federation => Change::Federation(self.federation.clone()),
+            Subject::Member(cluster) => match self.members.get(cluster) {
+                Some(record) => Change::Upsert(record.member.clone()),
+                None => Change::Removed(cluster.clone()),
+            },
+        }
+    }
+
+    /// The bundles to believe clients by: those of the members, and the service's own for operators.
+    #[must_use]
+    pub fn bundles(&self) -> Vec<TrustBundle> {
+        let members = self.members.values().map(|record| record.member.bundle.clone());
+        members.chain(std::iter::once(self.federation.clone())).collect()
+    }
+
+    /// The member whose gateways present `id`.
+    #[must_use]
+    pub fn member_of(&self, id: &SpiffeId) -> Option<&Arc<MemberRecord>> {
+        self.members.values().find(|record| record.member.gateway_id == *id)
+    }
+
+    /// Replaces what a member says of itself. A publication that changes nothing gives no writes.
+    ///
+    /// # Errors
+    /// When it is no member (any more).
+    pub fn publish(&self, cluster: &ClusterName, publication: Publication) -> Result<Vec<Write>, NotAMember> {
+        let held = self.members.get(cluster).ok_or_else(|| NotAMember(cluster.clone()))?;
+        let Publication { advertise, region, zone, software } = publication;
+        let member = Member { advertise, region, zone, ..held.member.clone() };
+        let announced = member != held.member;
+        let record = MemberRecord { member, software, token: held.token };
+        Ok(if announced {
+            vec![Write::Member(record)]
+        } else if record != **held {
+            vec![Write::MemberQuietly(record)]
+        } else {
+            Vec::new()
+        })
+    }
+
+    /// Ends a membership.
+    ///
+    /// # Errors
+    /// When there is no such member.
+    pub fn remove(&self, cluster: &ClusterName) -> Result<Vec<Write>, NotAMember> {
+        if self.members.contains_key(cluster) {
+            Ok(vec![Write::MemberGone(cluster.clone())])
+        } else {
+            Err(NotAMember(cluster.clone()))
+        }
+    }
+
+    /// Announces the authorities the service has now; no writes when it is known.
+    #[must_use]
+    pub fn announce(&self, bundle: &TrustBundle) -> Vec<Write> {
+        if self.federation.trust_domain == bundle.trust_domain && self.federation.authorities == bundle.authorities {
+            return Vec::new();
+        }
+        vec![Write::Federation(TrustBundle { sequence: self.federation.sequence + 1, ..bundle.clone() })]
+    }
+}
+
+/// What a member says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    /// Where its gateways listen.
+    pub advertise: Vec<federation_model::addr::GatewayAddr>,
+    /// Its region, may be empty.
+    pub region: String,
+    /// Its zone, may be empty.
+    pub zone: String,
+    /// Name and version of its gateways.
+    pub software: String,
+}
+
+/// There is no such member.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cluster {0} is not a member of this set: `fedctl list` shows who is")]
+pub struct NotAMember(pub ClusterName);
+
+#[cfg(test)]
+pub(crate) mod tests;

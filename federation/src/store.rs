@@ -1,0 +1,237 @@
+//! The set on disk.
+//!
+//! Owns the file and its format: one transaction per decision, durable before anybody hears of it. Never decides.
+
+use std::{
+    fs::OpenOptions,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use federation_model::{bundle::TrustBundle, names::ClusterName};
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction};
+
+use crate::state::{MAX_LOG, State, Subject, Write};
+
+mod records;
+
+use records::{StoredBundle, StoredMember, StoredToken};
+
+const FILE: &str = "set.redb";
+/// The set is small: a thousand members of a few KiB.
+const CACHE: usize = 16 << 20;
+/// The format of the tables below.
+const SCHEMA: u64 = 1;
+
+const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
+const TEXTS: TableDefinition<'_, &str, &str> = TableDefinition::new("texts");
+const MEMBERS: TableDefinition<'_, &str, &str> = TableDefinition::new("members");
+const TOKENS: TableDefinition<'_, &str, &str> = TableDefinition::new("tokens");
+/// Revision to the member it changed; empty for the authorities of the service.
+const CHANGES: TableDefinition<'_, u64, &str> = TableDefinition::new("changes");
+
+const KEY_SCHEMA: &str = "schema";
+const KEY_REVISION: &str = "revision";
+const KEY_STORE_ID: &str = "store_id";
+const KEY_FEDERATION: &str = "federation";
+
+/// Why the set cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database refuses.
+    #[error("the store {} cannot be {action}: {error}; check the disk and its free space", .path.display())]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// Why not.
+        error: Box<redb::Error>,
+    },
+    /// A row that this version did not write.
+    #[error("the store {} holds {what} that cannot be read: {reason}; restore it from a backup", .path.display())]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// Which row.
+        what: String,
+        /// Why.
+        reason: String,
+    },
+    /// The format of another version.
+    #[error("the store {} has format {found}, this version reads format {SCHEMA}: run the version that wrote it", .path.display())]
+    Schema {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u64,
+    },
+}
+
+/// An open store.
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+    database: Database,
+}
+
+impl Store {
+    /// Opens the store in `directory`, and makes it when there is none.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        let path = directory.join(FILE);
+        let fail =
+            |error: redb::Error| StoreError::Database { path: path.clone(), action: "opened", error: Box::new(error) };
+        // Made here first, so that only this user may read it from its first moment on.
+        let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        made.map_err(|error| fail(redb::Error::Io(error)))?;
+        let database = Database::builder().set_cache_size(CACHE).create(&path).map_err(|error| fail(error.into()))?;
+        Ok(Self { path, database })
+    }
+
+    /// Reads the set; nothing when the store is new.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn load(&self) -> Result<Option<State>, StoreError> {
+        let transaction = self.database.begin_read().map_err(|error| self.failed("read", error))?;
+        let numbers = match transaction.open_table(NUMBERS) {
+            Ok(table) => table,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+            Err(error) => return Err(self.failed("read", error)),
+        };
+        let number = |key: &str| -> Result<u64, StoreError> {
+            let row = numbers.get(key).map_err(|error| self.failed("read", error))?;
+            row.map(|row| row.value()).ok_or_else(|| self.row(key, "it is missing"))
+        };
+        let found = number(KEY_SCHEMA)?;
+        if found != SCHEMA {
+            return Err(StoreError::Schema { path: self.path.clone(), found });
+        }
+        let texts = transaction.open_table(TEXTS).map_err(|error| self.failed("read", error))?;
+        let text = |key: &str| -> Result<String, StoreError> {
+            let row = texts.get(key).map_err(|error| self.failed("read", error))?;
+            row.map(|row| row.value().to_owned()).ok_or_else(|| self.row(key, "it is missing"))
+        };
+        let federation: TrustBundle =
+            StoredBundle::parse(&text(KEY_FEDERATION)?).map_err(|reason| self.row(KEY_FEDERATION, reason))?;
+        let mut state = State::new(&text(KEY_STORE_ID)?, federation);
+        state.revision = number(KEY_REVISION)?;
+        self.load_rows(&transaction, &mut state)?;
+        Ok(Some(state))
+    }
+
+    fn load_rows(&self, transaction: &redb::ReadTransaction, state: &mut State) -> Result<(), StoreError> {
+        let read = |definition| transaction.open_table(definition).map_err(|error| self.failed("read", error));
+        for row in read(MEMBERS)?.iter().map_err(|error| self.failed("read", error))? {
+            let (key, value) = row.map_err(|error| self.failed("read", error))?;
+            let record = StoredMember::parse(value.value()).map_err(|reason| self.row(key.value(), reason))?;
+            state.members.insert(record.member.cluster.clone(), record.into());
+        }
+        for row in read(TOKENS)?.iter().map_err(|error| self.failed("read", error))? {
+            let (key, value) = row.map_err(|error| self.failed("read", error))?;
+            let record = StoredToken::parse(value.value()).map_err(|reason| self.row(key.value(), reason))?;
+            state.tokens.insert(record.id, record.into());
+        }
+        let changes = transaction.open_table(CHANGES).map_err(|error| self.failed("read", error))?;
+        for row in changes.iter().map_err(|error| self.failed("read", error))? {
+            let (revision, value) = row.map_err(|error| self.failed("read", error))?;
+            let subject = match value.value() {
+                "" => Subject::Federation,
+                name => {
+                    let cluster = name.parse::<ClusterName>();
+                    Subject::Member(cluster.map_err(|error| self.row(name, error))?)
+                }
+            };
+            state.log.push_back((revision.value(), subject));
+        }
+        Ok(())
+    }
+
+    /// Writes a new set.
+    ///
+    /// # Errors
+    /// When it is not on disk.
+    pub fn create(&self, state: &State) -> Result<(), StoreError> {
+        let transaction = self.database.begin_write().map_err(|error| self.failed("written", error))?;
+        let written = (|| {
+            transaction.open_table(NUMBERS)?.insert(KEY_SCHEMA, SCHEMA)?;
+            transaction.open_table(NUMBERS)?.insert(KEY_REVISION, state.revision)?;
+            transaction.open_table(TEXTS)?.insert(KEY_STORE_ID, &*state.store_id)?;
+            transaction.open_table(TEXTS)?.insert(KEY_FEDERATION, &*StoredBundle::text(&state.federation))?;
+            transaction.open_table(MEMBERS)?;
+            transaction.open_table(TOKENS)?;
+            transaction.open_table(CHANGES)?;
+            Ok::<(), redb::Error>(())
+        })();
+        written.map_err(|error| self.failed("written", error))?;
+        transaction.commit().map_err(|error| self.failed("written", error))
+    }
+
+    /// Makes `writes` durable, all or none; `after` is the state they lead to, `before` the revision they start from.
+    ///
+    /// # Errors
+    /// When they are not on disk; the store is then to be opened again.
+    pub fn commit(&self, writes: &[Write], before: u64, after: &State) -> Result<(), StoreError> {
+        let transaction = self.database.begin_write().map_err(|error| self.failed("written", error))?;
+        let written = writes
+            .iter()
+            .try_for_each(|write| put(&transaction, write))
+            .and_then(|()| put_changes(&transaction, before, after));
+        written.map_err(|error| self.failed("written", error))?;
+        transaction.commit().map_err(|error| self.failed("written", error))
+    }
+
+    fn failed(&self, action: &'static str, error: impl Into<redb::Error>) -> StoreError {
+        StoreError::Database { path: self.path.clone(), action, error: Box::new(error.into()) }
+    }
+
+    fn row(&self, what: &str, reason: impl ToString) -> StoreError {
+        StoreError::Row { path: self.path.clone(), what: what.to_owned(), reason: reason.to_string() }
+    }
+}
+
+fn put(transaction: &WriteTransaction, write: &Write) -> Result<(), redb::Error> {
+    match write {
+        Write::Member(record) | Write::MemberQuietly(record) => {
+            let mut members = transaction.open_table(MEMBERS)?;
+            members.insert(record.member.cluster.as_str(), &*StoredMember::text(record))?;
+        }
+        Write::MemberGone(cluster) => {
+            transaction.open_table(MEMBERS)?.remove(cluster.as_str())?;
+        }
+        Write::Token(record) => {
+            transaction.open_table(TOKENS)?.insert(&*record.id.to_string(), &*StoredToken::text(record))?;
+        }
+        Write::TokenGone(id) => {
+            transaction.open_table(TOKENS)?.remove(&*id.to_string())?;
+        }
+        Write::Federation(bundle) => {
+            transaction.open_table(TEXTS)?.insert(KEY_FEDERATION, &*StoredBundle::text(bundle))?;
+        }
+    }
+    Ok(())
+}
+
+fn put_changes(transaction: &WriteTransaction, before: u64, after: &State) -> Result<(), redb::Error> {
+    if after.revision == before {
+        return Ok(());
+    }
+    let mut changes = transaction.open_table(CHANGES)?;
+    for (revision, subject) in after.log.iter().filter(|(revision, _)| *revision > before) {
+        let name = match subject {
+            Subject::Member(cluster) => cluster.as_str(),
+            Subject::Federation => "",
+        };
+        changes.insert(revision, name)?;
+    }
+    let forgotten = after.revision.saturating_sub(MAX_LOG as u64);
+    changes.retain_in(..=forgotten, |_, _| false)?;
+    transaction.open_table(NUMBERS)?.insert(KEY_REVISION, after.revision)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

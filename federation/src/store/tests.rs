@@ -1,0 +1,94 @@
+use super::*;
+use crate::state::tests::{authority, empty_set, here, joining, record, with_token};
+
+fn commit(store: &Store, state: &State, writes: &[Write]) -> State {
+    let after = state.applied(writes);
+    store.commit(writes, state.revision, &after).unwrap();
+    after
+}
+
+/// A set with a member, a used token, a ready one and a removed member.
+fn filled(store: &Store) -> State {
+    let state = empty_set();
+    store.create(&state).unwrap();
+    let (with, token) = with_token(&state, "west");
+    let writes: Vec<_> = with.tokens.values().map(|token| Write::Token((**token).clone())).collect();
+    let state = commit(store, &state, &writes);
+    let asked = joining(&state, &token, "west", &authority("west.example"));
+    let admitted = state.join(&asked, &here(&state)).unwrap();
+    let state = commit(store, &state, &admitted.writes);
+    let state = commit(store, &state, &[Write::Member(record("east"))]);
+    commit(store, &state, &[Write::MemberGone("east".parse().unwrap())])
+}
+
+#[test]
+fn a_new_store_is_empty_and_a_reopened_one_holds_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    assert!(store.load().unwrap().is_none());
+    let state = filled(&store);
+    drop(store);
+    assert_eq!(Store::open(dir.path()).unwrap().load().unwrap().unwrap(), state);
+}
+
+#[test]
+fn what_was_committed_survives_a_crash_and_what_was_not_never_happened() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let state = filled(&store);
+    // A transaction that is under way when the program is killed.
+    let transaction = store.database.begin_write().unwrap();
+    put(&transaction, &Write::MemberGone("west".parse().unwrap())).unwrap();
+    let crashed = tempfile::tempdir().unwrap();
+    std::fs::copy(dir.path().join(FILE), crashed.path().join(FILE)).unwrap();
+    drop(transaction);
+    let reopened = Store::open(crashed.path()).unwrap();
+    assert_eq!(reopened.load().unwrap().unwrap(), state);
+    let next = commit(&reopened, &state, &[Write::Member(record("north"))]);
+    assert_eq!(reopened.load().unwrap().unwrap(), next);
+}
+
+#[test]
+fn the_change_log_is_compacted_on_disk_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let mut state = filled(&store);
+    let many: Vec<_> = (0..MAX_LOG + 3).map(|_| Write::Member(record("east"))).collect();
+    state = commit(&store, &state, &many);
+    let loaded = store.load().unwrap().unwrap();
+    assert_eq!(loaded.log.len(), MAX_LOG);
+    assert_eq!(loaded, state);
+}
+
+#[test]
+fn only_this_user_may_read_the_file() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    filled(&store);
+    let mode = std::fs::metadata(dir.path().join(FILE)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_store_of_another_format_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    filled(&store);
+    let transaction = store.database.begin_write().unwrap();
+    transaction.open_table(NUMBERS).unwrap().insert(KEY_SCHEMA, 9).unwrap();
+    transaction.commit().unwrap();
+    assert!(store.load().unwrap_err().to_string().contains("has format 9"));
+}
+
+#[test]
+fn a_row_that_cannot_be_read_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    filled(&store);
+    let transaction = store.database.begin_write().unwrap();
+    transaction.open_table(MEMBERS).unwrap().insert("west", "{}").unwrap();
+    transaction.commit().unwrap();
+    let error = store.load().unwrap_err().to_string();
+    assert!(error.contains("holds west that cannot be read: missing field"), "{error}");
+}
