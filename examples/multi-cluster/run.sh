@@ -139,7 +139,7 @@ set_up() {
     for cluster in "${CLUSTERS[@]}"; do
         configure "$cluster"
         start_gateway "$cluster"
-        note "gateway of $cluster: tunnels ${TUNNEL[$cluster]}/udp, ${ADVERTISE[$cluster]:-outbound only}; imports ${VIP[$cluster]}.0.0/16; DNS ${DNS[$cluster]}"
+        note "gateway of $cluster: tunnels ${ADVERTISE[$cluster]:-none inbound (dials only)}; imports ${VIP[$cluster]}.0.0/16; DNS ${DNS[$cluster]}"
     done
     heading "Joining them, each with a token of its own"
     for cluster in "${CLUSTERS[@]}"; do

@@ -1,8 +1,16 @@
 //! The harness of the system tests: a cluster set in one process, over a network that can be broken.
 //!
-//! Owns the fleet, the simulated datagram network and the probe applications. Never asserts: the tests do.
+//! Owns the fleet, the simulated datagram network, the probe applications and the clients. Never judges what it sees: the
+//! tests do. What a test cannot do without, such as a free address, is expected and panics.
 
+pub mod client;
+pub mod dns;
 pub mod fleet;
+pub mod http;
+pub mod manifests;
 pub mod net;
+pub mod peer;
 pub mod probe;
+pub mod process;
+pub mod tls;
 pub mod wait;

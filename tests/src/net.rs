@@ -32,6 +32,7 @@ struct State {
     ports: BTreeMap<SocketAddr, Arc<PortQueue>>,
     /// Pairs that hear nothing of each other, lesser address first.
     cut: BTreeSet<(SocketAddr, SocketAddr)>,
+    recorded: BTreeMap<SocketAddr, Vec<(SocketAddr, Vec<u8>)>>,
     loss: f64,
     latency: Duration,
     rng: SmallRng,
@@ -71,6 +72,7 @@ impl Network {
         Self(Arc::new(Mutex::new(State {
             ports: BTreeMap::new(),
             cut: BTreeSet::new(),
+            recorded: BTreeMap::new(),
             loss: 0.0,
             latency: Duration::ZERO,
             rng: SmallRng::seed_from_u64(seed),
@@ -106,15 +108,46 @@ impl Network {
         locked(&self.0).cut.remove(&(a.min(b), a.max(b)));
     }
 
+    /// Takes the socket at `address` off the network, as if its host had lost power: it sends and hears nothing any more.
+    pub fn unplug(&self, address: SocketAddr) {
+        locked(&self.0).ports.remove(&address);
+    }
+
+    /// Sends a datagram from an address that needs no socket.
+    pub fn inject(&self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
+        self.send(from, to, bytes);
+    }
+
+    /// Keeps every datagram that arrives at `address` from now on, so that a test can send it again.
+    pub fn record(&self, address: SocketAddr) {
+        locked(&self.0).recorded.insert(address, Vec::new());
+    }
+
+    /// What [`Network::record`] has kept so far: the sender and the bytes of each datagram.
+    #[must_use]
+    pub fn recorded(&self, address: SocketAddr) -> Vec<(SocketAddr, Vec<u8>)> {
+        locked(&self.0).recorded.get(&address).cloned().unwrap_or_default()
+    }
+
     /// How many datagrams did not arrive.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         locked(&self.0).dropped
     }
 
+    /// Whether `queue` is that of the socket that is plugged in at `address` now.
+    fn is_plugged(&self, address: SocketAddr, queue: &Arc<PortQueue>) -> bool {
+        locked(&self.0).ports.get(&address).is_some_and(|plugged| Arc::ptr_eq(plugged, queue))
+    }
+
     fn send(&self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
         let (queue, due) = {
             let mut state = locked(&self.0);
+            if let Some(recorded) = state.recorded.get_mut(&to)
+                && recorded.len() < QUEUE
+            {
+                recorded.push((from, bytes.to_vec()));
+            }
             let lost = state.loss > 0.0 && {
                 let loss = state.loss;
                 state.rng.random_bool(loss)
@@ -166,6 +199,9 @@ impl AsyncUdpSocket for Socket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        if !self.network.is_plugged(self.address, &self.queue) {
+            return Ok(());
+        }
         let size = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
         for segment in transmit.contents.chunks(size) {
             self.network.send(self.address, transmit.destination, segment);
@@ -205,11 +241,7 @@ impl AsyncUdpSocket for Socket {
             let Some(datagram) = queue.datagrams.pop_front() else { break };
             let length = datagram.bytes.len().min(bufs[count].len());
             bufs[count][..length].copy_from_slice(&datagram.bytes[..length]);
-            let mut received = RecvMeta::default();
-            received.addr = datagram.from;
-            received.len = length;
-            received.stride = length;
-            meta[count] = received;
+            meta[count] = RecvMeta { addr: datagram.from, len: length, stride: length, ..RecvMeta::default() };
             count += 1;
         }
         Poll::Ready(Ok(count))

@@ -82,6 +82,13 @@ gateway_ctl() {
     "$BIN/fedctl" --gateway "unix:$WORK/$cluster/state/admin.sock" "$@"
 }
 
+# show_fedctl CLUSTER ARGUMENT...: the same, shown.
+show_fedctl() {
+    local cluster=$1
+    shift
+    show "$BIN/fedctl" --gateway "unix:$WORK/$cluster/state/admin.sock" "$@"
+}
+
 operator_ctl() { at hub "$BIN/fedctl" --federation "https://$FEDERATION" --operator "$WORK/federation/state/operator" "$@"; }
 
 # join CLUSTER: with a token made for it, which is good for one use.

@@ -93,6 +93,15 @@ show_dig() {
     fi
 }
 
+# show_dig_status CLUSTER NAME: whether the name exists, as the header of the answer says.
+show_dig_status() {
+    local how=("@${DNS[$1]%:*}" -p "${DNS[$1]##*:}" +noall +comments)
+    ((!WITH_NETNS)) || how=(+noall +comments)
+    printf '%s$ %sdig %s | grep status%s\n' "$DIM" "$( ((!WITH_NETNS)) || echo "ip netns exec $NETNS-$1 ")" "${how[*]} $2" "$RESET"
+    OUT=$(at "$1" dig "${how[@]}" "$2" 2>&1 | grep status) || true
+    printf '    %s\n' "$OUT"
+}
+
 # show_curl CLUSTER FROM NAME PORT PATH: a call of a service by name, from an address of the cluster.
 show_curl() {
     local cluster=$1 from=$2 name=$3 port=$4 path=$5 how=(--silent --show-error --max-time 15)

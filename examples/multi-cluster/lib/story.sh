@@ -41,11 +41,11 @@ show_names() {
     expect "a headless service has an address for each endpoint" "$(wc -l <<<"$OUT")" 2
     show_dig east +short "chat-1.west.$CHAT"
     expect_like "and each endpoint has a name" "$OUT" "^${VIP[east]}\."
-    show_dig east +noall +comments nobody.production.svc.clusterset.local
+    show_dig_status east nobody.production.svc.clusterset.local
     expect_like "a name that nobody exports does not exist" "$OUT" "status: NXDOMAIN"
-    show_dig east +noall +comments frontend.production.svc.clusterset.local
+    show_dig_status east frontend.production.svc.clusterset.local
     expect_like "nor does a service that is not exported" "$OUT" "status: NXDOMAIN"
-    show_dig east +noall +comments example.com
+    show_dig_status east example.com
     expect_like "other zones are not answered" "$OUT" "status: REFUSED"
 }
 
@@ -139,13 +139,16 @@ show_certificate() {
 
 show_overview() {
     heading "Overview: what fedctl says in east"
-    show gateway_ctl east status
-    show gateway_ctl east services
+    show_fedctl east status
+    show_fedctl east services
     expect_like "both exporting clusters are listed" "$OUT" "north"
-    show gateway_ctl east check
+    show_fedctl east check
     expect_status "nothing is wrong" 0
-    note "what the api in west saw:"
-    tail -n 3 "$(log_of api-west-0)" | sed 's/^/    /'
+    local pod
+    for pod in api-west-0 api-north-0 vault-0 chat-0; do
+        note "what $pod saw:"
+        sed -n '/ from \|session with/s/^/    /p' "$(log_of "$pod")" | grep -v /probe | tail -n 3
+    done
 }
 
 show_failover() {
@@ -163,7 +166,7 @@ show_failover() {
     show_dig east +short "$API"
     expect "the address of the api stayed the same" "$OUT" "$API_ADDRESS"
     wait_until 30 "the services of west alone are gone from east" vanished east "$VAULT"
-    show_dig east +noall +comments "$VAULT"
+    show_dig_status east "$VAULT"
     expect_like "what west alone exported does not exist now" "$OUT" "status: NXDOMAIN"
 
     wait_until 30 "the session has ended" session_ended

@@ -3,8 +3,11 @@
 //! Owns the command line. None of the applications knows anything of Landbridge, but that `http` and `tls` understand a PROXY
 //! protocol header where one comes first.
 
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
@@ -91,8 +94,19 @@ struct Workload {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+#[expect(clippy::print_stderr, reason = "the one place that tells why the program ends")]
+async fn main() -> ExitCode {
+    match run(Cli::parse().command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("demo-app: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
         Command::Http { workload } => answer::serve(workload).await,
         Command::Tls { workload, name, out } => tls::serve(workload, &name, &out).await,
         Command::Chat { workload } => chat::serve(workload).await,

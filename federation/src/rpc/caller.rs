@@ -64,14 +64,14 @@ impl Context {
                 "this call needs a client certificate: a member's own, or an operator credential (--operator DIR)";
             return Err(self.refuse(Refusal::NoCertificate, text));
         }
-        verify_leaf(&peer.chain, &self.trust, self.clock.now(), Usage::Client).map_err(|error| match &error {
-            VerifyError::UnknownTrustDomain(id) => {
+        verify_leaf(&peer.chain, &self.trust, self.clock.now(), Usage::Client).map_err(|error| {
+            if let VerifyError::UnknownTrustDomain(id) = &error {
                 let text = format!(
                     "the cluster of {id} is not a member of this set: it left or was removed; join again with `fedctl token create` and `fedctl join`"
                 );
-                self.refuse(Refusal::NotAMember, text)
+                return self.refuse(Refusal::NotAMember, text);
             }
-            error => self.refuse(Refusal::CertificateRefused, error.to_string()),
+            self.refuse(Refusal::CertificateRefused, error.to_string())
         })
     }
 }

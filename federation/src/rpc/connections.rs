@@ -109,10 +109,11 @@ impl Stream for Connections {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
             match std::task::ready!(self.incoming.poll_next_unpin(cx)) {
-                Some(Ok(stream)) => match self.admit(stream) {
-                    Some(connection) => return Poll::Ready(Some(Ok(connection))),
-                    None => {}
-                },
+                Some(Ok(stream)) => {
+                    if let Some(connection) = self.admit(stream) {
+                        return Poll::Ready(Some(Ok(connection)));
+                    }
+                }
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),
             }

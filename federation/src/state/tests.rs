@@ -46,7 +46,7 @@ pub(crate) fn member(cluster: &str, bundle: TrustBundle) -> Member {
 
 /// A record with a bundle that is never looked at.
 pub(crate) fn record(cluster: &str) -> MemberRecord {
-    let trust_domain = TrustDomain::new(&format!("{cluster}.example")).unwrap();
+    let trust_domain = TrustDomain::new(format!("{cluster}.example")).unwrap();
     let bundle = TrustBundle { trust_domain, sequence: 1, authorities: vec![vec![1, 2, 3].into()] };
     MemberRecord { member: member(cluster, bundle), software: "gateway/1".to_owned(), token: TokenId::random() }
 }

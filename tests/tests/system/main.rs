@@ -2,4 +2,8 @@
 //!
 //! Owns the list of its modules. One binary links once, however many modules there are.
 
+mod discovery;
+mod failover;
 mod tidy;
+mod traffic;
+mod trust;

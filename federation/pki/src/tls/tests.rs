@@ -138,6 +138,16 @@ fn clients_without_a_certificate_pass_only_where_they_may() {
 }
 
 #[test]
+fn a_deferring_server_takes_unknown_clients_and_leaves_the_judgement_to_its_calls() {
+    let pair = Pair::new();
+    let stranger = || identity(&authority("north.example"), "/landbridge/gateway");
+    assert_eq!(pair.shake(Some(stranger()), Clients::Deferred, Expect::Any), Ok(()));
+    assert_eq!(pair.shake(None, Clients::Deferred, Expect::Any), Ok(()));
+    let elsewhere = Expect::Exactly(SpiffeId::new("spiffe://west.example/elsewhere").unwrap());
+    assert!(pair.shake(Some(stranger()), Clients::Deferred, elsewhere).is_err());
+}
+
+#[test]
 fn a_replaced_identity_is_presented_in_the_next_handshake() {
     let pair = Pair::new();
     let live = identity(&pair.west, "/landbridge/gateway");

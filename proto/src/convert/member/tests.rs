@@ -8,7 +8,7 @@ fn members() -> impl Strategy<Value = Member> {
     let advertise = prop::collection::vec((any::<[u8; 4]>(), 1..=u16::MAX), 0..4);
     (("[a-z]{1,20}", "[a-z]{1,10}"), authorities, advertise, any::<(u64, u64)>()).prop_map(
         |((cluster, region), authorities, advertise, (sequence, joined_at))| {
-            let trust_domain = TrustDomain::new(&format!("{cluster}.example")).unwrap();
+            let trust_domain = TrustDomain::new(format!("{cluster}.example")).unwrap();
             Member {
                 gateway_id: parse_workload_id(&format!("spiffe://{trust_domain}/landbridge/gateway")).unwrap(),
                 cluster: cluster.parse().unwrap(),
@@ -43,7 +43,7 @@ fn member() -> wire::Member {
 proptest! {
     #[test]
     fn every_member_survives_the_wire(member in members()) {
-        prop_assert_eq!(Member::try_from(wire::Member::from(&member)).unwrap(), member.clone());
+        prop_assert_eq!(&Member::try_from(wire::Member::from(&member)).unwrap(), &member);
         let change = Change::Upsert(member);
         prop_assert_eq!(Change::try_from(wire::Change::from(&change)).unwrap(), change);
     }
@@ -64,7 +64,8 @@ fn every_other_change_survives_the_wire() {
 
 #[test]
 fn members_outside_the_limits_are_refused_with_the_field() {
-    let cases: [(&str, fn(&mut wire::Member)); 7] = [
+    type Spoil = fn(&mut wire::Member);
+    let cases: [(&str, Spoil); 7] = [
         ("Member.bundle", |member| member.bundle = None),
         ("Member.cluster", |member| member.cluster = "West".to_owned()),
         ("Member.gateway_id", |member| member.gateway_id = "spiffe://east.example/landbridge/gateway".to_owned()),

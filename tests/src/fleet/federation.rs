@@ -1,0 +1,125 @@
+//! The federation service of a fleet.
+//!
+//! Owns its directory and its process. Never takes part in traffic.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use federation::Clock;
+use federation_client::operator::{Credential, OperatorClient};
+use federation_model::addr::GatewayAddr;
+
+use super::block::Block;
+use crate::process::Process;
+
+const GRPC_PORT: u16 = 15010;
+const ADMIN_PORT: u16 = 15011;
+
+/// A federation service that can be stopped and started.
+#[derive(Debug)]
+pub struct Federation {
+    dir: PathBuf,
+    block: Block,
+    process: Option<Process>,
+}
+
+impl Federation {
+    /// Starts a new one that keeps its state in `dir`.
+    pub async fn start_in(dir: &Path) -> Self {
+        let mut federation = Self { dir: dir.to_owned(), block: Block::claim(), process: None };
+        federation.start(Clock::system()).await;
+        federation
+    }
+
+    /// Starts it again, with what it kept.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start(&mut self, clock: Clock) {
+        let file = self.dir.join("federation.toml");
+        let text = format!(
+            "[grpc]\nlisten = \"{grpc}\"\nnames = [\"{host}\"]\n[admin]\nlisten = \"{admin}\"\n[store]\nurl = \"file:{store}\"\n\
+             [join]\nfailures = 100\n",
+            grpc = self.grpc(),
+            host = self.block.host(1),
+            admin = self.admin(),
+            store = self.store().display(),
+        );
+        std::fs::write(&file, text).expect("the directory of the test can be written");
+        let config: federation::config::Config = federation_runtime::config::load(Some(&file), &BTreeMap::new())
+            .unwrap_or_else(|error| panic!("the settings of the federation service: {error}"));
+        let (process, ()) = Process::start("federation", |stop| async move {
+            let program = federation::start_with(config, stop, clock).await?;
+            Ok(((), program.run()))
+        })
+        .await
+        .unwrap_or_else(|error| panic!("the federation service starts: {error:#}"));
+        self.process = Some(process);
+    }
+
+    /// Stops it.
+    ///
+    /// # Panics
+    /// When it ends with an error.
+    pub async fn stop(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.stop().await.unwrap_or_else(|error| panic!("the federation service stops: {error:#}"));
+        }
+    }
+
+    /// Where gateways and operators connect.
+    #[must_use]
+    pub fn grpc(&self) -> SocketAddr {
+        SocketAddr::new(self.block.host(1), GRPC_PORT)
+    }
+
+    /// Where health and metrics are.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        SocketAddr::new(self.block.host(1), ADMIN_PORT)
+    }
+
+    /// Where it keeps the set.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.dir.join("store")
+    }
+
+    /// A client with the credential that the service wrote at its first start.
+    ///
+    /// # Panics
+    /// When the service is not there.
+    pub async fn operator(&self) -> OperatorClient {
+        let credential = Credential::load(&self.store().join("operator")).expect("the operator credential is usable");
+        let address: GatewayAddr = self.grpc().to_string().parse().expect("an IP address and a port are an address");
+        OperatorClient::connect(&[address], credential).await.expect("the federation service answers")
+    }
+
+    /// A new token for `cluster`.
+    ///
+    /// # Panics
+    /// When the service is not there.
+    pub async fn token(&self, cluster: &str) -> String {
+        self.token_for(cluster, Duration::from_secs(600)).await
+    }
+
+    /// A new token for `cluster` that is valid for `ttl`.
+    ///
+    /// # Panics
+    /// When the service is not there.
+    pub async fn token_for(&self, cluster: &str, ttl: Duration) -> String {
+        let name = cluster.parse().expect("the tests use valid names");
+        let (token, _) = self.operator().await.create_token(&name, ttl).await.expect("a token is created");
+        token.to_string()
+    }
+}
+
+/// A clock that runs `by` behind.
+#[must_use]
+pub fn clock_behind(by: Duration) -> Clock {
+    Clock::new(move || SystemTime::now() - by)
+}
