@@ -87,15 +87,15 @@ requirements() {
 work_directory() {
     mkdir -p "$WORK"
     WORK=$(cd "$WORK" && pwd)
-    exec 9>"$WORK/.lock"
-    flock -n 9 || die "another demo runs in $WORK: stop it, or choose another --work-dir and --port-base"
     local entries=("$WORK"/*)
     if [[ ! -e $WORK/.landbridge-demo && -e ${entries[0]} ]]; then
         die "$WORK is not empty and not of an earlier demo: choose another --work-dir"
     fi
+    touch "$WORK/.landbridge-demo"
+    exec 9>"$WORK/.lock"
+    flock -n 9 || die "another demo runs in $WORK: stop it, or choose another --work-dir and --port-base"
     # A Unix socket's path has 107 bytes at most, and the gateways' sockets are below this directory.
     ((${#WORK} <= 80)) || die "the path $WORK is too long for a socket in it: choose another --work-dir"
-    touch "$WORK/.landbridge-demo"
     rm -rf "${WORK:?}"/{federation,east,west,north,vault,vault.yaml,logs}
     mkdir -p "$WORK/logs"
     chmod 700 "$WORK"

@@ -34,6 +34,12 @@ impl Metrics {
     /// Registers everything under the prefix `landbridge_federation`.
     pub(crate) fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("landbridge_federation");
+        // From the start: a counter that appears with its first event has no rate then.
+        for refusal in Refusal::ALL {
+            self.joins.get_or_create(&OutcomeLabel { outcome: refusal.label() }).inc_by(0);
+            self.refused.get_or_create(&OutcomeLabel { outcome: refusal.label() }).inc_by(0);
+        }
+        self.joins.get_or_create(&OutcomeLabel { outcome: "joined" }).inc_by(0);
         registry.register("members", "Members of the set", self.members.clone());
         registry.register("revision", "Revision of the set", self.revision.clone());
         registry.register("tokens", "Join tokens that are remembered", self.tokens.clone());
@@ -91,5 +97,30 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use federation_runtime::reference;
+
+    #[test]
+    fn the_reference_of_metrics_is_what_the_service_measures() {
+        let mut registry = Registry::default();
+        Metrics::default().register(&mut registry);
+        let page = reference::page(env!("CARGO_MANIFEST_DIR"), "metrics.md");
+        reference::agree(&page, "federation", &reference::metrics(&registry).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn the_reference_of_settings_has_every_key_and_its_default() {
+        let page = reference::page(env!("CARGO_MANIFEST_DIR"), "config.md");
+        let documented = reference::documented(&std::fs::read_to_string(page).unwrap(), "federation.toml");
+        let keys: Vec<String> = documented.keys().cloned().collect();
+        let known: Vec<String> = reference::keys::<Config>("").unwrap().into_iter().collect();
+        assert_eq!(keys, known);
+        reference::are_defaults::<Config>(&documented, "").unwrap();
     }
 }

@@ -253,7 +253,7 @@ pub struct Publication {
 
 /// There is no such member.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cluster {0} is not a member of this set: `fedctl list` shows who is")]
+#[error("cluster {0} is not a member of this set: `fedctl members` shows who is")]
 pub struct NotAMember(pub ClusterName);
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     path::DataPath,
     record::{Direction, Record},
-    splice::{Counts, Sink, TcpEnd},
+    splice::{Counts, Sink, TcpEnd, discard},
 };
 
 /// How long accepting rests after an error that concerns the process, such as too many open files.
@@ -79,6 +79,7 @@ impl Refused {
             // A client that does not take its alert is closed all the same.
             let _ = tokio::time::timeout(ALERT_TIMEOUT, end.write(&mut bytes)).await;
             let _ = end.finish();
+            discard(&mut end).await;
         } else {
             end.abort();
         }

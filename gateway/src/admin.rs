@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::Context as _;
 use federation_kube::manifests::Manifests;
-use federation_model::time::Timestamp;
+use federation_model::{finding::Finding, time::Timestamp};
 use federation_runtime::admin::Readiness;
 use futures::Stream;
 use gateway_core::tables::Tables;
@@ -58,6 +58,8 @@ pub struct Administration {
     pub tables: watch::Receiver<Arc<Tables>>,
     /// The objects in force.
     pub manifests: watch::Receiver<Arc<Manifests>>,
+    /// What in those objects needs attention.
+    pub notices: watch::Receiver<Arc<Vec<Finding>>>,
     /// Whether this gateway is ready.
     pub readiness: Readiness,
     /// Connections that live.

@@ -3,15 +3,20 @@
 //! ```text
 //! start: state directory -> identity -> membership -> manifests -> tunnels -> dns, listeners, admin -> tasks
 //! end:   Accept   listeners close, peers are told that this gateway drains, readiness fails
-//!        Work     connections finish, at most limits.drain_timeout; then control, membership, renewal stop
-//!        Support  tunnels close with a reason, dns and admin stop
+//!        Work     connections finish; what is left after limits.drain_timeout is cut
+//!        Support  control, membership, renewal stop, tunnels close with a reason, dns and admin stop
 //! ```
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::Context as _;
 use federation_kube::manifests::ManifestSource;
-use federation_model::{catalog::Catalog, time::Timestamp};
+use federation_model::{catalog::Catalog, outcome::Outcome, time::Timestamp};
 use federation_runtime::{
     admin::{Admin, AdminServer, Readiness},
     signals::Signals,
@@ -25,7 +30,10 @@ use gateway_core::{
 use gateway_dns::{DnsConfig, DnsServer};
 use gateway_tunnel::{Congestion, Sources, Started, TunnelConfig, TunnelSocket, Tunnels};
 use prometheus_client::registry::Registry;
-use tokio::sync::{Semaphore, watch};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -41,11 +49,14 @@ use crate::{
     record::Recorder,
 };
 
+/// How long connections that are cut may take to end.
+const CUT_LIMIT: Duration = Duration::from_secs(1);
+
 /// A gateway that is ready to run.
 #[derive(Debug)]
 pub struct Gateway {
     tasks: Tasks,
-    drain_timeout: std::time::Duration,
+    drain_timeout: Duration,
     addresses: Addresses,
     _lock: StateLock,
 }
@@ -110,7 +121,8 @@ impl Gateway {
 
     /// Runs until it is told to stop or cannot go on.
     pub async fn run(self) -> Shutdown {
-        self.tasks.run(self.drain_timeout).await
+        // `finish` keeps to the time-out; the rest is for what it cuts.
+        self.tasks.run(self.drain_timeout.saturating_add(2 * CUT_LIMIT)).await
     }
 }
 
@@ -137,7 +149,8 @@ impl Parts {
         let tables = watch::Sender::new(Arc::new(first_tables(&config)));
         let tables_receiver = tables.subscribe();
         let readiness = Readiness::default();
-        let outputs = ControlOutputs { tables, catalog, compiled: readiness.condition("tables") };
+        let (compiled, peers) = (readiness.condition("tables"), readiness.condition("peers"));
+        let outputs = ControlOutputs { tables, catalog, compiled, peers };
         let control = Control::new(&config, outputs, live.clone(), registry)?;
         let sources = Sources {
             identity: identity.live(),
@@ -174,24 +187,25 @@ impl Parts {
         if let Some(listener) = servers.sni {
             accepting.spawn("sni-listener", OnEnd::Stop, accept(listener, Via::ServerName, path.clone(), stop.clone()));
         }
-        let (tunnels, draining) = (started.tunnels.clone(), readiness.condition("draining"));
-        draining.holds();
+        let (tunnels, takes_work) = (started.tunnels.clone(), readiness.condition("accepting"));
+        takes_work.holds();
         accepting.spawn("drain", OnEnd::Stop, async move {
             stop.cancelled().await;
-            draining.fails("shutting down");
+            takes_work.fails("shutting down");
             tunnels.drain("the gateway is shutting down");
         });
 
         let work = tasks.stage(Stage::Work);
-        let stop = work.stop().clone();
-        work.spawn("control", OnEnd::Stop, control.run(inputs, stop.clone()));
-        work.spawn("manifests", OnEnd::Stop, manifests.run(stop.clone()));
-        work.spawn("membership", OnEnd::Stop, follower.run(stop.clone()));
-        work.spawn("certificate-renewal", OnEnd::Stop, identity.renew(stop.clone()));
-        work.spawn("connections", OnEnd::Stop, finish(path.connections.clone(), stop));
+        let limit = path.limits.drain_timeout;
+        work.spawn("connections", OnEnd::Stop, finish(path.clone(), limit, work.stop().clone()));
 
+        // While connections finish, a cluster that is removed must still lose its own, and names must stay true.
         let support = tasks.stage(Stage::Support);
         let stop = support.stop().clone();
+        support.spawn("control", OnEnd::Stop, control.run(inputs, stop.clone()));
+        support.spawn("manifests", OnEnd::Stop, manifests.run(stop.clone()));
+        support.spawn("membership", OnEnd::Stop, follower.run(stop.clone()));
+        support.spawn("certificate-renewal", OnEnd::Stop, identity.renew(stop.clone()));
         support.spawn("deliver", OnEnd::Stop, deliver_streams(path, started.inbound));
         support.spawn("tunnels", OnEnd::Stop, started.driver);
         support.spawn("tunnels-close", OnEnd::Stop, close(started.tunnels, stop.clone()));
@@ -230,6 +244,7 @@ impl Servers {
             tunnels: parts.started.tunnels.clone(),
             tables: parts.tables.clone(),
             manifests: parts.manifests.subscribe(),
+            notices: parts.control.notices(),
             readiness: parts.readiness.clone(),
             recorder: parts.path.recorder.clone(),
             started_at: Timestamp::from(SystemTime::now()),
@@ -273,14 +288,25 @@ fn tunnel_config(config: &Config) -> TunnelConfig {
     }
 }
 
-/// Waits for the connections that live; the grace of the shutdown bounds it.
-async fn finish(connections: TaskTracker, stop: CancellationToken) {
+/// Waits for the connections that live, for `limit` at most; those that are left are cut, so that each ends as what it is
+/// and leaves its record.
+async fn finish(path: Arc<DataPath>, limit: Duration, stop: CancellationToken) {
     stop.cancelled().await;
-    connections.close();
-    connections.wait().await;
+    path.connections.close();
+    if timeout(limit, path.connections.wait()).await.is_ok() {
+        return;
+    }
+    path.recorder.shut_down();
+    let connections = path.live.cut_all(Outcome::Draining);
+    tracing::warn!(connections, "cut the connections that did not end within limits.drain_timeout");
+    // Those that are being set up end with the process.
+    let _ = timeout(CUT_LIMIT, path.connections.wait()).await;
 }
 
 async fn close(tunnels: Tunnels, stop: CancellationToken) {
     stop.cancelled().await;
     tunnels.close("the gateway has shut down");
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,18 +3,21 @@
 //! Owns the rule that a peer vouches only inside its own trust domain, and that only exported services are reachable. Never
 //! connects anything.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use federation_model::{caller::Caller, outcome::Outcome, trace::TraceContext};
+use federation_model::{addr::Transport, caller::Caller, outcome::Outcome, trace::TraceContext};
 use gateway_core::{header::StreamHeader, tables::Tables};
 use gateway_tunnel::{HeadError, InboundStream};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
 use crate::{
     path::DataPath,
     record::{Direction, Record},
     splice::Counts,
 };
+
+/// How long a peer may take to take the reply to a header, a few bytes.
+pub(crate) const REPLY_LIMIT: Duration = Duration::from_secs(5);
 
 /// A stream that may be delivered.
 #[derive(Debug)]
@@ -51,8 +54,11 @@ impl Rejected {
 
     /// Tells the peer, and records the outcome.
     pub async fn answer(self) {
-        if let Err(ended) = self.stream.refuse(self.outcome, &self.reason).await {
-            tracing::debug!(%ended, "the peer did not wait for the refusal");
+        // A peer that takes no bytes does not get to keep the connection's place.
+        match timeout(REPLY_LIMIT, self.stream.refuse(self.outcome, &self.reason)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(ended)) => tracing::debug!(%ended, "the peer did not wait for the refusal"),
+            Err(_elapsed) => tracing::debug!("the peer did not take the refusal"),
         }
         self.record.end(self.outcome, Counts::default(), &self.reason);
     }
@@ -70,7 +76,7 @@ pub fn authorize(mut stream: InboundStream, path: &DataPath) -> Result<Authorize
     };
     let client = header.as_ref().ok().and_then(|header| header.client);
     let mut record = path.recorder.begin(Direction::Inbound, client, trace);
-    record.with_peer(stream.peer.clone());
+    record.comes_from(stream.peer.clone());
 
     let header = match header {
         Ok(header) => header,
@@ -89,6 +95,10 @@ pub fn authorize(mut stream: InboundStream, path: &DataPath) -> Result<Authorize
     if !tables.exports(&header.destination.service, header.destination.port) {
         let reason = format!("{}:{} is not exported here", header.destination.service, header.destination.port);
         return Err(Rejected::new(stream, record, Outcome::NotExported, reason));
+    }
+    if header.destination.transport != Transport::Tcp {
+        let reason = format!("{} is asked for over UDP, which is not carried yet", header.destination.service);
+        return Err(Rejected::new(stream, record, Outcome::UnknownPort, reason));
     }
     match path.places.clone().try_acquire_owned() {
         Ok(place) => Ok(Authorized { stream, header, caller, tables, record, place }),

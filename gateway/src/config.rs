@@ -303,6 +303,13 @@ impl Default for Limits {
     }
 }
 
+/// The longest of all times: a hundred years, so that no sum of them overflows.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+/// The most of `limits.connections`: each needs two file descriptors, and Linux has no process with more than these.
+const MAX_CONNECTIONS: usize = 1 << 20;
+/// The most of `limits.streams_per_peer`: every tunnel keeps an entry for each, used or not.
+const MAX_STREAMS_PER_PEER: usize = 1 << 16;
+
 /// A setting that is well-formed but cannot work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigConflict {
@@ -317,6 +324,26 @@ pub enum ConfigConflict {
     /// Too many addresses.
     #[error("tunnel.advertise has {0} addresses, {MAX_ADVERTISED} are accepted")]
     Advertise(usize),
+    /// A time that is none, or so long that sums with it have no end.
+    #[error("{key} is {value:?}; write a time between {least:?} and {LONGEST:?}")]
+    Time {
+        /// The setting.
+        key: &'static str,
+        /// As configured.
+        value: Duration,
+        /// The shortest that works.
+        least: Duration,
+    },
+    /// A limit that lets nothing through, or that is none.
+    #[error("{key} is {value}; write a number between 1 and {most}")]
+    Count {
+        /// The setting.
+        key: &'static str,
+        /// As configured.
+        value: usize,
+        /// The most that works.
+        most: usize,
+    },
     /// Too short a certificate lifetime.
     #[error("identity.ttl is {0:?}; write at least 1m, so that a renewal fits in before the certificate expires")]
     Ttl(Duration),
@@ -328,6 +355,7 @@ impl Config {
     /// # Errors
     /// The first conflict found.
     pub fn checked(self) -> Result<Self, ConfigConflict> {
+        self.check_limits()?;
         let TunnelConfig { keep_alive, idle_timeout, ref advertise, .. } = self.tunnel;
         if keep_alive * 3 > idle_timeout {
             return Err(ConfigConflict::KeepAlive { keep_alive, idle_timeout });
@@ -340,4 +368,38 @@ impl Config {
         }
         Ok(self)
     }
+
+    fn check_limits(&self) -> Result<(), ConfigConflict> {
+        let (tunnel, limits, none) = (&self.tunnel, &self.limits, Duration::ZERO);
+        let (tick, short) = (Duration::from_millis(1), Duration::from_millis(100));
+        for (key, value, least) in [
+            ("tunnel.idle_timeout", tunnel.idle_timeout, short),
+            ("tunnel.keep_alive", tunnel.keep_alive, tick),
+            ("tunnel.lease", tunnel.lease, short),
+            ("tunnel.hold_down", tunnel.hold_down, none),
+            ("dns.ttl", self.dns.ttl, none),
+            ("identity.ttl", self.identity.ttl, none),
+            ("limits.idle_timeout", limits.idle_timeout, tick),
+            ("limits.hello_timeout", limits.hello_timeout, tick),
+            ("limits.connect_timeout", limits.connect_timeout, tick),
+            ("limits.drain_timeout", limits.drain_timeout, none),
+        ] {
+            if value < least || value > LONGEST {
+                return Err(ConfigConflict::Time { key, value, least });
+            }
+        }
+        let streams = usize::try_from(limits.streams_per_peer).unwrap_or(usize::MAX);
+        for (key, value, most) in [
+            ("limits.connections", limits.connections, MAX_CONNECTIONS),
+            ("limits.streams_per_peer", streams, MAX_STREAMS_PER_PEER),
+        ] {
+            if value == 0 || value > most {
+                return Err(ConfigConflict::Count { key, value, most });
+            }
+        }
+        Ok(())
+    }
 }
+
+#[cfg(test)]
+mod tests;

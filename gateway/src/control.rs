@@ -7,6 +7,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
 use federation_catalog::{
@@ -15,14 +16,14 @@ use federation_catalog::{
     peers::PeerCatalogs,
 };
 use federation_kube::manifests::Manifests;
-use federation_model::{catalog::Catalog, import::Imports, member::Member, names::ClusterName};
+use federation_model::{catalog::Catalog, finding::Finding, import::Imports, member::Member, names::ClusterName};
 use federation_runtime::{admin::Condition, state};
 use gateway_core::{
     addresses::{AddressPlan, Assignments, RangeTooSmall},
     tables::{Inputs, Tables, address_keys},
 };
 use gateway_tunnel::TunnelEvent;
-use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
+use prometheus_client::registry::Registry;
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -30,6 +31,17 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{config::Config, live::Live};
+
+pub mod first_catalogs;
+mod metrics;
+pub mod notices;
+
+use first_catalogs::FirstCatalogs;
+use metrics::Metrics;
+use notices::Notices;
+
+/// The least time between two compiles: a peer that changes its catalog without pause must not take a processor.
+const LEAST_PAUSE: Duration = Duration::from_millis(20);
 
 /// The other members, as the tunnels need them.
 pub type Members = Arc<BTreeMap<ClusterName, Member>>;
@@ -54,15 +66,8 @@ pub struct ControlOutputs {
     pub catalog: watch::Sender<Arc<Catalog>>,
     /// Holds from the first tables on.
     pub compiled: Condition,
-}
-
-#[derive(Debug)]
-struct Metrics {
-    exports: Gauge,
-    imports: Gauge,
-    peers_reachable: Gauge,
-    quarantined: Gauge,
-    generation: Gauge,
+    /// Holds from when the catalogs of the members known at the start are in the tables, or have been waited for.
+    pub peers: Condition,
 }
 
 /// The control loop.
@@ -72,6 +77,7 @@ pub struct Control {
     outputs: ControlOutputs,
     live: Live,
     local: LocalState,
+    notices: Notices,
     peers: PeerCatalogs,
     members: Members,
     plan: AddressPlan,
@@ -101,6 +107,7 @@ impl Control {
             outputs,
             live,
             local: LocalState::default(),
+            notices: Notices::default(),
             peers: PeerCatalogs::new(config.tunnel.hold_down),
             members: Members::default(),
             generation: 0,
@@ -108,13 +115,26 @@ impl Control {
         })
     }
 
+    /// What in the objects of this cluster needs attention, as it changes.
+    #[must_use]
+    pub fn notices(&self) -> watch::Receiver<Arc<Vec<Finding>>> {
+        self.notices.subscribe()
+    }
+
     /// Runs until `stop`.
     pub async fn run(mut self, mut inputs: ControlInputs, stop: CancellationToken) {
+        let mut first = FirstCatalogs::of(&inputs.members.borrow(), Instant::now().into_std());
         loop {
             let manifests = inputs.manifests.borrow_and_update().clone();
             let members = inputs.members.borrow_and_update().clone();
-            self.update(&manifests, members);
-            let hold_down = self.peers.poll_timeout();
+            let newly_assigned = self.update(&manifests, members);
+            let pause = tokio::time::sleep(LEAST_PAUSE);
+            self.judge_start(&mut first);
+            if newly_assigned {
+                self.keep_addresses().await;
+            }
+            let hold_down = self.peers.poll_timeout().map(|(until, _)| until);
+            let wake = hold_down.into_iter().chain(first.poll_timeout()).min();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -124,14 +144,34 @@ impl Control {
                     Some(event) => self.handle(event),
                     None => return,
                 },
-                () = sleep_until(hold_down) => {
+                () = sleep_until(wake) => {
                     self.peers.handle_timeout(Instant::now().into_std());
                 }
+            }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = pause => {}
             }
             // What has queued up meanwhile belongs to the same compile.
             while let Ok(event) = inputs.events.try_recv() {
                 self.handle(event);
             }
+        }
+    }
+
+    /// Says whether the tables just published are more than those of this cluster alone.
+    fn judge_start(&self, first: &mut FirstCatalogs) {
+        first.handle_members(&self.members);
+        first.handle_arrived(self.peers.visible().map(|catalog| &catalog.cluster));
+        let given_up = first.handle_timeout(Instant::now().into_std());
+        if !given_up.is_empty() {
+            let clusters = first_catalogs::names(&given_up);
+            tracing::warn!(clusters, "ready without the catalogs of some clusters: they did not arrive in time");
+        }
+        match first.awaits() {
+            None => self.outputs.peers.holds(),
+            Some(reason) => self.outputs.peers.fails(reason),
         }
     }
 
@@ -143,17 +183,19 @@ impl Control {
         };
     }
 
-    fn update(&mut self, manifests: &Manifests, members: Members) {
-        for gone in self.members.keys().filter(|cluster| !members.contains_key(*cluster)) {
-            self.peers.handle_removed(gone);
-        }
+    /// Compiles and publishes; whether imports got addresses that are not on disk yet.
+    fn update(&mut self, manifests: &Manifests, members: Members) -> bool {
+        self.peers.handle_members(|cluster| members.contains_key(cluster));
         self.members = members;
         self.local = local::compile(&manifests.objects, &self.config.cluster.trust_domain);
         let catalog = self.local.catalog(self.config.cluster.name.clone());
-        let imports = merge::merge(std::iter::once(&catalog).chain(self.peers.visible()));
-        self.assign(&imports);
+        // The tunnels may not have noticed yet that a cluster left.
+        let peers = self.peers.visible().filter(|catalog| self.members.contains_key(&catalog.cluster));
+        let imports = merge::merge(std::iter::once(&catalog).chain(peers));
+        let newly_assigned = self.assign(&imports);
         self.generation += 1;
-        let reachable: BTreeSet<ClusterName> = self.peers.reachable().cloned().collect();
+        let reachable = self.peers.reachable().filter(|cluster| self.members.contains_key(*cluster));
+        let reachable: BTreeSet<ClusterName> = reachable.cloned().collect();
         let peers_reachable = reachable.len();
         let tables = Arc::new(Tables::compile(Inputs {
             generation: self.generation,
@@ -168,6 +210,7 @@ impl Control {
             nameservers: Arc::new([self.config.dns.listen.ip()]),
         }));
         self.metrics.set(&self.local, &tables, peers_reachable, manifests.quarantined.len());
+        self.notices.update(&self.local);
         self.outputs.catalog.send_if_modified(|current| {
             let changed = **current != catalog;
             if changed {
@@ -181,51 +224,35 @@ impl Control {
         if cut > 0 {
             tracing::info!(connections = cut, "cut connections that are no longer admitted");
         }
+        newly_assigned
     }
 
-    fn assign(&mut self, imports: &Imports) {
+    /// Gives every import its address; whether that changed any.
+    fn assign(&mut self, imports: &Imports) -> bool {
         let assigned = self.plan.assign(&self.assigned, &address_keys(imports));
         for refused in &assigned.refused {
             tracing::warn!(error = %refused, "an import has no address");
         }
-        if assigned.assignments == self.assigned {
-            return;
-        }
+        let changed = assigned.assignments != self.assigned;
         self.assigned = assigned.assignments;
-        match serde_json::to_vec_pretty(&self.assigned) {
-            Ok(json) => {
-                if let Err(error) = state::write_private(&self.addresses_file, &json) {
-                    tracing::warn!(%error, "cannot keep the import addresses; they may differ after a restart");
-                }
-            }
-            Err(error) => tracing::warn!(%error, "cannot write the import addresses as JSON"),
-        }
+        changed
     }
-}
 
-impl Metrics {
-    fn register(registry: &mut Registry) -> Self {
-        let gauge = |registry: &mut Registry, name: &str, help: &str| {
-            let gauge = Gauge::default();
-            registry.register(name, help, gauge.clone());
-            gauge
+    /// Writes the addresses of imports to disk, after the tables that have them: a disk may be slow.
+    async fn keep_addresses(&self) {
+        let file = self.addresses_file.clone();
+        let json = match serde_json::to_vec_pretty(&self.assigned) {
+            Ok(json) => json,
+            Err(error) => return tracing::warn!(%error, "cannot write the import addresses as JSON"),
         };
-        Self {
-            exports: gauge(registry, "exports", "Services this cluster exports"),
-            imports: gauge(registry, "imports", "Services imported from all clusters, this one included"),
-            peers_reachable: gauge(registry, "peers_reachable", "Other clusters with a live tunnel"),
-            quarantined: gauge(registry, "quarantined_objects", "Objects that are not in force because they are wrong"),
-            generation: gauge(registry, "tables_generation", "Number of the tables in force"),
+        let written = tokio::task::spawn_blocking(move || state::write_private(&file, &json)).await;
+        match written {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "cannot keep the import addresses; they may differ after a restart")
+            }
+            Err(error) => tracing::error!(%error, "cannot keep the import addresses: writing them ended"),
         }
-    }
-
-    fn set(&self, local: &LocalState, tables: &Tables, reachable: usize, quarantined: usize) {
-        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        self.exports.set(count(local.exports.len()));
-        self.imports.set(count(tables.imports().len()));
-        self.peers_reachable.set(count(reachable));
-        self.quarantined.set(count(quarantined));
-        self.generation.set(i64::try_from(tables.generation()).unwrap_or(i64::MAX));
     }
 }
 
@@ -260,9 +287,9 @@ fn load_assignments(file: &std::path::Path) -> Assignments {
     }
 }
 
-async fn sleep_until(deadline: Option<(std::time::Instant, &str)>) {
+async fn sleep_until(deadline: Option<std::time::Instant>) {
     match deadline {
-        Some((deadline, _)) => tokio::time::sleep_until(deadline.into()).await,
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => std::future::pending().await,
     }
 }

@@ -16,10 +16,10 @@ use federation_model::{
 };
 use gateway_core::{header::StreamReply, tables::Tables};
 use gateway_tunnel::InboundStream;
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 
 use crate::{
-    authorize::{Authorized, Rejected, authorize},
+    authorize::{Authorized, REPLY_LIMIT, Rejected, authorize},
     live::Grant,
     path::DataPath,
     proxy_protocol::Introduction,
@@ -81,7 +81,8 @@ async fn to_endpoint(authorized: Authorized, path: &DataPath) -> Result<(), Reje
         Ok(tcp) => tcp,
         Err((outcome, reason)) => return Err(Rejected::new(stream, record, outcome, reason)),
     };
-    if let Err(outcome) = stream.reply(&StreamReply::Connected).await {
+    let replied = timeout(REPLY_LIMIT, stream.reply(&StreamReply::Connected)).await;
+    if let Err(outcome) = replied.unwrap_or(Err(Outcome::TunnelBusy)) {
         return Err(Rejected::new(stream, record, outcome, "the peer went away before the reply".to_owned()));
     }
     record.connected();
@@ -108,7 +109,7 @@ pub async fn connect(delivery: &Delivery<'_>, tables: &Tables, path: &DataPath) 
         .map_err(|outcome| (outcome, format!("{target} has no endpoint here")))?;
     let mut last = (Outcome::NoEndpoint, format!("{target} has no endpoint here"));
     for address in rotated(&endpoints, delivery).take(MAX_ENDPOINTS) {
-        match tokio::time::timeout(path.limits.connect_timeout, introduce(address, mode, delivery, path)).await {
+        match timeout(path.limits.connect_timeout, introduce(address, mode, delivery, path)).await {
             Ok(Ok(tcp)) => return Ok(tcp),
             Ok(Err(error)) => last = (Outcome::ConnectRefused, format!("{target} at {address}: {error}")),
             Err(_) => last = (Outcome::ConnectTimeout, format!("{target} at {address}: no answer in time")),

@@ -4,6 +4,7 @@
 //! arrives the client's bytes are kept, so that a failed connect is tried elsewhere without the application noticing.
 
 use std::{
+    collections::VecDeque,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -30,7 +31,7 @@ use crate::{
     splice::{Counts, Source, TcpEnd, splice},
 };
 
-/// How many clusters one connection is tried on: a failover must not multiply the load of an outage.
+/// How often one connection is tried, on one cluster or another: a failover must not multiply the load of an outage.
 const MAX_ATTEMPTS: usize = 4;
 /// How many of the client's bytes are kept for another attempt; more wait in the client's socket until the reply.
 const MAX_REPLAY: usize = 64 * 1024;
@@ -58,10 +59,17 @@ struct Forwarding<'a> {
 #[derive(Debug)]
 struct Replay {
     bytes: BytesMut,
+    /// The end of `bytes` that the stream under way did not take yet.
+    unsent: Vec<Bytes>,
     ended: bool,
 }
 
 impl Replay {
+    fn keep(&mut self, bytes: Bytes) {
+        self.bytes.extend_from_slice(&bytes);
+        self.unsent.push(bytes);
+    }
+
     fn has_room(&self) -> bool {
         !self.ended && self.bytes.len() < MAX_REPLAY
     }
@@ -87,17 +95,19 @@ pub async fn forward(routed: Routed, path: &Arc<DataPath>) -> Result<(), Refused
         server_name,
     };
     path.retries.earn();
-    let replay = Replay { bytes: prefix, ended: false };
+    let replay = Replay { bytes: prefix, unsent: Vec::new(), ended: false };
     let mut forwarding = Forwarding { path, tables, header, client: accepted.end.clone(), replay };
     let mut last: NotDelivered =
         (Outcome::NoHealthyCluster, "no cluster that exports it is reachable and has a ready endpoint".to_owned());
-    for cluster in order(&route, accepted.client, path).into_iter().take(MAX_ATTEMPTS) {
+    let mut clusters = VecDeque::from(order(&route, accepted.client, path));
+    for _attempt in 0..MAX_ATTEMPTS {
+        let Some(cluster) = clusters.pop_front() else { break };
         if cluster == path.cluster {
             accepted.record.stays_local();
         } else {
-            accepted.record.with_peer(cluster.clone());
+            accepted.record.goes_to(cluster.clone());
         }
-        match forwarding.attempt(&cluster).await {
+        match forwarding.attempt(&cluster, !clusters.is_empty()).await {
             Ok(carrier) => {
                 accepted.record.connected();
                 let (outcome, counts) = forwarding.carry(carrier, cluster).await;
@@ -111,6 +121,10 @@ pub async fn forward(routed: Routed, path: &Arc<DataPath>) -> Result<(), Refused
                     break;
                 }
                 accepted.record.retried();
+                // The gateway that was asked is gone, another one of the same cluster is there.
+                if matches!(outcome, Outcome::TunnelLost | Outcome::Draining) && path.tunnels.reachable(&cluster) {
+                    clusters.push_front(cluster);
+                }
             }
         }
     }
@@ -118,11 +132,12 @@ pub async fn forward(routed: Routed, path: &Arc<DataPath>) -> Result<(), Refused
 }
 
 impl Forwarding<'_> {
-    async fn attempt(&mut self, cluster: &ClusterName) -> Result<Carrier, NotDelivered> {
+    /// Tries one cluster; `others` says whether more are left.
+    async fn attempt(&mut self, cluster: &ClusterName, others: bool) -> Result<Carrier, NotDelivered> {
         let attempt = if *cluster == self.path.cluster {
             deliver::connect(&self.delivery(cluster), &self.tables, self.path).await.map(Carrier::Endpoint)
         } else {
-            self.open(cluster).await.map(|stream| Carrier::Tunnel(Box::new(stream)))
+            self.open(cluster, others).await.map(|stream| Carrier::Tunnel(Box::new(stream)))
         };
         let (service, now) = (&self.header.destination.service, Instant::now().into_std());
         match &attempt {
@@ -148,20 +163,36 @@ impl Forwarding<'_> {
     }
 
     /// Opens a stream with the header and what the client has said so far, and waits for the reply.
-    async fn open(&mut self, cluster: &ClusterName) -> Result<OutboundStream, NotDelivered> {
+    async fn open(&mut self, cluster: &ClusterName, others: bool) -> Result<OutboundStream, NotDelivered> {
         let first = Bytes::copy_from_slice(&self.replay.bytes);
+        self.replay.unsent.clear();
         let mut stream = self
             .path
             .tunnels
             .open(cluster, &self.header, first)
             .await
             .map_err(|error| (error.outcome(), error.to_string()))?;
-        let patience = self.path.limits.connect_timeout * 3 + REPLY_MARGIN;
-        let failed = match tokio::time::timeout(patience, self.reply(&mut stream)).await {
+        let patience = self.path.limits.connect_timeout.saturating_mul(3).saturating_add(REPLY_MARGIN);
+        let (silence, path) = (stream.silence(), self.path);
+        let deserted = async {
+            silence.await;
+            // A late reply is better than none where there is nobody else to ask.
+            if !others && !path.tunnels.reachable(cluster) {
+                std::future::pending().await
+            }
+        };
+        let answer = tokio::select! {
+            biased;
+            answer = tokio::time::timeout(patience, self.reply(&mut stream)) => answer,
+            () = deserted => Ok(Err(Outcome::TunnelLost)),
+        };
+        let failed = match answer {
             Ok(Ok(StreamReply::Connected)) => return Ok(stream),
             Ok(Ok(StreamReply::Refused { outcome, reason })) => (outcome, reason),
             Ok(Err(Outcome::ClientReset)) => (Outcome::ClientReset, "the client aborted before the reply".to_owned()),
-            Ok(Err(outcome)) => (outcome, format!("cluster {cluster} ended the stream before its reply")),
+            Ok(Err(outcome)) => {
+                (outcome, format!("cluster {cluster} ended the stream, or fell silent, before its reply"))
+            }
             Err(_) => (Outcome::ConnectTimeout, format!("cluster {cluster} did not reply in time")),
         };
         stream.abort(failed.0);
@@ -170,31 +201,34 @@ impl Forwarding<'_> {
 
     /// Waits for the reply while the client's next bytes go out, as long as they can be kept for another attempt.
     async fn reply(&mut self, stream: &mut OutboundStream) -> Result<StreamReply, Outcome> {
+        let (send, mut reply) = stream.split();
+        let Self { client, replay, .. } = self;
         let mut batch = Vec::new();
         loop {
-            let more = tokio::select! {
+            let (all_sent, has_room) = (replay.unsent.is_empty(), replay.has_room());
+            tokio::select! {
                 biased;
-                reply = stream.reply() => return reply,
-                more = self.client.read(&mut batch), if self.replay.has_room() => more?,
-            };
-            self.replay.ended = !more;
-            for bytes in batch.drain(..) {
-                self.replay.bytes.extend_from_slice(&bytes);
+                reply = reply.read() => return reply,
                 // A stream that takes no more bytes has a reply, or an end, on its way.
-                let _ = stream.send.write(bytes).await;
+                _ = send.write_chunks(&mut replay.unsent), if !all_sent => replay.unsent.clear(),
+                more = client.read(&mut batch), if all_sent && has_room => {
+                    replay.ended = !more?;
+                    batch.drain(..).for_each(|bytes| replay.keep(bytes));
+                }
             }
         }
     }
 
     /// Moves bytes until the connection ends.
     async fn carry(self, carrier: Carrier, cluster: ClusterName) -> (Outcome, Counts) {
-        let Self { path, client: mut client_in, replay, .. } = self;
+        let Self { path, client: mut client_in, replay, header, .. } = self;
         let mut client_out = client_in.clone();
         let idle = path.limits.idle_timeout;
         let client = (&mut client_in, &mut client_out);
         match carrier {
             Carrier::Endpoint(tcp) => {
-                let mut registered = path.live.register(Grant { peer: None, delivered: None });
+                let Destination { service, port, .. } = header.destination;
+                let mut registered = path.live.register(Grant { peer: None, delivered: Some((service, port)) });
                 let mut endpoint_in = TcpEnd::new(tcp, Outcome::DestinationReset);
                 let mut endpoint_out = endpoint_in.clone();
                 let first = vec![replay.bytes.freeze()];
@@ -203,11 +237,12 @@ impl Forwarding<'_> {
             }
             Carrier::Tunnel(mut stream) => {
                 let mut registered = path.live.register(Grant { peer: Some(cluster), delivered: None });
-                let sent = replay.bytes.len() as u64;
-                drop(replay);
+                let unsent: usize = replay.unsent.iter().map(Bytes::len).sum();
+                let sent = (replay.bytes.len() - unsent) as u64;
+                drop(replay.bytes);
                 let OutboundStream { send, recv, .. } = &mut *stream;
                 let destination = (recv, send);
-                let (outcome, mut counts) = splice(client, destination, Vec::new(), idle, registered.cut()).await;
+                let (outcome, mut counts) = splice(client, destination, replay.unsent, idle, registered.cut()).await;
                 counts.sent += sent;
                 (outcome, counts)
             }

@@ -7,6 +7,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use federation_model::addr::{Port, Transport};
@@ -22,6 +23,8 @@ use crate::{
 
 /// The most import listeners at a time: each costs a file descriptor.
 pub const MAX_LISTENERS: usize = 8192;
+/// After how long an address that could not be opened is tried again; who has it may have let it go without a new table.
+const RETRY: Duration = Duration::from_secs(2);
 /// Connections the kernel keeps until they are accepted.
 const BACKLOG: i32 = 1024;
 
@@ -51,6 +54,7 @@ pub async fn follow(path: Arc<DataPath>, mut tables: watch::Receiver<Arc<Tables>
             changed = tables.changed() => if changed.is_err() { break },
             // An ended accept loop is collected, so that the set does not grow.
             Some(_) = open.tasks.join_next() => {}
+            () = tokio::time::sleep(RETRY), if !open.failed.is_empty() => {}
         }
     }
     while open.tasks.join_next().await.is_some() {}
@@ -96,7 +100,7 @@ impl Open {
                     tracing::info!(%address, "the import address is open after all");
                 }
             }
-            // Said once: the next table tries again.
+            // Said once, though it is tried again and again.
             Err(error) if self.failed.insert(address) => {
                 tracing::warn!(%address, %error, "cannot listen on an import address; check outbound.vip_cidr and what else uses the port");
             }

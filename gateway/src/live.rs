@@ -5,10 +5,12 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
+
+use arc_swap::ArcSwapOption;
 
 use dashmap::DashMap;
 use federation_model::{
@@ -35,14 +37,21 @@ struct Entry {
 
 /// Every live connection. Bounded by `limits.connections`, which every connection passes first.
 #[derive(Clone, Default)]
-pub struct Live {
-    entries: Arc<DashMap<u64, Entry>>,
-    next: Arc<AtomicU64>,
+pub struct Live(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    entries: DashMap<u64, Entry>,
+    next: AtomicU64,
+    /// What was judged by last: a connection that was admitted by older tables is judged when it registers.
+    newest: ArcSwapOption<Tables>,
+    /// How every connection ends from now on.
+    over: OnceLock<Outcome>,
 }
 
 impl fmt::Debug for Live {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Live").field("connections", &self.entries.len()).finish()
+        f.debug_struct("Live").field("connections", &self.0.entries.len()).finish()
     }
 }
 
@@ -58,26 +67,44 @@ impl Live {
     /// Registers a connection.
     #[must_use]
     pub fn register(&self, grant: Grant) -> Registered {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let id = self.0.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
-        self.entries.insert(id, Entry { grant, cut: sender });
-        Registered { live: self.clone(), id, cut: receiver }
+        self.0.entries.insert(id, Entry { grant: grant.clone(), cut: sender });
+        let registered = Registered { live: self.clone(), id, cut: receiver };
+        // In this order: whoever judges meanwhile sees the entry, or what it judged by is seen here.
+        let newest = self.0.newest.load();
+        let late = newest.as_deref().and_then(|tables| verdict(&grant, tables));
+        if let Some(outcome) = self.0.over.get().copied().or(late) {
+            self.cut(id, outcome);
+        }
+        registered
     }
 
     /// Cuts every connection that would not be admitted by `tables`; how many that were.
     pub fn judge(&self, tables: &Tables) -> usize {
-        let condemned: Vec<(u64, Outcome)> = self
-            .entries
-            .iter()
-            .filter_map(|entry| verdict(&entry.value().grant, tables).map(|outcome| (*entry.key(), outcome)))
-            .collect();
-        for (id, outcome) in &condemned {
-            if let Some((_, entry)) = self.entries.remove(id) {
-                // A connection that has just ended on its own needs no cut.
-                let _ = entry.cut.send(*outcome);
-            }
-        }
+        self.0.newest.store(Some(Arc::new(tables.clone())));
+        self.cut_where(|grant| verdict(grant, tables))
+    }
+
+    /// Cuts every connection, those that are still to come among them; how many there are.
+    pub fn cut_all(&self, outcome: Outcome) -> usize {
+        let outcome = *self.0.over.get_or_init(|| outcome);
+        self.cut_where(|_| Some(outcome))
+    }
+
+    fn cut_where(&self, verdict: impl Fn(&Grant) -> Option<Outcome>) -> usize {
+        let entries = self.0.entries.iter();
+        let condemned: Vec<(u64, Outcome)> =
+            entries.filter_map(|entry| verdict(&entry.value().grant).map(|outcome| (*entry.key(), outcome))).collect();
+        condemned.iter().for_each(|(id, outcome)| self.cut(*id, *outcome));
         condemned.len()
+    }
+
+    fn cut(&self, id: u64, outcome: Outcome) {
+        if let Some((_, entry)) = self.0.entries.remove(&id) {
+            // A connection that has just ended on its own needs no cut.
+            let _ = entry.cut.send(outcome);
+        }
     }
 }
 
@@ -97,7 +124,7 @@ impl Registered {
     pub async fn cut(&mut self) -> Outcome {
         match (&mut self.cut).await {
             Ok(outcome) => outcome,
-            // The entry leaves the map only through `judge`, which sends, or through the drop of this value.
+            // The entry leaves the map only through `cut`, which sends, or through the drop of this value.
             Err(_) => std::future::pending().await,
         }
     }
@@ -105,6 +132,9 @@ impl Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.live.entries.remove(&self.id);
+        self.live.0.entries.remove(&self.id);
     }
 }
+
+#[cfg(test)]
+mod tests;

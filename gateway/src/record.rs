@@ -3,7 +3,13 @@
 //! Owns what is remembered of a connection while it lives. A record that is dropped without an outcome records itself as
 //! aborted, so that no connection vanishes.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use federation_model::{
     addr::Port,
@@ -71,6 +77,8 @@ struct Metrics {
     open: Gauge,
     setup: Family<DirectionLabels, Histogram>,
     retries: Counter,
+    /// Whether what is dropped from now on is dropped because the gateway stops.
+    shut_down: AtomicBool,
 }
 
 /// Makes records, and owns the metrics they feed.
@@ -92,6 +100,7 @@ impl Recorder {
                 Histogram::new((0..16).map(|n| 0.000_25 * f64::from(1_u32 << n)).collect::<Vec<_>>())
             }),
             retries: Counter::default(),
+            shut_down: AtomicBool::new(false),
         };
         registry.register("connections", "Connections that ended, by outcome", metrics.ended.clone());
         registry.register("connection_bytes", "Application bytes carried", metrics.bytes.clone());
@@ -117,6 +126,11 @@ impl Recorder {
             peer: None,
             ended: false,
         }
+    }
+
+    /// The gateway stops: connections that are dropped from now on were not lost by a defect.
+    pub fn shut_down(&self) {
+        self.metrics.shut_down.store(true, Ordering::Relaxed);
     }
 
     /// How many connections live.
@@ -158,8 +172,15 @@ impl Record {
         self.target = Some((service, port));
     }
 
-    /// Remembers the other cluster.
-    pub fn with_peer(&mut self, peer: ClusterName) {
+    /// The connection comes from another cluster.
+    pub fn comes_from(&mut self, peer: ClusterName) {
+        self.direction = Direction::Inbound;
+        self.peer = Some(peer);
+    }
+
+    /// The connection goes to another cluster, for all that it may have been tried here before.
+    pub fn goes_to(&mut self, peer: ClusterName) {
+        self.direction = Direction::Outbound;
         self.peer = Some(peer);
     }
 
@@ -235,7 +256,9 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if !self.ended {
-            self.write(Outcome::Aborted, Counts::default(), "the connection was dropped");
+            let stopping = self.metrics.shut_down.load(Ordering::Relaxed);
+            let outcome = if stopping { Outcome::Draining } else { Outcome::Aborted };
+            self.write(outcome, Counts::default(), "the connection was dropped");
         }
     }
 }

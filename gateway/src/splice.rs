@@ -2,12 +2,15 @@
 //!
 //! Owns half-close, resets, the byte counts and the idle limit. Never drops an end silently: whatever is not a clean end is
 //! passed on as a reset with the outcome's code.
+//!
+//! A direction that fails at its source ends the connection. One that fails at its sink ends alone: a server that has
+//! answered and reads no more must not lose its answer, which may still be on its way.
 
 use std::{
     io::{self, ErrorKind, IoSlice},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -19,6 +22,8 @@ use tokio::{net::TcpStream, time::Instant};
 
 /// The most bytes read from a socket at once: fits the first-level windows, large enough to amortise the system call.
 const READ_BUFFER: usize = 64 * 1024;
+/// How long a client that has its answer may go on sending: as long as nginx lets it.
+const LINGER: Duration = Duration::from_secs(5);
 /// Chunks passed on at once; one system call writes them all.
 pub const BATCH: usize = 32;
 
@@ -26,8 +31,10 @@ pub const BATCH: usize = 32;
 pub trait Source: Send {
     /// Fills `batch` with what has arrived; `false` at the clean end. Loses nothing when dropped half-way.
     fn read(&mut self, batch: &mut Vec<Bytes>) -> impl Future<Output = Result<bool, Outcome>> + Send;
-    /// Tells the other end that nothing more will be read.
+    /// Tells the other end that nothing more will be read, and that the connection is over.
     fn stop(&mut self, outcome: Outcome);
+    /// Tells the other end that nothing more will be read, where that does not disturb what is sent to it.
+    fn decline(&mut self, outcome: Outcome);
 }
 
 /// Where bytes go.
@@ -43,9 +50,15 @@ pub trait Sink: Send {
 }
 
 /// One TCP connection, usable as a source and as a sink at the same time.
+///
+/// Its close is a RST until it was finished: whatever drops it half-way, the death of the process among it, must not look
+/// like a clean end to the other side.
 #[derive(Debug, Clone)]
 pub struct TcpEnd {
     stream: Arc<TcpStream>,
+    /// A write failed although the other side had not ended its direction: the end that reading finds then is not a clean
+    /// one. The kernel tells of a reset once, and the writer may be the one to hear of it.
+    failed: Arc<AtomicBool>,
     on_reset: Outcome,
 }
 
@@ -53,7 +66,9 @@ impl TcpEnd {
     /// An end whose resets mean `on_reset`.
     #[must_use]
     pub fn new(stream: TcpStream, on_reset: Outcome) -> Self {
-        Self { stream: Arc::new(stream), on_reset }
+        let end = Self { stream: Arc::new(stream), failed: Arc::default(), on_reset };
+        end.abort();
+        end
     }
 
     /// The connection.
@@ -64,8 +79,20 @@ impl TcpEnd {
 
     /// Makes the close of the socket a RST, so that an abort never looks like a clean end.
     pub fn abort(&self) {
-        // A socket that is gone already needs no RST.
-        let _ = socket2::SockRef::from(&*self.stream).set_linger(Some(Duration::ZERO));
+        self.linger(Some(Duration::ZERO));
+    }
+
+    fn linger(&self, linger: Option<Duration>) {
+        // A socket that is gone already closes in no way at all.
+        let _ = socket2::SockRef::from(&*self.stream).set_linger(linger);
+    }
+
+    fn write_failed(&self, error: &io::Error) -> Outcome {
+        // A broken pipe is what a reset after the other side's end is told as: what it sent before is whole.
+        if error.kind() != ErrorKind::BrokenPipe {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+        self.outcome_of(error)
     }
 
     fn outcome_of(&self, error: &io::Error) -> Outcome {
@@ -81,6 +108,7 @@ impl Source for TcpEnd {
             // Allocated once bytes are there, so that an idle connection holds no buffer.
             let mut buffer = BytesMut::with_capacity(READ_BUFFER);
             match self.stream.try_read_buf(&mut buffer) {
+                Ok(0) if self.failed.load(Ordering::Relaxed) => return Err(self.on_reset),
                 Ok(0) => return Ok(false),
                 Ok(_) => {
                     batch.push(right_sized(buffer));
@@ -95,6 +123,10 @@ impl Source for TcpEnd {
     fn stop(&mut self, _outcome: Outcome) {
         self.abort();
     }
+
+    fn decline(&mut self, _outcome: Outcome) {
+        // TCP has no way to say it but a RST, which would take along what is still being sent.
+    }
 }
 
 /// A small read does not keep a large buffer alive while it waits in a send window.
@@ -106,7 +138,7 @@ impl Sink for TcpEnd {
     async fn write(&mut self, batch: &mut Vec<Bytes>) -> Result<(), Outcome> {
         let mut first = 0;
         while first < batch.len() {
-            self.stream.writable().await.map_err(|e| self.outcome_of(&e))?;
+            self.stream.writable().await.map_err(|e| self.write_failed(&e))?;
             let written = {
                 let mut slices = [IoSlice::new(&[]); BATCH];
                 let count = (batch.len() - first).min(BATCH);
@@ -116,7 +148,7 @@ impl Sink for TcpEnd {
                 match self.stream.try_write_vectored(&slices[..count]) {
                     Ok(written) => written,
                     Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
-                    Err(error) => return Err(self.outcome_of(&error)),
+                    Err(error) => return Err(self.write_failed(&error)),
                 }
             };
             first += advance(&mut batch[first..], written);
@@ -128,10 +160,12 @@ impl Sink for TcpEnd {
     fn finish(&mut self) -> Result<(), Outcome> {
         match socket2::SockRef::from(&*self.stream).shutdown(std::net::Shutdown::Write) {
             // The other side has closed both directions already: there is nobody left to tell.
-            Err(error) if error.kind() == ErrorKind::NotConnected => Ok(()),
-            Err(error) => Err(self.outcome_of(&error)),
-            Ok(()) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotConnected => {}
+            Err(error) => return Err(self.write_failed(&error)),
+            Ok(()) => {}
         }
+        self.linger(None);
+        Ok(())
     }
 
     fn reset(&mut self, _outcome: Outcome) {
@@ -175,6 +209,10 @@ impl Source for RecvHalf {
     }
 
     fn stop(&mut self, outcome: Outcome) {
+        Self::stop(self, outcome);
+    }
+
+    fn decline(&mut self, outcome: Outcome) {
         Self::stop(self, outcome);
     }
 }
@@ -248,6 +286,15 @@ impl Progress {
     }
 }
 
+/// Why bytes no longer go one way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Broken {
+    /// No more of them come, and that is not their end.
+    Source(Outcome),
+    /// No more of them are taken.
+    Sink(Outcome),
+}
+
 /// Moves bytes between `client` and `destination` until both directions have ended, an end fails, nothing moves for `idle`,
 /// or `cut` resolves with the outcome to end with. `first` was read from the client already and goes ahead of the rest.
 pub async fn splice<C, D>(
@@ -264,142 +311,94 @@ where
     let (client_in, client_out) = client;
     let (destination_in, destination_out) = destination;
     let progress = Progress::new();
-    let outcome = {
+    let ended = {
         let up = pump(client_in, destination_out, first, (&progress.sent, &progress));
         let down = pump(destination_in, client_out, Vec::new(), (&progress.received, &progress));
         tokio::select! {
             biased;
-            outcome = cut => outcome,
-            both = async { tokio::try_join!(up, down) } => both.err().unwrap_or(Outcome::Completed),
-            () = progress.idle_for(idle) => Outcome::IdleTimeout,
+            outcome = cut => Err(outcome),
+            both = async { tokio::try_join!(up, down) } => both,
+            () = progress.idle_for(idle) => Err(Outcome::IdleTimeout),
         }
     };
-    if outcome != Outcome::Completed {
-        client_in.stop(outcome);
-        client_out.reset(outcome);
-        destination_in.stop(outcome);
-        destination_out.reset(outcome);
-    }
+    let outcome = match ended {
+        // Each direction has told its two ends how it ended.
+        Ok((None, None)) => Outcome::Completed,
+        Ok((Some(outcome), None)) => {
+            discard(client_in).await;
+            outcome
+        }
+        Ok((_, Some(outcome))) => outcome,
+        Err(outcome) => {
+            client_in.stop(outcome);
+            client_out.reset(outcome);
+            destination_in.stop(outcome);
+            destination_out.reset(outcome);
+            outcome
+        }
+    };
     (outcome, progress.counts())
 }
 
+/// Reads what nobody wants until the end, for a while: a close with unread bytes is a RST, which takes along what was sent
+/// before and has not arrived yet.
+pub async fn discard(source: &mut impl Source) {
+    let rest = async {
+        let mut batch = Vec::new();
+        while let Ok(true) = source.read(&mut batch).await {
+            batch.clear();
+            tokio::task::consume_budget().await;
+        }
+    };
+    // Whoever does not end in time gets the RST.
+    let _ = tokio::time::timeout(LINGER, rest).await;
+}
+
+/// Moves bytes one way; gives the outcome with which they were taken no more, when they were not to their end.
 async fn pump(
+    from: &mut impl Source,
+    to: &mut impl Sink,
+    first: Vec<Bytes>,
+    progress: (&AtomicU64, &Progress),
+) -> Result<Option<Outcome>, Outcome> {
+    match flow(from, to, first, progress).await {
+        Ok(()) => Ok(None),
+        Err(Broken::Source(outcome)) => Err(outcome),
+        Err(Broken::Sink(outcome)) => {
+            from.decline(outcome);
+            to.reset(outcome);
+            Ok(Some(outcome))
+        }
+    }
+}
+
+async fn flow(
     from: &mut impl Source,
     to: &mut impl Sink,
     mut batch: Vec<Bytes>,
     (count, progress): (&AtomicU64, &Progress),
-) -> Result<(), Outcome> {
+) -> Result<(), Broken> {
     loop {
         let bytes: usize = batch.iter().map(Bytes::len).sum();
         if bytes > 0 {
             progress.touch();
-            to.write(&mut batch).await?;
+            to.write(&mut batch).await.map_err(Broken::Sink)?;
             count.fetch_add(bytes as u64, Ordering::Relaxed);
             progress.touch();
         }
         batch.clear();
+        // Two ends that are always ready would keep the other direction, the cut and the whole thread waiting.
+        tokio::task::consume_budget().await;
         let more = tokio::select! {
             biased;
-            more = from.read(&mut batch) => more?,
-            outcome = to.stopped() => return Err(outcome),
+            more = from.read(&mut batch) => more.map_err(Broken::Source)?,
+            outcome = to.stopped() => return Err(Broken::Sink(outcome)),
         };
         if !more {
-            return to.finish();
+            return to.finish().map_err(Broken::Sink);
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::{
-        io::{AsyncReadExt as _, AsyncWriteExt as _},
-        net::TcpListener,
-        sync::oneshot,
-        task::JoinHandle,
-    };
-
-    /// A socket and the one it is connected to.
-    async fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
-        (near.unwrap(), far.unwrap().0)
-    }
-
-    struct Spliced {
-        client: TcpStream,
-        destination: TcpStream,
-        cut: oneshot::Sender<Outcome>,
-        end: JoinHandle<(Outcome, Counts)>,
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "the test owns the task through its handle")]
-    async fn spliced(first: Vec<Bytes>, idle: Duration) -> Spliced {
-        let ((client, near), (far, destination)) = tokio::join!(pair(), pair());
-        let (cut, when) = oneshot::channel();
-        let end = tokio::spawn(async move {
-            let mut near_in = TcpEnd::new(near, Outcome::ClientReset);
-            let mut far_in = TcpEnd::new(far, Outcome::DestinationReset);
-            let (mut near_out, mut far_out) = (near_in.clone(), far_in.clone());
-            let cut = async { when.await.unwrap_or(Outcome::Aborted) };
-            splice((&mut near_in, &mut near_out), (&mut far_in, &mut far_out), first, idle, cut).await
-        });
-        Spliced { client, destination, cut, end }
-    }
-
-    const LONG: Duration = Duration::from_secs(60);
-
-    #[tokio::test]
-    async fn one_direction_ends_while_the_other_goes_on() {
-        let Spliced { mut client, mut destination, cut, end } =
-            spliced(vec![Bytes::from_static(b"first ")], LONG).await;
-        client.write_all(b"question").await.unwrap();
-        client.shutdown().await.unwrap();
-        let mut question = String::new();
-        destination.read_to_string(&mut question).await.unwrap();
-        assert_eq!(question, "first question");
-        destination.write_all(b"answer").await.unwrap();
-        destination.shutdown().await.unwrap();
-        let mut answer = String::new();
-        client.read_to_string(&mut answer).await.unwrap();
-        assert_eq!(answer, "answer");
-        assert_eq!(end.await.unwrap(), (Outcome::Completed, Counts { sent: 14, received: 6 }));
-        drop(cut);
-    }
-
-    #[tokio::test]
-    async fn a_reset_of_the_destination_is_a_reset_for_the_client() {
-        let Spliced { mut client, destination, cut, end } = spliced(Vec::new(), LONG).await;
-        socket2::SockRef::from(&destination).set_linger(Some(Duration::ZERO)).unwrap();
-        drop(destination);
-        let error = client.read(&mut [0; 1]).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
-        assert_eq!(end.await.unwrap().0, Outcome::DestinationReset);
-        drop(cut);
-    }
-
-    #[tokio::test]
-    async fn a_cut_connection_is_reset_on_both_sides_with_the_outcome_given() {
-        let Spliced { mut client, mut destination, cut, end } = spliced(Vec::new(), LONG).await;
-        cut.send(Outcome::Revoked).unwrap();
-        assert_eq!(end.await.unwrap().0, Outcome::Revoked);
-        assert_eq!(client.read(&mut [0; 1]).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
-        assert_eq!(destination.read(&mut [0; 1]).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
-    }
-
-    #[tokio::test]
-    async fn a_connection_without_a_byte_is_ended_at_the_idle_limit() {
-        let Spliced { client, destination, cut, end } = spliced(Vec::new(), Duration::from_millis(10)).await;
-        assert_eq!(end.await.unwrap().0, Outcome::IdleTimeout);
-        drop((client, destination, cut));
-    }
-
-    #[test]
-    fn written_bytes_are_consumed_across_chunks() {
-        let mut chunks = [Bytes::from_static(b"abc"), Bytes::from_static(b"de"), Bytes::from_static(b"f")];
-        assert_eq!(advance(&mut chunks, 4), 1);
-        assert_eq!(chunks[1], Bytes::from_static(b"e"));
-        assert_eq!(advance(&mut chunks[1..], 2), 2);
-    }
-}
+mod tests;

@@ -120,6 +120,11 @@ impl Fleet {
         self.federation.stop().await;
     }
 
+    /// Ends the federation service as a crash does.
+    pub async fn kill_federation(&mut self) {
+        self.federation.kill().await;
+    }
+
     /// Starts the federation service again.
     pub async fn start_federation(&mut self) {
         self.federation.start(Clock::system()).await;

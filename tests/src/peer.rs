@@ -18,8 +18,9 @@ use gateway_core::{
 };
 use proto::tunnel::v1::{Hello, control_message::Message};
 use quinn::{
-    ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, RecvStream, SendStream, TokioRuntime, VarInt,
-    crypto::rustls::QuicClientConfig,
+    ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, RecvStream, SendStream, ServerConfig,
+    TokioRuntime, VarInt,
+    crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 use rustls::version::TLS13;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
@@ -175,6 +176,53 @@ impl Peer {
     /// Leaves without a word more.
     pub fn close(&self) {
         self.connection.close(VarInt::from_u32(0), b"the test is over");
+    }
+}
+
+/// A place where gateways dial and somebody else answers.
+#[derive(Debug)]
+pub struct Listener(Endpoint);
+
+impl Listener {
+    /// Answers at `place` with this credential, and asks for none.
+    ///
+    /// # Panics
+    /// When QUIC cannot be configured.
+    #[must_use]
+    pub fn at(network: &Network, place: SocketAddr, credential: Credential) -> Self {
+        let mut tls = rustls::ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&TLS13])
+            .expect("the provider has TLS 1.3")
+            .with_no_client_auth()
+            .with_single_cert(credential.chain, credential.key)
+            .expect("the key fits the certificate");
+        tls.alpn_protocols = vec![ALPN.to_vec()];
+        let config = QuicServerConfig::try_from(tls).expect("TLS 1.3 can carry QUIC");
+        let endpoint = endpoint(network, place);
+        endpoint.set_server_config(Some(ServerConfig::with_crypto(Arc::new(config))));
+        Self(endpoint)
+    }
+
+    /// Why the next gateway that dials does not go on.
+    ///
+    /// # Panics
+    /// When it does.
+    pub async fn refusal(&self) -> String {
+        let incoming = soon("a gateway dials", self.0.accept()).await.expect("the endpoint lives");
+        let error = match soon("the handshake", incoming.into_future()).await {
+            Ok(connection) => soon("the gateway refuses", connection.closed()).await,
+            Err(error) => error,
+        };
+        match error {
+            ConnectionError::ConnectionClosed(close) => String::from_utf8_lossy(&close.reason).into_owned(),
+            other @ (ConnectionError::ApplicationClosed(_)
+            | ConnectionError::VersionMismatch
+            | ConnectionError::TransportError(_)
+            | ConnectionError::Reset
+            | ConnectionError::TimedOut
+            | ConnectionError::LocallyClosed
+            | ConnectionError::CidsExhausted) => panic!("the handshake ended otherwise: {other}"),
+        }
     }
 }
 

@@ -12,8 +12,8 @@ use std::{
 use federation_model::{
     addr::{Port, Transport},
     catalog::{
-        Catalog, EndpointCounts, ExportedService, MAX_HEADLESS_ENDPOINTS, MAX_METADATA, MAX_METADATA_BYTES, MAX_PORTS,
-        MAX_SERVICES, ServiceKind, ServicePort,
+        Catalog, CatalogError, EndpointCounts, ExportedService, MAX_HEADLESS_ENDPOINTS, MAX_METADATA,
+        MAX_METADATA_BYTES, MAX_SERVICES, MAX_WEIGHT, ServiceKind, ServicePort,
     },
     export::{Deliver, Endpoint, EndpointState, LocalExport},
     names::{ClusterName, EndpointName, ServiceKey},
@@ -38,8 +38,6 @@ use warning::Warning;
 pub const DEFAULT_PRIORITY: u32 = 0;
 /// The weight of an export that names none.
 pub const DEFAULT_WEIGHT: u32 = 100;
-/// The largest weight.
-pub const MAX_WEIGHT: u32 = 1000;
 
 /// What the objects of this cluster say.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -73,8 +71,9 @@ enum Held {
     /// Another way than the one meant could let callers forge what the service trusts, so none is used.
     #[error("the annotation landbridge.dev/deliver has the value {0:?}; write plain, passthrough or proxy-v2")]
     Deliver(String),
-    #[error("the Service has {0} ports, {MAX_PORTS} can be exported")]
-    TooManyPorts(usize),
+    /// One service over a limit would make every peer refuse the whole catalog.
+    #[error("other clusters would not accept it: {0}")]
+    OverLimit(CatalogError),
     #[error("this cluster exports {MAX_SERVICES} older services already, which is the most")]
     TooManyServices,
 }
@@ -85,7 +84,7 @@ impl Held {
         match self {
             Self::NoService(_) => ExportConditions::without_service(&message),
             Self::ExternalName(_) => ExportConditions::of_invalid_type(&message),
-            Self::Deliver(_) | Self::TooManyPorts(_) | Self::TooManyServices => ExportConditions::failed(&message),
+            Self::Deliver(_) | Self::OverLimit(_) | Self::TooManyServices => ExportConditions::failed(&message),
         }
     }
 }
@@ -138,9 +137,6 @@ fn held_or_exported(
     let deliver = deliver(export)?;
     let warnings = &mut state.warnings;
     let ports = carried_ports(service, warnings);
-    if ports.len() > MAX_PORTS {
-        return Err(Held::TooManyPorts(ports.len()));
-    }
     let endpoints = endpoints::of_service(key, &ports, slices, warnings);
     let exported = ExportedService {
         exported_at: export.created,
@@ -159,6 +155,7 @@ fn held_or_exported(
     for annotation in export.annotations.keys().filter(|name| !known(name)) {
         warnings.push(Warning::UnknownAnnotation { export: key.clone(), annotation: annotation.clone() });
     }
+    exported.check(key).map_err(Held::OverLimit)?;
     Ok(LocalExport { service: exported, endpoints, deliver })
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use federation_model::{catalog::Catalog, names::ClusterName};
 
-/// The catalogs of the peers. One entry for each member of the cluster set: the owner removes those that leave.
+/// The catalogs of the peers. One entry for each member of the cluster set, and for each that left and has a tunnel yet.
 #[derive(Debug, Clone)]
 pub struct PeerCatalogs {
     hold_down: Duration,
@@ -75,9 +75,10 @@ impl PeerCatalogs {
         before != peer.is_visible()
     }
 
-    /// A peer left the cluster set: nothing of it is kept. Whether that changes [`Self::visible`].
-    pub fn handle_removed(&mut self, cluster: &ClusterName) -> bool {
-        self.peers.remove(cluster).is_some_and(|peer| peer.is_visible())
+    /// The members changed: nothing is kept of those that left, once their tunnels are lost. What the tunnels tell may be
+    /// behind the members, so a peer with a tunnel is no member because of it: the owner of both says who counts.
+    pub fn handle_members(&mut self, is_member: impl Fn(&ClusterName) -> bool) {
+        self.peers.retain(|cluster, peer| peer.lease == Lease::Held || is_member(cluster));
     }
 
     /// When [`Self::handle_timeout`] is to be called, and why.

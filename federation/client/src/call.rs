@@ -32,7 +32,7 @@ pub enum CallError {
     },
     /// The service did not believe the certificate of this side.
     #[error(
-        "the federation service refused the certificate of this side (TLS alert {alert:?}): the cluster was removed from the set, its authority was replaced, or the clocks differ; see `fedctl list` where the federation service is operated"
+        "the federation service refused the certificate of this side (TLS alert {alert:?}): the cluster was removed from the set, its authority was replaced, or the clocks differ; see `fedctl members` where the federation service is operated"
     )]
     CertificateRefused {
         /// The alert.

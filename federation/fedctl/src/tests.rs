@@ -204,6 +204,48 @@ fn the_written_configurations_are_toml_with_the_keys_of_the_contract() {
     assert_eq!(load("federation.toml")["grpc"]["names"], serde_json::json!(["localhost"]));
 }
 
+/// Keys of a template with the text behind them, those in comments among them.
+fn keys_of(template: &str) -> Vec<(String, String)> {
+    let mut section = "";
+    let mut keys = Vec::new();
+    for line in template.lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = name;
+        } else if let Some((key, value)) = line.trim_start_matches("# ").split_once(" = ")
+            && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+        {
+            let default = value.split("  #").next().unwrap_or(value).trim();
+            keys.push((
+                format!("{section}.{key}"),
+                if line.starts_with('#') { default.to_owned() } else { String::new() },
+            ));
+        }
+    }
+    keys
+}
+
+#[test]
+fn the_templates_have_only_keys_of_the_reference_and_show_its_defaults() {
+    let page = federation_runtime::reference::page(env!("CARGO_MANIFEST_DIR"), "config.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    /// Examples rather than defaults.
+    const EXAMPLES: [&str; 2] = ["federation.addresses", "trust.ca_dir"];
+    for (name, template) in [
+        ("gateway.toml", include_str!("cmd/init/gateway.toml")),
+        ("federation.toml", include_str!("cmd/init/federation.toml")),
+    ] {
+        let documented = federation_runtime::reference::documented(&page, name);
+        let keys = keys_of(template);
+        assert!(keys.len() > 10, "{keys:?}");
+        for (key, default) in keys {
+            let reference = documented.get(&key).unwrap_or_else(|| panic!("{name}: {key} is not in docs/config.md"));
+            if !default.is_empty() && !EXAMPLES.contains(&key.as_str()) {
+                assert_eq!(reference.as_deref(), Some(default.as_str()), "{name}: {key}");
+            }
+        }
+    }
+}
+
 #[test]
 fn completion_scripts_are_written_for_every_shell() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {

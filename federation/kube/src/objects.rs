@@ -11,7 +11,7 @@ use federation_catalog::objects::{
 };
 use federation_model::{
     addr::{Port, Transport},
-    catalog::SessionAffinity,
+    catalog::{MAX_AFFINITY_SECONDS, SessionAffinity},
     names::{ClusterName, Namespace, PortName, ServiceKey, ServiceName},
     time::Timestamp,
 };
@@ -45,8 +45,6 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const SOURCE_CLUSTER: &str = "multicluster.kubernetes.io/source-cluster";
 /// `sessionAffinityConfig.clientIP.timeoutSeconds` when not set (Kubernetes API reference).
 const DEFAULT_AFFINITY_SECONDS: i32 = 10_800;
-/// The longest client affinity Kubernetes accepts: one day.
-const MAX_AFFINITY_SECONDS: u32 = 86_400;
 /// The longest name of an object (RFC 1123 subdomain).
 const MAX_OBJECT_NAME: usize = 253;
 

@@ -21,8 +21,12 @@ pub const MAX_PORTS: usize = 64;
 pub const MAX_HEADLESS_ENDPOINTS: usize = 256;
 /// The most labels or annotations exported with one service, and the most bytes of one of their values.
 pub const MAX_METADATA: usize = 32;
-/// The most bytes of one exported label or annotation.
+/// The most bytes of one exported label or annotation, of one `appProtocol` and of one traffic policy.
 pub const MAX_METADATA_BYTES: usize = 512;
+/// The greatest share of one cluster ([`ExportedService::weight`]); the least is 1.
+pub const MAX_WEIGHT: u32 = 1000;
+/// The longest client affinity, in seconds (that of Kubernetes).
+pub const MAX_AFFINITY_SECONDS: u32 = 86_400;
 
 /// The number of a catalog state within one run of a gateway; grows with every change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -71,7 +75,7 @@ pub struct ExportedService {
     pub session_affinity: SessionAffinity,
     /// Preference among clusters: lower first (`landbridge.dev/priority`).
     pub priority: u32,
-    /// Share among clusters of one priority (`landbridge.dev/weight`), 1 to 1000.
+    /// Share among clusters of one priority (`landbridge.dev/weight`), 1 to [`MAX_WEIGHT`].
     pub weight: u32,
     /// `spec.internalTrafficPolicy`, when set.
     pub internal_traffic_policy: Option<String>,
@@ -130,7 +134,7 @@ pub enum SessionAffinity {
     None,
     /// Connections of one client address stay together for this many seconds.
     ClientIp {
-        /// `sessionAffinityConfig.clientIP.timeoutSeconds`, 1 to 86400.
+        /// `sessionAffinityConfig.clientIP.timeoutSeconds`, 1 to [`MAX_AFFINITY_SECONDS`].
         timeout_seconds: u32,
     },
 }
@@ -200,7 +204,7 @@ impl ExportedService {
     /// Checks the limits of one service.
     ///
     /// # Errors
-    /// When a list is over its limit.
+    /// When a list or a number is over its limit.
     pub fn check(&self, key: &ServiceKey) -> Result<(), CatalogError> {
         let longest = |map: &BTreeMap<String, String>| map.iter().map(|(k, v)| k.len() + v.len()).max().unwrap_or(0);
         let headless = match &self.kind {
@@ -210,6 +214,10 @@ impl ExportedService {
         let words = [&self.internal_traffic_policy, &self.traffic_distribution];
         let words = words.into_iter().chain(self.ports.iter().map(|port| &port.app_protocol));
         let longest_word = words.flatten().map(String::len).max().unwrap_or(0);
+        let affinity = match self.session_affinity {
+            SessionAffinity::None => 0,
+            SessionAffinity::ClientIp { timeout_seconds } => timeout_seconds,
+        };
         for (what, count, limit) in [
             ("ports", self.ports.len(), MAX_PORTS),
             ("headless endpoints", headless, MAX_HEADLESS_ENDPOINTS),
@@ -218,6 +226,8 @@ impl ExportedService {
             ("bytes in one label", longest(&self.labels), MAX_METADATA_BYTES),
             ("bytes in one annotation", longest(&self.annotations), MAX_METADATA_BYTES),
             ("bytes in one traffic policy or appProtocol", longest_word, MAX_METADATA_BYTES),
+            ("seconds of client affinity", affinity as usize, MAX_AFFINITY_SECONDS as usize),
+            ("shares (landbridge.dev/weight)", self.weight as usize, MAX_WEIGHT as usize),
         ] {
             if count > limit {
                 return Err(CatalogError::TooMany { service: key.clone(), what, count, limit });

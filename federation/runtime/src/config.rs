@@ -9,8 +9,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use config::{Config, ConfigError as Cause, File, FileFormat, Value, ValueKind};
+use config::{Config, ConfigError as Cause, File, FileFormat, Value};
 use serde::de::DeserializeOwned;
+
+mod setting;
+
+use setting::{Problem, Setting, SettingError};
 
 /// What every variable that overrides a setting starts with.
 pub const ENV_PREFIX: &str = "LANDBRIDGE_";
@@ -125,27 +129,25 @@ fn is_override(name: &str) -> bool {
 
 /// Reads the settings from `file`, when there is one, then from `environment` (see [`environment`]).
 ///
-/// A list is given in a variable as `a,b` or as a TOML array. An empty variable counts as unset.
+/// A list is given in a variable as `a,b` or as a TOML array. An empty variable counts as unset; an empty text in the file
+/// turns an optional setting off.
 ///
 /// # Errors
-/// When the file is missing or not TOML, or a key is unknown, missing or of the wrong type.
+/// When the file is missing or not TOML, or a key is unknown, missing, given twice or of the wrong type.
 pub fn load<T: DeserializeOwned>(
     file: Option<&Path>,
     environment: &BTreeMap<String, String>,
 ) -> Result<T, ConfigError> {
-    let layers = Layers { file, variables: variables(environment) };
+    let layers = Layers { file, variables: variables(environment)? };
     let text = file.map(read).transpose()?.unwrap_or_default();
-    let mut lists: Vec<String> = Vec::new();
-    loop {
-        match layers.read(&text, &lists)?.try_deserialize() {
-            Ok(settings) => return Ok(settings),
-            // The variables are text; which of them are lists is known from the settings alone, by trying.
-            Err(error) => match layers.list_expected(&error).filter(|key| !lists.contains(key)) {
-                Some(key) => lists.push(key),
-                None => return Err(layers.explain(error)),
-            },
-        }
-    }
+    Setting::read(layers.read(&text)?).map_err(|error| layers.explain(error))
+}
+
+/// Reads the settings from text.
+#[cfg(any(test, feature = "reference"))]
+pub(crate) fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, ConfigError> {
+    let layers = Layers { file: None, variables: BTreeMap::new() };
+    Setting::read(layers.read(text)?).map_err(|error| layers.explain(error))
 }
 
 fn read(file: &Path) -> Result<String, ConfigError> {
@@ -165,15 +167,16 @@ fn read(file: &Path) -> Result<String, ConfigError> {
 }
 
 /// `section.key` -> name of the variable and its text.
-fn variables(environment: &BTreeMap<String, String>) -> BTreeMap<String, (String, String)> {
-    environment
-        .iter()
-        .filter(|(name, value)| is_override(name) && !value.is_empty())
-        .map(|(name, value)| {
-            let key = name[ENV_PREFIX.len()..].to_ascii_lowercase().replace(ENV_SEPARATOR, ".");
-            (key, (name.clone(), value.clone()))
-        })
-        .collect()
+fn variables(environment: &BTreeMap<String, String>) -> Result<BTreeMap<String, (String, String)>, ConfigError> {
+    let mut variables: BTreeMap<String, (String, String)> = BTreeMap::new();
+    for (name, value) in environment.iter().filter(|(name, value)| is_override(name) && !value.is_empty()) {
+        let key = name[ENV_PREFIX.len()..].to_ascii_lowercase().replace(ENV_SEPARATOR, ".");
+        if let Some((other, _)) = variables.insert(key.clone(), (name.clone(), value.clone())) {
+            let reason = format!("environment variable {other} sets the same key; keep one of them");
+            return Err(ConfigError::InvalidValue { origin: Origin::Variable(name.clone()), key, reason });
+        }
+    }
+    Ok(variables)
 }
 
 /// The file and the variables that override it.
@@ -183,14 +186,14 @@ struct Layers<'a> {
 }
 
 impl Layers<'_> {
-    fn read(&self, text: &str, lists: &[String]) -> Result<Config, ConfigError> {
+    fn read(&self, text: &str) -> Result<Config, ConfigError> {
         let syntax = |cause: Cause| ConfigError::Syntax {
             file: self.file.map(Path::to_owned).unwrap_or_default(),
             reason: cause.to_string().trim_end().to_owned(),
         };
         let mut builder = Config::builder().add_source(File::from_str(text, FileFormat::Toml));
         for (key, (name, value)) in &self.variables {
-            let value = if lists.contains(key) { list(value) } else { Value::new(None, value.as_str()) };
+            let value = Value::new(Some(name), value.as_str());
             builder = builder.set_override(key, value).map_err(|cause| ConfigError::InvalidValue {
                 origin: Origin::Variable(name.clone()),
                 key: key.clone(),
@@ -200,28 +203,20 @@ impl Layers<'_> {
         builder.build().map_err(syntax)
     }
 
-    /// The key of the variable that holds text where the settings want a list.
-    fn list_expected(&self, error: &Cause) -> Option<String> {
-        let (key, reason) = key_and_reason(error);
-        (self.variables.contains_key(&key) && reason.contains("expected a sequence")).then_some(key)
-    }
-
-    fn explain(&self, error: Cause) -> ConfigError {
-        let (at, reason) = key_and_reason(&error);
-        if let Cause::NotFound(_) = error {
-            let variable = format!("{ENV_PREFIX}{}", at.to_ascii_uppercase().replace('.', ENV_SEPARATOR));
-            return ConfigError::MissingKey { origin: self.origin(&at), key: at, variable };
-        }
-        let Some((unknown, known)) = unknown_field(&reason) else {
-            return ConfigError::InvalidValue { origin: self.origin(&at), key: at, reason };
-        };
-        let whole = |key: &str| if at.is_empty() { key.to_owned() } else { format!("{at}.{key}") };
-        let key = whole(&unknown);
-        ConfigError::UnknownKey {
-            origin: self.origin(&key),
-            nearest: nearest(&unknown, &known).map(|near| whole(&near)),
-            known: known.iter().map(|key| whole(key)).collect(),
-            key,
+    fn explain(&self, SettingError { key, problem }: SettingError) -> ConfigError {
+        let origin = self.origin(&key);
+        match problem {
+            Problem::Unknown(known) => {
+                let (place, unknown) = key.rsplit_once('.').map_or(("", key.as_str()), |(place, key)| (place, key));
+                let whole = |key: &str| if place.is_empty() { key.to_owned() } else { format!("{place}.{key}") };
+                let nearest = nearest(unknown, known).map(whole);
+                ConfigError::UnknownKey { origin, nearest, known: known.iter().map(|key| whole(key)).collect(), key }
+            }
+            Problem::Missing => {
+                let variable = format!("{ENV_PREFIX}{}", key.to_ascii_uppercase().replace('.', ENV_SEPARATOR));
+                ConfigError::MissingKey { origin, key, variable }
+            }
+            Problem::Invalid(reason) => ConfigError::InvalidValue { origin, key, reason },
         }
     }
 
@@ -240,44 +235,15 @@ impl Layers<'_> {
     }
 }
 
-/// A list written as a TOML array, else with commas.
-fn list(text: &str) -> Value {
-    let array = format!("value = {text}");
-    let parsed = Config::builder().add_source(File::from_str(&array, FileFormat::Toml)).build();
-    match parsed.and_then(|config| config.get::<Value>("value")) {
-        Ok(value) if matches!(value.kind, ValueKind::Array(_)) => value,
-        _ => Value::new(None, text.split(',').map(|part| part.trim().to_owned()).collect::<Vec<_>>()),
-    }
-}
-
-#[expect(clippy::wildcard_enum_match_arm, reason = "`config::ConfigError` is non-exhaustive")]
-fn key_and_reason(error: &Cause) -> (String, String) {
-    match error {
-        Cause::At { error, key, .. } => (key.clone().unwrap_or_default(), error.to_string()),
-        Cause::Type { unexpected, expected, key, .. } => {
-            (key.clone().unwrap_or_default(), format!("invalid type: {unexpected}, expected {expected}"))
-        }
-        Cause::NotFound(key) => (key.clone(), "it is missing".to_owned()),
-        // The rest carry no key.
-        other => (String::new(), other.to_string()),
-    }
-}
-
-/// Reads serde's "unknown field `x`, expected one of `a`, `b`" (or its `expected` with one or two names).
-fn unknown_field(reason: &str) -> Option<(String, Vec<String>)> {
-    let mut quoted = reason.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2).map(str::to_owned);
-    Some((quoted.next()?, quoted.collect()))
-}
-
-fn nearest(key: &str, known: &[String]) -> Option<String> {
+fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
     // Half of the letters may differ: `advertised` is near `advertise`, `port` is not near `listen`.
     const LIKENESS: f64 = 0.7;
     known
         .iter()
-        .map(|candidate| (strsim::jaro_winkler(key, candidate), candidate))
+        .map(|candidate| (strsim::jaro_winkler(key, candidate), *candidate))
         .filter(|(likeness, _)| *likeness >= LIKENESS)
         .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate.clone())
+        .map(|(_, candidate)| candidate)
 }
 
 #[cfg(test)]

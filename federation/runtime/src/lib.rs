@@ -11,6 +11,8 @@
 
 pub mod admin;
 pub mod config;
+#[cfg(any(test, feature = "reference"))]
+pub mod reference;
 pub mod signals;
 pub mod state;
 pub mod tasks;

@@ -267,7 +267,7 @@ async fn names_that_are_taken_and_clocks_that_differ_refuse_the_join() {
     let token = service.token("west").await;
     let error = cluster_in("west", "other.example").join(&token).await.unwrap_err();
     assert_eq!(refusal(&error), Some(Refusal::ClusterTaken));
-    assert!(error.to_string().contains("fedctl remove west"), "{error}");
+    assert!(error.to_string().contains("fedctl members remove west"), "{error}");
     let token = service.token("east").await;
     let error = cluster_in("east", "west.example").join(&token).await.unwrap_err();
     assert_eq!(refusal(&error), Some(Refusal::TrustDomainTaken));

@@ -141,7 +141,7 @@ fn a_used_token_is_worth_nothing_to_another_authority_or_after_the_member_left()
     let error = state.join(&first, &later(&state, Duration::from_secs(60))).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the token for cluster west was used 60s ago, and a token is good for one join: make a new one with `fedctl token create --cluster west`; if it was not you who used it, run `fedctl remove west` first"
+        "the token for cluster west was used 60s ago, and a token is good for one join: make a new one with `fedctl token create --cluster west`; if it was not you who used it, run `fedctl members remove west` first"
     );
 }
 
@@ -303,7 +303,7 @@ fn a_token_is_revoked_once_and_a_used_one_cannot_be() {
     assert!(state.revoke_token(&token.id, NOW).unwrap().0.is_empty());
     let (state, joining) = with_member(&state, "west", &authority("west.example"));
     let error = state.revoke_token(&joining.token_id, NOW).unwrap_err().to_string();
-    assert!(error.contains("`fedctl remove west`"), "{error}");
+    assert!(error.contains("`fedctl members remove west`"), "{error}");
     assert!(matches!(state.revoke_token(&TokenId::random(), NOW), Err(TokenRefusal::Unknown(_))));
 }
 

@@ -114,7 +114,7 @@ pub enum TokenRefusal {
     #[error("there is no token {0}: `fedctl token list` shows them")]
     Unknown(TokenId),
     /// It was spent.
-    #[error("token {id} was used by cluster {cluster}: to take the cluster out, run `fedctl remove {cluster}`")]
+    #[error("token {id} was used by cluster {cluster}: to take the cluster out, run `fedctl members remove {cluster}`")]
     Used {
         /// The token.
         id: TokenId,

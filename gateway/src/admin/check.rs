@@ -23,6 +23,7 @@ pub(super) async fn check(this: &Administration) -> Vec<Finding> {
     findings.push(federation(this));
     findings.extend(this.tunnels.status().iter().flat_map(peer));
     findings.extend(quarantined(this));
+    findings.extend(this.notices.borrow().iter().cloned());
     findings.extend(services(this));
     findings.push(names(this).await);
     findings

@@ -130,7 +130,7 @@ async fn spend(this: &Administration, token: &JoinToken, dry_run: bool, steps: &
     let joined = client.join(application).await.map_err(|e| failed(&e))?;
     let membership = Membership::from(joined);
     let members = u32::try_from(membership.members.len()).unwrap_or(u32::MAX);
-    this.follower.adopt(membership).map_err(|error| Status::internal(format!("{error:#}")))?;
+    this.follower.adopt(membership).await.map_err(|error| Status::internal(format!("{error:#}")))?;
     Ok(members)
 }
 
@@ -188,7 +188,12 @@ pub(super) async fn leave(this: &Administration, request: LeaveRequest) -> Resul
         });
     };
     let told = match this.follower.client(&membership) {
-        Ok(client) => client.leave().await.map(|_| ()).map_err(|error| error.to_string()),
+        Ok(client) => match client.leave().await {
+            Ok(_) => Ok(()),
+            // An operator has removed it already.
+            Err(error) if error.not_a_member() => Ok(()),
+            Err(error) => Err(error.to_string()),
+        },
         Err(error) => Err(format!("{error:#}")),
     };
     if let (Err(reason), false) = (&told, request.force) {
@@ -196,7 +201,7 @@ pub(super) async fn leave(this: &Administration, request: LeaveRequest) -> Resul
             "the federation service was not told: {reason}; leave all the same with fedctl leave --force, and have an operator remove the member"
         )));
     }
-    this.follower.forget().map_err(|error| Status::internal(format!("{error:#}")))?;
+    this.follower.forget().await.map_err(|error| Status::internal(format!("{error:#}")))?;
     let detail = told.as_ref().err().cloned().unwrap_or_default();
     Ok(LeaveResponse { federation_told: told.is_ok(), detail })
 }

@@ -1,7 +1,8 @@
 //! Follows the federation service: joins, applies what changes, leaves.
 //!
 //! Owns the order in which a change takes effect: on disk, then in the trust store, then in the members that tunnels are
-//! made to, and only then it is acknowledged. Never forgets a member because the service cannot be reached.
+//! made to, and only then it is acknowledged. A change that the disk refuses is in force all the same, since it may remove
+//! somebody; it is not acknowledged. Never forgets a member because the service cannot be reached.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,7 +11,10 @@ use federation_client::{
     membership::{MemberClient, Publication},
     watch::{WatchEvent, WatchUpdate},
 };
-use federation_model::addr::GatewayAddr;
+use federation_model::{
+    addr::GatewayAddr,
+    spiffe::{SpiffeId, TrustDomain},
+};
 use federation_pki::{identity::LiveIdentity, trust::TrustStore};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +42,9 @@ pub struct Follower {
     link: Mutex<Link>,
     publication: Publication,
     addresses: Vec<GatewayAddr>,
+    trust_domain: TrustDomain,
+    /// Held while the membership is replaced: a change that arrives while the cluster leaves must not bring it back.
+    replacing: Mutex<()>,
 }
 
 impl Follower {
@@ -62,6 +69,8 @@ impl Follower {
                 software: SOFTWARE.to_owned(),
             },
             addresses: config.federation.addresses.clone(),
+            trust_domain: config.cluster.trust_domain.clone(),
+            replacing: Mutex::default(),
         };
         if let Some(membership) = loaded {
             anyhow::ensure!(
@@ -115,23 +124,53 @@ impl Follower {
     ///
     /// # Errors
     /// When it cannot be kept; then it is not in force either.
-    pub fn adopt(&self, membership: Membership) -> anyhow::Result<()> {
-        self.file.save(&membership)?;
-        self.enforce(Some(membership));
-        Ok(())
+    pub async fn adopt(self: &Arc<Self>, membership: Membership) -> anyhow::Result<()> {
+        let adopt = |this: &Self| {
+            this.file.save(&membership)?;
+            this.enforce(Some(membership));
+            Ok(())
+        };
+        self.replace(adopt).await?
     }
 
     /// Ends the membership here: every tunnel is cut.
     ///
     /// # Errors
     /// When the file cannot be removed; it is out of force all the same.
-    pub fn forget(&self) -> anyhow::Result<()> {
-        self.enforce(None);
-        Ok(self.file.remove()?)
+    pub async fn forget(self: &Arc<Self>) -> anyhow::Result<()> {
+        let forget = |this: &Self| {
+            this.enforce(None);
+            Ok(this.file.remove()?)
+        };
+        self.replace(forget).await?
+    }
+
+    /// Replaces the membership, where a slow disk delays nobody; one replacement at a time.
+    async fn replace<T, F>(self: &Arc<Self>, replacement: F) -> anyhow::Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Self) -> T + Send + 'static,
+    {
+        let this = Arc::clone(self);
+        let replaced = tokio::task::spawn_blocking(move || {
+            // Holders change whole values, so a poisoned lock guards nothing that is half done.
+            let _alone = this.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+            replacement(&this)
+        });
+        replaced.await.context("the change of the membership ended half-way; look at the log")
     }
 
     fn enforce(&self, membership: Option<Membership>) {
-        let others = membership.as_ref().map(Membership::others).unwrap_or_default();
+        let mut others = membership.as_ref().map(Membership::others).unwrap_or_default();
+        others.retain(|cluster, member| {
+            // Its gateway could vouch for the workloads of this cluster.
+            let usurps = member.bundle.trust_domain == self.trust_domain;
+            if usurps {
+                tracing::error!(%cluster, trust_domain = %self.trust_domain,
+                    "the federation service names a member with the trust domain of this cluster; it is not believed");
+            }
+            !usurps
+        });
         if let Err(error) = self.trust.replace(others.values().map(|member| member.bundle.clone())) {
             tracing::error!(%error, "some members cannot be trusted: their bundles are not usable");
         }
@@ -165,7 +204,7 @@ impl Follower {
     }
 
     /// Follows one membership until it is left, or replaced by that of another service.
-    async fn follow(&self, membership: &Membership, mut current: watch::Receiver<Current>) {
+    async fn follow(self: &Arc<Self>, membership: &Membership, mut current: watch::Receiver<Current>) {
         let client = match self.client(membership) {
             Ok(client) => client,
             Err(error) => {
@@ -188,9 +227,14 @@ impl Follower {
                     WatchEvent::Connected { address } => self.connected(address, &client).await,
                     WatchEvent::Update(update) => {
                         let revision = update.position.revision;
-                        if self.apply(update) {
+                        if self.apply(&membership.federation_id, update).await {
                             watch.acknowledge(revision);
                         }
+                    }
+                    WatchEvent::Disconnected { error, .. } if error.not_a_member() => {
+                        self.set_link(|link| *link = Link { connected: None, last_error: error.to_string() });
+                        self.removed().await;
+                        return;
                     }
                     WatchEvent::Disconnected { error, retry_in } => {
                         tracing::warn!(%error, ?retry_in, "no connection to the federation service; traffic goes on");
@@ -223,22 +267,46 @@ impl Follower {
         }
     }
 
-    /// Applies an update; whether it is kept.
-    fn apply(&self, update: WatchUpdate) -> bool {
-        let Some(membership) = self.current() else { return false };
-        let result = match membership.after(update) {
-            Applied::Member(next) => self.adopt(next),
-            Applied::Removed => {
-                tracing::warn!("this cluster was removed from the cluster set; its tunnels are closed");
-                self.forget()
+    /// The service says that this cluster is a member no more. It is believed: it alone admits members, and the others have
+    /// closed their tunnels already.
+    async fn removed(self: &Arc<Self>) {
+        tracing::warn!("this cluster was removed from the cluster set; its tunnels are closed");
+        if let Err(error) = self.forget().await {
+            tracing::error!(error = format!("{error:#}"), "cannot remove the kept membership; remove the file by hand");
+        }
+    }
+
+    /// Applies an update of the service `from`; whether it is kept.
+    async fn apply(self: &Arc<Self>, from: &SpiffeId, update: WatchUpdate) -> bool {
+        let from = from.clone();
+        let apply = move |this: &Self| {
+            let followed = this.current().filter(|membership| membership.federation_id == from);
+            let Some(membership) = followed else { return Some(Ok(())) };
+            match membership.after(update) {
+                Applied::Member(next) => {
+                    let kept = this.file.save(&next);
+                    this.enforce(Some(next));
+                    Some(kept)
+                }
+                Applied::Removed => None,
             }
         };
-        if let Err(error) = &result {
-            tracing::error!(
-                error = format!("{error:#}"),
-                "cannot keep a change of the cluster set; the last state stays"
-            );
-        }
-        result.is_ok()
+        let reason = match self.replace(apply).await {
+            Ok(Some(Ok(()))) => return true,
+            Ok(None) => {
+                self.removed().await;
+                return true;
+            }
+            Ok(Some(Err(error))) => error.to_string(),
+            Err(error) => format!("{error:#}"),
+        };
+        tracing::error!(
+            error = reason,
+            "cannot keep a change of the cluster set: it is in force, and a restart asks for it again"
+        );
+        false
     }
 }
+
+#[cfg(test)]
+mod tests;

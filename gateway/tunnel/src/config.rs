@@ -76,8 +76,9 @@ pub struct TunnelConfig {
     pub streams_per_peer: u32,
     /// The most bytes of one stream that wait here to be read.
     pub stream_window: u32,
-    /// The most bytes of one tunnel that wait here to be read. Streams whose readers stand still share it: so many stream
-    /// windows' worth of them bring the whole tunnel to a halt.
+    /// The most bytes of one tunnel that wait here to be read. Streams whose readers stand still share it, and so many stream
+    /// windows' worth of them bring the whole tunnel to a halt: hence far more than is ever on its way, which the window of
+    /// the sender bounds.
     pub receive_window: u32,
     /// Congestion control.
     pub congestion: Congestion,
@@ -104,7 +105,7 @@ impl TunnelConfig {
             lease: Duration::from_secs(2),
             streams_per_peer: 4096,
             stream_window: 1 << 20,
-            receive_window: 8 << 20,
+            receive_window: 256 << 20,
             congestion: Congestion::default(),
             dial: DialConfig::default(),
             inbound_queue: 1024,

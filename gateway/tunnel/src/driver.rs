@@ -145,6 +145,7 @@ impl Driver {
             .entry(member.cluster.clone())
             .or_insert_with(|| Desk::new(&shared.config, member, shared.dice.roll()));
         desk.follow(member);
+        shared.metrics.member(&member.cluster);
         self.refresh(&member.cluster);
     }
 

@@ -40,7 +40,7 @@ pub use handle::{OpenError, Sources, Started, Tunnels};
 pub use inbound::HeadError;
 pub use socket::TunnelSocket;
 pub use status::{DialStatus, PeerStatus, TunnelState, TunnelStatus};
-pub use stream::{InboundStream, OutboundStream, RecvHalf, SendHalf};
+pub use stream::{AwaitedReply, InboundStream, OutboundStream, RecvHalf, SendHalf};
 
 #[cfg(test)]
 mod tests;

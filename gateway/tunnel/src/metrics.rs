@@ -64,7 +64,24 @@ impl Metrics {
         self.ended.get_or_create(&Peer { peer: peer.to_string() }).inc();
     }
 
+    /// Shows a member from the start: a counter that appears with its first event has no rate then.
+    pub(crate) fn member(&self, peer: &ClusterName) {
+        for direction in ["outbound", "inbound"] {
+            self.streams.get_or_create(&StreamOf { peer: peer.to_string(), direction }).inc_by(0);
+        }
+        self.ended.get_or_create(&Peer { peer: peer.to_string() }).inc_by(0);
+    }
+
     pub(crate) fn register(&self, registry: &mut Registry) {
+        for (side, results) in [("accept", &["done", "failed", "refused", "retry"][..]), ("dial", &["done", "failed"])]
+        {
+            for result in results {
+                self.handshakes.get_or_create(&Handshake { side, result }).inc_by(0);
+            }
+        }
+        for reason in ["gone", "streams-per-peer", "inbound-queue", "stopped"] {
+            self.refused.get_or_create(&Reason { reason }).inc_by(0);
+        }
         registry.register("tunnel_handshakes", "Handshakes by side and result", self.handshakes.clone());
         registry.register("tunnel_streams", "Streams opened, by peer and direction", self.streams.clone());
         registry.register("tunnel_streams_refused", "Streams not handed over or not opened", self.refused.clone());

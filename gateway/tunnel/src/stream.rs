@@ -24,11 +24,13 @@ pub struct SendHalf {
     stream: quinn::SendStream,
     lease: Arc<StreamLease>,
     ended: bool,
+    /// Why the peer takes no more, once that was found out.
+    declined: Option<Outcome>,
 }
 
 impl SendHalf {
     pub(crate) fn new(stream: quinn::SendStream, lease: Arc<StreamLease>) -> Self {
-        Self { stream, lease, ended: false }
+        Self { stream, lease, ended: false, declined: None }
     }
 
     /// Sends all of `bytes`, waiting where the peer does not keep up. When dropped half-way a part may have been sent.
@@ -40,7 +42,7 @@ impl SendHalf {
         result.map_err(|error| self.failed(error))
     }
 
-    /// Sends all of `chunks`, one after the other. When dropped half-way a part may have been sent.
+    /// Sends all of `chunks`, one after the other. When dropped half-way, what is left in `chunks` was not sent.
     ///
     /// # Errors
     /// How the stream ended.
@@ -72,8 +74,11 @@ impl SendHalf {
 
     /// Waits until the peer has everything including the end, wants no more, or is lost. Outlives `self`.
     pub fn stopped(&self) -> impl Future<Output = Result<(), Outcome>> + Send + 'static {
-        let (stopped, lease) = (self.stream.stopped(), Arc::clone(&self.lease));
+        let (stopped, lease, declined) = (self.stream.stopped(), Arc::clone(&self.lease), self.declined);
         async move {
+            if let Some(outcome) = declined {
+                return Err(outcome);
+            }
             match stopped.await {
                 Ok(None) => Ok(()),
                 Ok(Some(code)) => Err(stream_outcome(code)),
@@ -89,10 +94,10 @@ impl SendHalf {
                 // QUIC wants a reset as answer, with the same code (RFC 9000 section 3.5).
                 let _ = self.stream.reset(code);
                 self.ended = true;
-                stream_outcome(code)
+                *self.declined.insert(stream_outcome(code))
             }
             WriteError::ConnectionLost(error) => self.lease.tunnel.lost(&error),
-            WriteError::ClosedStream => Outcome::Aborted,
+            WriteError::ClosedStream => self.declined.unwrap_or(Outcome::Aborted),
             WriteError::ZeroRttRejected => Outcome::TunnelLost,
         }
     }
@@ -247,17 +252,45 @@ impl OutboundStream {
     /// # Errors
     /// How the stream ended without a reply.
     pub async fn reply(&mut self) -> Result<StreamReply, Outcome> {
-        match self.frame.read(&mut self.recv, StreamReply::read).await {
-            Ok(reply) => Ok(reply),
-            Err(FrameError::Stream(outcome)) => Err(outcome),
-            Err(FrameError::Header(error)) => Err(error.outcome()),
-        }
+        self.split().1.read().await
+    }
+
+    /// The sending half and the reply, side by side: bytes go out while the reply is waited for.
+    pub fn split(&mut self) -> (&mut SendHalf, AwaitedReply<'_>) {
+        (&mut self.send, AwaitedReply { recv: &mut self.recv, frame: &mut self.frame })
+    }
+
+    /// Resolves when the peer has said nothing on the tunnel for the time of its lease: the reply may come late, or never.
+    pub fn silence(&self) -> impl Future<Output = ()> + Send + 'static {
+        let lease = Arc::clone(&self.send.lease);
+        async move { lease.tunnel.fell_silent().await }
     }
 
     /// Ends both directions at once.
     pub fn abort(&mut self, outcome: Outcome) {
         self.send.reset(outcome);
         self.recv.stop(outcome);
+    }
+}
+
+/// What the peer will say to a header.
+#[derive(Debug)]
+pub struct AwaitedReply<'a> {
+    recv: &'a mut RecvHalf,
+    frame: &'a mut FrameRead,
+}
+
+impl AwaitedReply<'_> {
+    /// As [`OutboundStream::reply`].
+    ///
+    /// # Errors
+    /// How the stream ended without a reply.
+    pub async fn read(&mut self) -> Result<StreamReply, Outcome> {
+        match self.frame.read(self.recv, StreamReply::read).await {
+            Ok(reply) => Ok(reply),
+            Err(FrameError::Stream(outcome)) => Err(outcome),
+            Err(FrameError::Header(error)) => Err(error.outcome()),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use federation_model::{addr::GatewayAddr, outcome::Outcome};
 use gateway_core::session::CloseReason;
 use quinn::{Connection, ConnectionError, VarInt};
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     closing::{Close, lost_outcome},
@@ -53,7 +53,7 @@ pub(crate) struct Tunnel {
     pub(crate) facts: ArcSwap<Facts>,
     up: AtomicBool,
     draining: AtomicBool,
-    silent: AtomicBool,
+    silent: watch::Sender<bool>,
     /// Whether the dialler knows already that this tunnel is of no more use.
     written_off: AtomicBool,
     outbound: AtomicUsize,
@@ -72,7 +72,7 @@ impl Tunnel {
             facts: ArcSwap::default(),
             up: AtomicBool::new(false),
             draining: AtomicBool::new(false),
-            silent: AtomicBool::new(false),
+            silent: watch::Sender::new(false),
             written_off: AtomicBool::new(false),
             outbound: AtomicUsize::new(0),
             inbound: AtomicUsize::new(0),
@@ -92,7 +92,7 @@ impl Tunnel {
             TunnelState::Connecting
         } else if self.draining.load(Ordering::Acquire) {
             TunnelState::Draining
-        } else if self.silent.load(Ordering::Acquire) {
+        } else if *self.silent.borrow() {
             TunnelState::Silent
         } else {
             TunnelState::Up
@@ -116,7 +116,13 @@ impl Tunnel {
     }
 
     pub(crate) fn set_silent(&self, silent: bool) {
-        self.silent.store(silent, Ordering::Release);
+        self.silent.send_replace(silent);
+    }
+
+    /// Resolves when the peer's lease has expired, at once when it has already.
+    pub(crate) async fn fell_silent(&self) {
+        // The sender lives as long as `self`, so that this never fails.
+        let _ = self.silent.subscribe().wait_for(|silent| *silent).await;
     }
 
     /// True for the first caller alone: the dialler hears of the end of a tunnel once.

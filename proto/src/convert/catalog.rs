@@ -9,7 +9,8 @@ use bytes::Bytes;
 use federation_model::{
     addr::{Port, Transport},
     catalog::{
-        Catalog, CatalogDigest, EndpointCounts, ExportedService, Revision, ServiceKind, ServicePort, SessionAffinity,
+        Catalog, CatalogDigest, EndpointCounts, ExportedService, MAX_AFFINITY_SECONDS, MAX_WEIGHT, Revision,
+        ServiceKind, ServicePort, SessionAffinity,
     },
     delta::Delta,
     names::{EndpointName, ServiceKey},
@@ -18,11 +19,6 @@ use federation_model::{
 
 use super::ConvertError;
 use crate::tunnel::v1 as wire;
-
-/// The greatest share of one cluster.
-const MAX_WEIGHT: u32 = 1000;
-/// The longest client affinity, in seconds (that of Kubernetes).
-const MAX_AFFINITY_SECONDS: u32 = 86_400;
 
 impl From<&ServiceKey> for wire::ServiceKey {
     fn from(key: &ServiceKey) -> Self {

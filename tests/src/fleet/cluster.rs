@@ -4,6 +4,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::{self, ErrorKind},
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
@@ -21,6 +22,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use super::block::Block;
 use crate::{
+    client::rest,
     dns::{self, Type},
     http,
     manifests::Export,
@@ -44,6 +46,8 @@ pub struct Settings {
     pub advertises: bool,
     /// How long its peers may be silent. Long, so that a slow machine loses no peer; tests of lost peers take less.
     pub lease: Duration,
+    /// Further lines of the section `[tunnel]`.
+    pub tunnel: String,
     /// Lines of the section `[limits]`.
     pub limits: String,
 }
@@ -57,6 +61,7 @@ impl Settings {
             trust_domain: format!("{name}.example"),
             advertises: true,
             lease: Duration::from_secs(10),
+            tunnel: String::new(),
             limits: String::new(),
         }
     }
@@ -159,12 +164,12 @@ impl Cluster {
     }
 
     fn config(&self) -> String {
-        let Settings { name, trust_domain, advertises, lease, limits } = &self.settings;
+        let Settings { name, trust_domain, advertises, lease, tunnel, limits } = &self.settings;
         let advertise = if *advertises { format!("\"{}\"", self.tunnel) } else { String::new() };
         let (lease, idle) = (lease.as_millis(), lease.as_millis() * 2);
         format!(
             "[cluster]\nname = \"{name}\"\ntrust_domain = \"{trust_domain}\"\n\
-             [tunnel]\nadvertise = [{advertise}]\nlease = \"{lease}ms\"\nidle_timeout = \"{idle}ms\"\nkeep_alive = \"500ms\"\n\
+             [tunnel]\nadvertise = [{advertise}]\nlease = \"{lease}ms\"\nidle_timeout = \"{idle}ms\"\nkeep_alive = \"500ms\"\n{tunnel}\n\
              [outbound]\nvip_cidr = \"{imports}\"\nsni_listen = \"{sni}\"\n\
              [dns]\nlisten = \"{dns}\"\n\
              [admin]\nlisten = \"{admin}\"\n\
@@ -201,6 +206,11 @@ impl Cluster {
     #[must_use]
     pub fn state(&self) -> PathBuf {
         self.dir.join("state")
+    }
+
+    /// Gives it another place in the network, from its next start on.
+    pub fn move_to(&mut self, place: SocketAddr) {
+        self.tunnel = place;
     }
 
     /// Its authority, from its state directory: what whoever holds the cluster's key can do.
@@ -380,13 +390,44 @@ impl Cluster {
     }
 
     /// Connects to an address from another one, as soon as somebody listens there.
+    ///
+    /// # Panics
+    /// When the connection is not made for another reason.
     pub async fn dial(&self, source: IpAddr, address: SocketAddr) -> TcpStream {
+        let dialled = self.try_dial(source, address).await;
+        dialled.unwrap_or_else(|error| panic!("{} at {address}: {error}", self.settings.name))
+    }
+
+    /// As [`Cluster::dial`]; a connection that is reset at once may fail already here.
+    async fn try_dial(&self, source: IpAddr, address: SocketAddr) -> io::Result<TcpStream> {
         until(&format!("{} accepts connections at {address}", self.settings.name), async || {
-            let socket = TcpSocket::new_v4().ok()?;
-            socket.bind(SocketAddr::new(source, 0)).ok()?;
-            socket.connect(address).await.ok()
+            let dialled = async {
+                let socket = TcpSocket::new_v4()?;
+                socket.bind(SocketAddr::new(source, 0))?;
+                socket.connect(address).await
+            };
+            match dialled.await {
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => None,
+                ended => Some(ended),
+            }
         })
         .await
+    }
+
+    /// How the gateway refuses a connection to a service.
+    ///
+    /// # Panics
+    /// When it does not refuse it.
+    pub async fn refusal(&self, service: &str, port: u16) -> ErrorKind {
+        let address = SocketAddr::new(self.address_of(service).await, port);
+        let ended = match self.try_dial(self.host(99), address).await {
+            Ok(mut stream) => rest(&mut stream).await,
+            Err(error) => Err(error),
+        };
+        match ended {
+            Ok(bytes) => panic!("the connection was not refused, it ended after {} bytes", bytes.len()),
+            Err(error) => error.kind(),
+        }
     }
 }
 

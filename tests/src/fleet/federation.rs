@@ -71,6 +71,13 @@ impl Federation {
         }
     }
 
+    /// Ends it where it stands.
+    pub async fn kill(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.kill().await;
+        }
+    }
+
     /// Where gateways and operators connect.
     #[must_use]
     pub fn grpc(&self) -> SocketAddr {

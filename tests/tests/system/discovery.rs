@@ -1,6 +1,6 @@
 //! Services and their names: what one cluster writes down, and what the others find.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, io::ErrorKind};
 
 use tests::{
     client::{line, part},
@@ -78,7 +78,8 @@ async fn a_bad_manifest_is_set_aside_with_its_reason_while_everything_else_stays
     west.write("worse.yaml", "kind: [\n");
     let quarantined = until("both files are quarantined", async || {
         let quarantined = west.admin().await.status().await.unwrap().quarantined;
-        let files: BTreeSet<_> = quarantined.iter().map(|q| q.file.rsplit('/').next().unwrap_or("").to_owned()).collect();
+        let files: BTreeSet<_> =
+            quarantined.iter().map(|q| q.file.rsplit('/').next().unwrap_or("").to_owned()).collect();
         files.is_superset(&["bad.yaml".to_owned(), "worse.yaml".to_owned()].into()).then_some(quarantined)
     })
     .await;
@@ -165,10 +166,10 @@ async fn an_endpoint_that_is_not_ready_gets_no_connections() {
         let mut stream = east.connect(API, 8080).await;
         assert_eq!(line(&mut stream).await.unwrap(), "ready");
     }
-    west.write(&export.file(), &yaml.replace(&format!("\"{}\"]}},", west.host(10)), &format!("\"{}\"], conditions: {{ready: false}}}},", west.host(10))));
+    let ready = format!("{{addresses: [\"{}\"]}}", west.host(10));
+    west.write(&export.file(), &yaml.replace(&ready, &ready.replace('}', ", conditions: {ready: false}}")));
     east.sees(API, &[]).await;
-    let mut stream = east.connect(API, 8080).await;
-    assert!(line(&mut stream).await.is_err(), "there is no ready endpoint left");
+    assert_eq!(east.refusal(API, 8080).await, ErrorKind::ConnectionReset, "there is no ready endpoint left");
     assert_eq!(east.metrics().await.ended("Outbound", "no-healthy-cluster"), 1.0);
 }
 
@@ -189,6 +190,30 @@ async fn an_import_keeps_its_address_when_it_comes_back_and_over_a_restart() {
     fleet["west"].export(&export);
     fleet["east"].start().await;
     assert_eq!(fleet["east"].address_of(API).await, before);
+}
+
+#[tokio::test]
+async fn a_large_catalog_arrives_whole_and_changes_of_it_travel_alone() {
+    let fleet = Fleet::of(&["east", "west"]).await;
+    let (east, west) = (&fleet["east"], &fleet["west"]);
+    let export = |number: usize| Export::new(&format!("production/s{number}"), 8080, west.host(10));
+    let all: Vec<_> = (0..600).map(|number| export(number).yaml()).collect();
+    west.write("all.yaml", &all.join("---\n"));
+    until("all services are imported", async || {
+        (east.tables().await["imports"].as_object()?.len() == 600).then_some(())
+    })
+    .await;
+    west.write("all.yaml", &all[1..].join("---\n"));
+    until("one service is gone", async || (east.tables().await["imports"].as_object()?.len() == 599).then_some(()))
+        .await;
+    assert_eq!(east.resolve(&host_of("production/s0")).await.len(), 0);
+    assert_eq!(east.resolve(&host_of("production/s599")).await.len(), 1);
+    let addresses: BTreeSet<_> = {
+        let tables = east.tables().await;
+        let imports = tables["imports"].as_object().unwrap().values();
+        imports.flat_map(|import| import["addresses"].as_object().unwrap().values().map(ToString::to_string)).collect()
+    };
+    assert_eq!(addresses.len(), 599, "every service has an address of its own");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Clusters that go away, come back or cannot be reached: what connections see of it.
 
-use std::time::Duration;
+use std::{io::ErrorKind, time::Duration};
 
 use tests::{
     client::{bytes, line, not_within, part, rest, say, soon},
@@ -10,7 +10,10 @@ use tests::{
     probe::Echo,
     wait::until,
 };
-use tokio::{io::AsyncWriteExt, net::TcpListener};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 const API: &str = "production/api";
 
@@ -65,12 +68,46 @@ async fn a_destination_that_refuses_is_replaced_without_the_client_noticing_and_
 }
 
 #[tokio::test]
+async fn a_client_that_sends_more_than_is_kept_is_failed_over_whole() {
+    let (fleet, west, _north) = preferred_and_next().await;
+    west.stop().await;
+    let sent = bytes(2 << 20, 13);
+    let mut stream = fleet["east"].connect(API, 8080).await;
+    let (mut from, mut to) = stream.split();
+    let write = async {
+        to.write_all(&sent).await.unwrap();
+        to.shutdown().await.unwrap();
+    };
+    let ((), received) = tokio::join!(write, rest(&mut from));
+    assert!(received.unwrap() == [b"north\n", sent.as_slice(), b"bye\n"].concat(), "the bytes that came back differ");
+}
+
+#[tokio::test]
+async fn a_client_whose_gateway_dies_is_not_taken_for_one_that_is_done() {
+    let mut fleet = Fleet::with(["east", "west"].map(Settings::attentive)).await;
+    let listener = TcpListener::bind(fleet["west"].at(10, 8080)).await.unwrap();
+    fleet["west"].export(&Export::new(API, 8080, fleet["west"].host(10)));
+    fleet["east"].sees(API, &["west"]).await;
+    let mut client = fleet["east"].connect(API, 8080).await;
+    client.write_all(b"half an upl").await.unwrap();
+    let (mut server, _) = soon("the connection at its destination", listener.accept()).await.unwrap();
+    let mut upload = [0; 11];
+    soon("the upload", server.read_exact(&mut upload)).await.unwrap();
+    fleet["east"].kill().await;
+    assert_eq!(rest(&mut server).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    until("the loss is recorded", async || {
+        (fleet["west"].metrics().await.ended("Inbound", "tunnel-lost") == 1.0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_refusal_everywhere_is_told_honestly() {
     let (fleet, west, north) = preferred_and_next().await;
     west.stop().await;
     north.stop().await;
-    let mut stream = fleet["east"].connect(API, 8080).await;
-    assert!(rest(&mut stream).await.is_err(), "an end would look like an empty answer");
+    let refusal = fleet["east"].refusal(API, 8080).await;
+    assert_eq!(refusal, ErrorKind::ConnectionReset, "an end would look like an empty answer");
     assert_eq!(fleet["east"].metrics().await.ended("Outbound", "connect-refused"), 1.0);
 }
 
@@ -93,6 +130,20 @@ async fn a_partition_withdraws_the_services_beyond_it_and_healing_brings_them_ba
     fleet.heal("east", "west");
     fleet["east"].sees(API, &["west"]).await;
     assert_eq!(answered_by(&fleet).await, "west");
+}
+
+#[tokio::test]
+async fn services_of_a_lost_peer_keep_their_names_for_the_hold_down() {
+    let east = Settings { tunnel: "hold_down = \"3s\"".to_owned(), ..Settings::attentive("east") };
+    let fleet = Fleet::with([east, Settings::attentive("west")]).await;
+    fleet["west"].export(&Export::new(API, 8080, fleet["west"].host(10)));
+    fleet["east"].sees(API, &["west"]).await;
+    let address = fleet["east"].address_of(API).await;
+    fleet.partition("east", "west");
+    fleet["east"].reaches("west", false).await;
+    assert_eq!(fleet["east"].resolve(&host_of(API)).await, [address]);
+    assert_eq!(fleet["east"].refusal(API, 8080).await, ErrorKind::ConnectionReset, "nobody is there to serve it");
+    until("the name is gone", async || fleet["east"].resolve(&host_of(API)).await.is_empty().then_some(())).await;
 }
 
 #[tokio::test]
@@ -178,8 +229,7 @@ async fn a_destination_that_never_accepts_is_given_up_in_time() {
     // TEST-NET-1 answers nobody; where the host says so at once, that is a refusal.
     fleet["west"].export(&Export::new(API, 8080, "192.0.2.1".parse().unwrap()));
     fleet["east"].sees(API, &["west"]).await;
-    let mut stream = fleet["east"].connect(API, 8080).await;
-    assert!(rest(&mut stream).await.is_err());
+    assert_eq!(fleet["east"].refusal(API, 8080).await, ErrorKind::ConnectionReset);
     let metrics = fleet["east"].metrics().await;
     let given_up = metrics.ended("Outbound", "connect-timeout") + metrics.ended("Outbound", "connect-refused");
     assert_eq!(given_up, 1.0, "{metrics:?}");

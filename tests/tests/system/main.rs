@@ -2,8 +2,16 @@
 //!
 //! Owns the list of its modules. One binary links once, however many modules there are.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod discovery;
 mod failover;
+mod fedctl;
+mod hostile;
+mod membership;
+mod model;
+mod server_name;
+mod settings;
 mod tidy;
 mod traffic;
 mod trust;

@@ -1,6 +1,6 @@
 //! Connections of applications from one cluster to another: what arrives, how it ends, and what is recorded of it.
 
-use std::io::ErrorKind;
+use std::{collections::BTreeSet, io::ErrorKind, time::Duration};
 
 use tests::{
     client::{bytes, line, part, rest, say, soon},
@@ -11,8 +11,9 @@ use tests::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     task::JoinSet,
+    time::timeout,
 };
 
 const API: &str = "production/api";
@@ -67,7 +68,7 @@ async fn many_connections_at_once_do_not_mix() {
     let mut clients = JoinSet::new();
     for number in 0..64 {
         clients.spawn(async move {
-            let mut stream = tokio::net::TcpStream::connect((address, 8080)).await.unwrap();
+            let mut stream = TcpStream::connect((address, 8080)).await.unwrap();
             let own = bytes(20_000, number);
             stream.write_all(&own).await.unwrap();
             stream.shutdown().await.unwrap();
@@ -212,6 +213,31 @@ async fn a_slow_reader_gets_everything_and_holds_up_nobody_else() {
 }
 
 #[tokio::test]
+async fn readers_that_stand_still_hold_up_nobody_else() {
+    let (fleet, _echo) = east_and_west().await;
+    let listener = TcpListener::bind(fleet["west"].at(11, 9090)).await.unwrap();
+    fleet["west"].export(&Export::new("production/bulk", 9090, fleet["west"].host(11)));
+    fleet["east"].sees("production/bulk", &["west"]).await;
+    let mut senders = JoinSet::new();
+    let mut still = Vec::new();
+    for _ in 0..24 {
+        still.push(fleet["east"].connect("production/bulk", 9090).await);
+        let (mut server, _) = soon("the connection at its destination", listener.accept()).await.unwrap();
+        senders.spawn(async move {
+            let chunk = bytes(1 << 20, 1);
+            // Until nobody takes anything any more.
+            while let Ok(Ok(())) = timeout(Duration::from_secs(2), server.write_all(&chunk)).await {}
+            server
+        });
+    }
+    let servers = senders.join_all().await;
+    let mut stream = fleet["east"].connect(API, 8080).await;
+    assert_eq!(line(&mut stream).await.unwrap(), "west");
+    assert_eq!(say(&mut stream, "through").await.unwrap(), "through");
+    drop((servers, still));
+}
+
+#[tokio::test]
 async fn a_connection_without_a_byte_for_the_idle_limit_is_ended_and_recorded_as_that() {
     let east = Settings::of("east").limits("idle_timeout = \"300ms\"");
     let fleet = Fleet::with([east, Settings::of("west")]).await;
@@ -233,17 +259,141 @@ async fn a_connection_over_the_limit_is_refused_while_the_others_go_on() {
     fleet["east"].sees(API, &["west"]).await;
     let mut first = fleet["east"].connect(API, 8080).await;
     assert_eq!(line(&mut first).await.unwrap(), "west");
-    let mut second = fleet["east"].connect(API, 8080).await;
-    assert_eq!(rest(&mut second).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert_eq!(fleet["east"].refusal(API, 8080).await, ErrorKind::ConnectionReset);
     assert_eq!(say(&mut first, "still here").await.unwrap(), "still here");
     assert_eq!(part(&mut first).await.unwrap(), "bye\n");
     assert_eq!(fleet["east"].metrics().await.ended("Outbound", "over-capacity"), 1.0);
     // The place is free again.
-    until("a connection is accepted again", async || {
-        let mut third = fleet["east"].connect(API, 8080).await;
-        line(&mut third).await.ok()
-    })
-    .await;
+    until("the first one has ended", async || (fleet["east"].metrics().await.open() == 0.0).then_some(())).await;
+    let mut third = fleet["east"].connect(API, 8080).await;
+    assert_eq!(line(&mut third).await.unwrap(), "west");
+}
+
+#[tokio::test]
+async fn withdrawing_an_export_cuts_the_connections_to_it() {
+    let (fleet, _echo) = east_and_west().await;
+    let other = Export::new("production/other", 8080, fleet["west"].host(10));
+    fleet["west"].export(&other);
+    fleet["east"].sees("production/other", &["west"]).await;
+    let mut cut = fleet["east"].connect(API, 8080).await;
+    assert_eq!(line(&mut cut).await.unwrap(), "west");
+    let mut stays = fleet["east"].connect("production/other", 8080).await;
+    assert_eq!(line(&mut stays).await.unwrap(), "west");
+    fleet["west"].withdraw(&Export::new(API, 8080, fleet["west"].host(10)));
+    assert_eq!(rest(&mut cut).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert_eq!(part(&mut stays).await.unwrap(), "bye\n");
+    for (cluster, direction) in [("east", "Outbound"), ("west", "Inbound")] {
+        until("the cut is recorded", async || {
+            (fleet[cluster].metrics().await.ended(direction, "not-exported") == 1.0).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_has_all_its_streams_open_is_told_so_and_gets_further_ones_later() {
+    let west = Settings::of("west").limits("streams_per_peer = 2");
+    let fleet = Fleet::with([Settings::of("east"), west]).await;
+    let _echo = Echo::start("west", fleet["west"].at(10, 8080), false).await.unwrap();
+    fleet["west"].export(&Export::new(API, 8080, fleet["west"].host(10)));
+    fleet["east"].sees(API, &["west"]).await;
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let mut stream = fleet["east"].connect(API, 8080).await;
+        assert_eq!(line(&mut stream).await.unwrap(), "west");
+        open.push(stream);
+    }
+    assert_eq!(fleet["east"].refusal(API, 8080).await, ErrorKind::ConnectionReset);
+    assert_eq!(fleet["east"].metrics().await.ended("Outbound", "tunnel-busy"), 1.0);
+    let mut waiting = fleet["east"].connect(API, 8080).await;
+    assert_eq!(part(&mut open[0]).await.unwrap(), "bye\n");
+    assert_eq!(line(&mut waiting).await.unwrap(), "west", "the place of the one that ended is taken");
+}
+
+#[tokio::test]
+async fn clients_of_a_service_with_affinity_stay_with_their_cluster() {
+    let fleet = Fleet::of(&["east", "west", "north"]).await;
+    let mut echoes = Vec::new();
+    for name in ["west", "north"] {
+        let cluster = &fleet[name];
+        echoes.push(Echo::start(name, cluster.at(10, 8080), false).await.unwrap());
+        for (service, affinity) in [("production/sticky", "ClientIP"), ("production/free", "None")] {
+            let export = Export::new(service, 8080, cluster.host(10));
+            let yaml = export.yaml().replace("spec: {ports", &format!("spec: {{sessionAffinity: {affinity}, ports"));
+            cluster.write(&export.file(), &yaml);
+        }
+    }
+    let mut answered = BTreeSet::new();
+    for service in ["production/sticky", "production/free"] {
+        fleet["east"].sees(service, &["north", "west"]).await;
+        for client in 20..28 {
+            for _ in 0..4 {
+                let mut stream = fleet["east"].connect_from(fleet["east"].host(client), service, 8080).await;
+                answered.insert((service, client, line(&mut stream).await.unwrap()));
+            }
+        }
+    }
+    let sticky = answered.iter().filter(|(service, _, _)| *service == "production/sticky");
+    assert_eq!(sticky.count(), 8, "each client has one cluster: {answered:?}");
+    let free: BTreeSet<_> =
+        answered.iter().filter(|(s, _, _)| *s == "production/free").map(|(_, _, name)| name).collect();
+    assert_eq!(free.len(), 2, "both clusters are used: {answered:?}");
+}
+
+/// What a client does to its connection, by number.
+async fn misbehave(number: usize, mut stream: TcpStream) {
+    // Whatever happens to such a client is its own business; what is recorded is not.
+    match number % 6 {
+        0 => {
+            let _ = stream.set_zero_linger();
+        }
+        1 => {
+            let _ = stream.shutdown().await;
+        }
+        2 => {
+            let _ = stream.write_all(&bytes(100_000, 1)).await;
+            let _ = stream.set_zero_linger();
+        }
+        3 => {
+            let _ = line(&mut stream).await;
+            let _ = stream.set_zero_linger();
+        }
+        4 => {
+            let _ = stream.write_all(b"x").await;
+            let _ = part(&mut stream).await;
+        }
+        _ => {
+            let _ = stream.write_all(&bytes(300_000, 2)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn whatever_clients_do_nothing_is_left_open_and_nothing_goes_unrecorded() {
+    let (fleet, _echo) = east_and_west().await;
+    let address = fleet["east"].address_of(API).await;
+    let mut clients = JoinSet::new();
+    for number in 0..180 {
+        clients.spawn(async move {
+            if let Ok(stream) = TcpStream::connect((address, 8080)).await {
+                misbehave(number, stream).await;
+            }
+        });
+    }
+    clients.join_all().await;
+    for cluster in ["east", "west"] {
+        let metrics = until("every connection has ended", async || {
+            let metrics = fleet[cluster].metrics().await;
+            (metrics.open() == 0.0 && (cluster == "west" || metrics.all_ended() == 180.0)).then_some(metrics)
+        })
+        .await;
+        let outcomes = ["completed", "client-reset", "destination-reset"];
+        let direction = if cluster == "east" { "Outbound" } else { "Inbound" };
+        let known: f64 = outcomes.iter().map(|outcome| metrics.ended(direction, outcome)).sum();
+        assert_eq!(known, metrics.all_ended(), "{cluster}: {metrics:?}");
+    }
+    let mut after = fleet["east"].connect(API, 8080).await;
+    assert_eq!(line(&mut after).await.unwrap(), "west");
 }
 
 #[tokio::test]
@@ -255,8 +405,7 @@ async fn every_connection_leaves_exactly_one_outcome_at_each_end() {
         assert_eq!(part(&mut stream).await.unwrap(), "bye\n");
     }
     echo.stop().await;
-    let mut refused = fleet["east"].connect(API, 8080).await;
-    assert!(rest(&mut refused).await.is_err(), "nobody listens there any more");
+    assert_eq!(fleet["east"].refusal(API, 8080).await, ErrorKind::ConnectionReset, "nobody listens there any more");
     let settled = async |cluster: &str| {
         until("every connection has ended", async || {
             let metrics = fleet[cluster].metrics().await;

@@ -355,6 +355,42 @@ fn labels_and_annotations_beyond_the_limits_are_left_out_so_that_peers_accept_th
 }
 
 #[test]
+fn a_service_over_a_limit_is_held_back_alone_so_that_peers_accept_the_catalog() {
+    let long = || Some("x".repeat(MAX_METADATA_BYTES + 1));
+    let port_of = |n: u16| port(&format!("p{n}"), n, TargetPort::Number(number_of(n)));
+    let mut many = service("shop/ports", ServiceType::ClusterIp);
+    many.ports = (1..=65).map(port_of).collect();
+    let mut protocol = service("shop/protocol", ServiceType::ClusterIp);
+    protocol.ports[0].app_protocol = long();
+    let mut policy = service("shop/policy", ServiceType::ClusterIp);
+    policy.internal_traffic_policy = long();
+    let mut distribution = service("shop/distribution", ServiceType::ClusterIp);
+    distribution.traffic_distribution = long();
+    let mut affinity = service("shop/affinity", ServiceType::ClusterIp);
+    affinity.session_affinity = SessionAffinity::ClientIp { timeout_seconds: 86_401 };
+
+    let mut objects = objects(ServiceType::ClusterIp, vec![]);
+    for service in [many, protocol, policy, distribution, affinity] {
+        objects.insert_service_export(exporting(&service.key.to_string(), &[]));
+        objects.insert_service(service);
+    }
+    let state = run(&objects);
+    assert_eq!(state.exports.keys().map(ToString::to_string).collect::<Vec<_>>(), ["shop/web"]);
+    for (name, claimed, limit) in [
+        ("shop/ports", "65 ports", "64 are accepted"),
+        ("shop/protocol", "513 bytes", "512 are accepted"),
+        ("shop/policy", "513 bytes", "512 are accepted"),
+        ("shop/distribution", "513 bytes", "512 are accepted"),
+        ("shop/affinity", "86401 seconds", "86400 are accepted"),
+    ] {
+        assert_eq!(reasons(&state, name), ("Valid=True/Valid".into(), "Ready=False/Failed".into()));
+        let message = &state.conditions[&key(name)].ready.message;
+        assert!(message.contains(claimed) && message.contains(limit), "{message}");
+    }
+    assert!(state.catalog("east".parse().unwrap()).accepted_from(&"east".parse().unwrap()).is_ok());
+}
+
+#[test]
 fn the_youngest_exports_beyond_the_limit_are_held_back() {
     let mut objects = Objects::default();
     for n in 0..=MAX_SERVICES {

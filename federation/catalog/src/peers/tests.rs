@@ -98,7 +98,9 @@ fn a_catalog_that_is_the_same_or_of_a_lost_peer_changes_nothing_to_see() {
 fn nothing_is_kept_of_a_peer_that_left_the_set() {
     let now = start();
     let mut peers = connected(HOLD, now);
-    assert!(peers.handle_removed(&west()));
-    assert!(!peers.handle_removed(&west()));
+    peers.handle_members(|_| false);
+    assert_eq!(peers.visible().count(), 1, "its tunnel lives: it may be a member again before that is lost");
+    peers.handle_reachable(&west(), false, now);
+    peers.handle_members(|_| false);
     assert_eq!((peers.visible().count(), peers.held(&west())), (0, None));
 }

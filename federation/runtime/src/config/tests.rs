@@ -16,6 +16,17 @@ struct Settings {
 struct Cluster {
     name: String,
     trust_domain: String,
+    source: Source,
+    sni: Option<SocketAddr>,
+}
+
+#[derive(Debug, Deserialize, Default, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+enum Source {
+    #[default]
+    SelfSigned,
+    Files,
+    Spire,
 }
 
 #[derive(Debug, Deserialize)]
@@ -129,11 +140,87 @@ fn a_value_of_the_wrong_type_names_the_key_and_where_it_is() {
     assert!(error.starts_with(&format!("{}: `tunnel.listen` is not valid: ", path.display())), "{error}");
     assert!(error.contains("socket address"), "{error}");
     let (error, _, _dir) = fails("", &[("LANDBRIDGE_TUNNEL__STREAMS", "many")]);
-    assert!(
-        error.starts_with("environment variable LANDBRIDGE_TUNNEL__STREAMS: `tunnel.streams` is not valid: "),
-        "{error}"
+    assert_eq!(
+        error,
+        "environment variable LANDBRIDGE_TUNNEL__STREAMS: `tunnel.streams` is not valid: it is the text \"many\", where a whole number from 0 to 4294967295 is expected"
     );
-    assert!(error.contains("\"many\""), "{error}");
+}
+
+#[test]
+fn every_wrong_type_in_a_file_is_said_in_words() {
+    for (text, expected) in [
+        (
+            "[tunnel]\nlisten = 15443",
+            "it is the number 15443, where an address with a port, such as \"127.0.0.1:15000\", is expected",
+        ),
+        ("[tunnel]\nstreams = '5'", "it is the text \"5\", where a whole number from 0 to 4294967295 is expected"),
+        ("[tunnel]\nstreams = -1", "it is the number -1, where a whole number from 0 to 4294967295 is expected"),
+        ("[tunnel]\nstreams = 1.5", "it is the number 1.5, where a whole number from 0 to 4294967295 is expected"),
+        ("[tunnel]\nbbr = 'yes'", "it is the text \"yes\", where true or false is expected"),
+        ("[tunnel]\nadvertise = 'a:1'", "it is the text \"a:1\", where a list is expected"),
+        ("[tunnel]\nadvertise = ['a:1', 2]", "it is the number 2, where a text in quotes is expected"),
+        ("tunnel = 5", "it is the number 5, where a section with keys is expected"),
+        ("cluster.name.first = 'a'", "it is a section, where a text in quotes is expected"),
+    ] {
+        let (error, _, _dir) = fails(text, &[]);
+        assert!(error.ends_with(&format!(" is not valid: {expected}")), "{text}: {error}");
+    }
+    let (error, _, _dir) = fails("[tunnel]\nadvertise = ['a:1', 2]", &[]);
+    assert!(error.contains("`tunnel.advertise[1]`"), "{error}");
+}
+
+#[test]
+fn a_number_where_a_name_is_expected_is_refused_in_a_file() {
+    let (error, path, _dir) = fails("[cluster]\nname = 42\n", &[]);
+    let expected = "`cluster.name` is not valid: it is the number 42, where a text in quotes is expected";
+    assert_eq!(error, format!("{}: {expected}", path.display()));
+}
+
+#[test]
+fn a_choice_that_does_not_exist_names_those_that_do() {
+    let choices = "write \"self-signed\", \"files\" or \"spire\"";
+    let (error, path, _dir) = fails("[cluster]\nsource = 'vault'\n", &[]);
+    let expected = format!("`cluster.source` is not valid: the text \"vault\" cannot be chosen; {choices}");
+    assert_eq!(error, format!("{}: {expected}", path.display()));
+    let (error, _, _dir) = fails("", &[("LANDBRIDGE_CLUSTER__SOURCE", "vault")]);
+    assert_eq!(error, format!("environment variable LANDBRIDGE_CLUSTER__SOURCE: {expected}"));
+    let (error, _, _dir) = fails("[cluster]\nsource = 3\n", &[]);
+    assert!(error.ends_with(&format!("it is the number 3; {choices}")), "{error}");
+}
+
+#[test]
+fn a_choice_is_read_from_the_file_and_from_a_variable() {
+    let (_dir, path) = file("[cluster]\nsource = 'files'\n");
+    let settings: Settings = load(Some(&path), &env(&[])).unwrap();
+    assert_eq!(settings.cluster.source, Source::Files);
+    let settings: Settings = load(Some(&path), &env(&[("LANDBRIDGE_CLUSTER__SOURCE", "spire")])).unwrap();
+    assert_eq!(settings.cluster.source, Source::Spire);
+}
+
+#[test]
+fn an_empty_text_turns_an_optional_setting_off() {
+    let (_dir, path) = file("[cluster]\nsni = ''\n");
+    assert_eq!(load::<Settings>(Some(&path), &env(&[])).unwrap().cluster.sni, None);
+    let (_dir, path) = file("[cluster]\nsni = '127.0.0.1:1'\n");
+    assert!(load::<Settings>(Some(&path), &env(&[])).unwrap().cluster.sni.is_some());
+}
+
+#[test]
+fn a_key_given_twice_is_refused() {
+    let (error, path, _dir) = fails("[cluster]\nname = 'a'\nname = 'b'\n", &[]);
+    assert!(error.starts_with(&format!("{} is not valid TOML: ", path.display())), "{error}");
+    assert!(error.contains("line 3") && error.contains("duplicate key"), "{error}");
+    let (error, _, _dir) = fails("", &[("LANDBRIDGE_CLUSTER__NAME", "a"), ("LANDBRIDGE_cluster__name", "b")]);
+    assert_eq!(
+        error,
+        "environment variable LANDBRIDGE_cluster__name: `cluster.name` is not valid: environment variable LANDBRIDGE_CLUSTER__NAME sets the same key; keep one of them"
+    );
+}
+
+#[test]
+fn a_long_wrong_value_is_not_repeated_whole() {
+    let (error, _, _dir) = fails(&format!("[tunnel]\nstreams = '{}'\n", "é".repeat(5000)), &[]);
+    assert!(error.len() < 400, "{error}");
 }
 
 #[test]

@@ -152,16 +152,21 @@ impl JoinRefusal {
             }
             Self::TokenExpired { cluster, .. } | Self::TokenRevoked { cluster } => again(cluster),
             Self::TokenUsed { cluster, .. } => {
-                format!("{}; if it was not you who used it, run `fedctl remove {cluster}` first", again(cluster))
+                format!(
+                    "{}; if it was not you who used it, run `fedctl members remove {cluster}` first",
+                    again(cluster)
+                )
             }
             Self::TokenForAnotherCluster { token, asked } => {
                 format!("use it in cluster {token}, or {}", again(asked))
             }
             Self::ClusterTaken { cluster, .. } => format!(
-                "choose another `cluster.name`, or, when this is the same cluster with a new authority, run `fedctl remove {cluster}` first"
+                "choose another `cluster.name`, or, when this is the same cluster with a new authority, run `fedctl members remove {cluster}` first"
             ),
             Self::TrustDomainTaken { by: Some(by), .. } => {
-                format!("choose another `cluster.trust_domain`, or run `fedctl remove {by}` if that cluster is gone")
+                format!(
+                    "choose another `cluster.trust_domain`, or run `fedctl members remove {by}` if that cluster is gone"
+                )
             }
             Self::TrustDomainTaken { by: None, .. } => "choose another `cluster.trust_domain`".to_owned(),
             Self::BundleInvalid { .. } => {
@@ -172,7 +177,7 @@ impl JoinRefusal {
             }
             Self::ClockSkew { .. } => "set both clocks by NTP and join again; the token is not spent".to_owned(),
             Self::Version { .. } => "bring both to the same release".to_owned(),
-            Self::SetFull => "remove a cluster with `fedctl remove NAME`".to_owned(),
+            Self::SetFull => "remove a cluster with `fedctl members remove NAME`".to_owned(),
         }
     }
 }

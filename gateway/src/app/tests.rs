@@ -1,0 +1,195 @@
+use std::{collections::BTreeMap, net::Ipv4Addr, path::Path, time::Duration};
+
+use federation_client::{membership::Joined, watch::Position};
+use federation_model::{member::Member, names::ClusterName, outcome::Outcome, spiffe::SpiffeId, trace::TraceContext};
+use federation_pki::{Validity, ca::Authority};
+use federation_runtime::{config, reference};
+use gateway_tunnel::TunnelEvent;
+use tokio::{net::UdpSocket, sync::mpsc, task::JoinSet, time::timeout};
+
+use super::*;
+use crate::{
+    control::first_catalogs::GRACE,
+    membership::{Membership, MembershipFile},
+    record::Direction,
+    splice::Counts,
+};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+/// The least a gateway is told.
+const REQUIRED: &str = "cluster.name = \"east\"\ncluster.trust_domain = \"east.example\"\n";
+
+fn member(cluster: &str, advertise: &[&str]) -> Member {
+    let gateway_id = SpiffeId::new(format!("spiffe://{cluster}.example/landbridge/gateway")).unwrap();
+    let validity = Validity::starting(SystemTime::now().into(), Duration::from_secs(3600));
+    let authority = Authority::generate(gateway_id.trust_domain(), cluster, validity).unwrap();
+    Member {
+        cluster: cluster.parse().unwrap(),
+        bundle: authority.bundle(1),
+        gateway_id,
+        advertise: advertise.iter().map(|address| address.parse().unwrap()).collect(),
+        region: String::new(),
+        zone: String::new(),
+        joined_at: Timestamp(1),
+    }
+}
+
+/// The settings of a gateway in `dir`, a member of a set in which west, at these addresses, is the other one.
+fn settings(dir: &Path, west: &[&str]) -> Config {
+    let file = dir.join("gateway.toml");
+    let dir = dir.display();
+    let text = format!(
+        "{REQUIRED}outbound.sni_listen = \"\"\ndns.listen = \"127.0.0.1:0\"\nadmin.listen = \"127.0.0.1:0\"\n\
+         catalog.dir = \"{dir}/manifests\"\nstate.dir = \"{dir}/state\"\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let config: Config = config::load(Some(&file), &BTreeMap::new()).unwrap();
+    std::fs::create_dir(&config.catalog.dir).unwrap();
+    state::create_private_dir(&config.state.dir).unwrap();
+    let (service, own) = (member("federation", &[]), member("east", &[]));
+    let membership = Membership::from(Joined {
+        member: own,
+        federation: service.bundle,
+        federation_id: service.gateway_id,
+        members: vec![member("west", west)],
+        position: Position { store_id: "s".to_owned(), revision: 1 },
+        addresses: Vec::new(),
+    });
+    MembershipFile::in_dir(&config.state.dir).save(&membership).unwrap();
+    config
+}
+
+fn opened(dir: &Path, west: &[&str]) -> (Parts, Registry) {
+    let mut registry = Registry::with_prefix("landbridge_gateway");
+    let socket = TunnelSocket::Bind((Ipv4Addr::LOCALHOST, 0).into());
+    (Parts::open(settings(dir, west), socket, &mut registry).unwrap(), registry)
+}
+
+/// The control loop of a gateway that is starting, with the tunnels played by the test.
+struct Starting {
+    events: mpsc::Sender<TunnelEvent>,
+    readiness: Readiness,
+    tasks: JoinSet<()>,
+    _manifests: ManifestSource,
+    _follower: Arc<Follower>,
+}
+
+fn starting(dir: &Path, west: &[&str]) -> Starting {
+    let (parts, _) = opened(dir, west);
+    let (events, received) = mpsc::channel(8);
+    let (manifests, members) = (parts.manifests.subscribe(), parts.follower.members());
+    let inputs = ControlInputs { manifests, members, events: received };
+    let mut tasks = JoinSet::new();
+    tasks.spawn(parts.control.run(inputs, CancellationToken::new()));
+    Starting { events, readiness: parts.readiness, tasks, _manifests: parts.manifests, _follower: parts.follower }
+}
+
+impl Starting {
+    /// The reason of the condition `peers`, once it is `expected`; on virtual time.
+    async fn comes_to(&self, expected: Option<&str>) {
+        let reason = || {
+            let report = self.readiness.report();
+            report.conditions.into_iter().find(|condition| condition.name == "peers").unwrap().reason
+        };
+        let until = tokio::time::Instant::now() + DEADLINE;
+        while reason().as_deref() != expected {
+            assert!(tokio::time::Instant::now() < until, "{:?}", reason());
+            tokio::time::advance(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn tells(&self, event: TunnelEvent) {
+        self.events.send(event).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_is_not_ready_before_the_catalogs_of_the_others_have_arrived() {
+    let dir = tempfile::tempdir().unwrap();
+    let begun = tokio::time::Instant::now();
+    let gateway = starting(dir.path(), &["west.example:15443"]);
+    gateway.comes_to(Some("waiting for the catalogs of west")).await;
+    let west: ClusterName = "west".parse().unwrap();
+    gateway.tells(TunnelEvent::Reachable { cluster: west.clone(), reachable: true }).await;
+    let catalog = Arc::new(Catalog::empty(west.clone()));
+    gateway.tells(TunnelEvent::Catalog { cluster: west, catalog }).await;
+    gateway.comes_to(None).await;
+    assert!(begun.elapsed() < GRACE);
+    assert_eq!(gateway.tasks.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_is_ready_without_a_cluster_that_does_not_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let begun = tokio::time::Instant::now();
+    let gateway = starting(dir.path(), &["west.example:15443"]);
+    gateway.comes_to(Some("waiting for the catalogs of west")).await;
+    gateway.comes_to(None).await;
+    assert!(begun.elapsed() >= GRACE);
+    assert_eq!(gateway.tasks.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_does_not_wait_for_a_cluster_that_only_dials_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let begun = tokio::time::Instant::now();
+    let gateway = starting(dir.path(), &[]);
+    gateway.comes_to(None).await;
+    assert!(begun.elapsed() < GRACE);
+    assert_eq!(gateway.tasks.len(), 1);
+}
+
+/// Asks for an address, so that the name server has something to count.
+async fn ask(server: SocketAddr) {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let header = b"\x00\x01\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00";
+    let question = b"\x0aclusterset\x05local\x00\x00\x01\x00\x01";
+    socket.send_to(&[&header[..], question].concat(), server).await.unwrap();
+    timeout(DEADLINE, socket.recv(&mut [0; 512])).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn the_reference_of_metrics_is_what_a_gateway_measures() {
+    let dir = tempfile::tempdir().unwrap();
+    let (parts, mut registry) = opened(dir.path(), &[]);
+    let dns = DnsConfig { listen: parts.config.dns.listen, ttl: parts.config.dns.ttl };
+    let dns = DnsServer::bind(dns, &mut registry).await.unwrap();
+    let (stop, mut tasks, address) = (CancellationToken::new(), JoinSet::new(), dns.local_addr());
+    tasks.spawn(dns.run(parts.tables.clone(), stop.clone()));
+    tasks.spawn(parts.started.driver);
+    let record = parts.path.recorder.begin(Direction::Outbound, None, TraceContext::from_random(1, 1));
+    record.connected();
+    record.end(Outcome::Completed, Counts::default(), "");
+    ask(address).await;
+    let known = async {
+        loop {
+            match reference::metrics(&registry) {
+                Ok(table) => return table,
+                // The driver has not seen the members yet.
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let Ok(table) = timeout(DEADLINE, known).await else {
+        panic!("{}", reference::metrics(&registry).unwrap_err());
+    };
+    stop.cancel();
+    let page = reference::page(env!("CARGO_MANIFEST_DIR"), "metrics.md");
+    reference::agree(&page, "gateway", &table).unwrap();
+}
+
+#[test]
+fn the_reference_of_settings_has_every_key_and_its_default() {
+    let page = reference::page(env!("CARGO_MANIFEST_DIR"), "config.md");
+    let documented = reference::documented(&std::fs::read_to_string(page).unwrap(), "gateway.toml");
+    let keys: Vec<String> = documented.keys().cloned().collect();
+    let known: Vec<String> = reference::keys::<Config>(REQUIRED).unwrap().into_iter().collect();
+    assert_eq!(keys, known);
+    reference::are_defaults::<Config>(&documented, REQUIRED).unwrap();
+}
+
+#[test]
+fn a_start_without_listeners_for_server_names_is_asked_for_with_an_empty_address() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(settings(dir.path(), &[]).outbound.sni_listen, None);
+}

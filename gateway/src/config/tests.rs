@@ -1,0 +1,30 @@
+use super::*;
+
+fn config(lines: &str) -> Config {
+    let text = format!("[cluster]\nname = \"east\"\ntrust_domain = \"east.example\"\n{lines}");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("gateway.toml");
+    std::fs::write(&file, text).unwrap();
+    federation_runtime::config::load(Some(&file), &std::collections::BTreeMap::new()).unwrap()
+}
+
+#[test]
+fn times_and_counts_that_cannot_work_are_refused_by_name() {
+    assert!(config("").checked().is_ok());
+    for (lines, key) in [
+        // Pings would follow each other without pause.
+        ("[tunnel]\nlease = \"0s\"", "tunnel.lease"),
+        ("[tunnel]\nkeep_alive = \"0s\"", "tunnel.keep_alive"),
+        ("[limits]\nidle_timeout = \"0s\"", "limits.idle_timeout"),
+        // Sums with it would overflow.
+        ("[limits]\nconnect_timeout = \"500000000000years\"", "limits.connect_timeout"),
+        ("[limits]\nconnections = 0", "limits.connections"),
+        ("[limits]\nconnections = 9223372036854775807", "limits.connections"),
+        // Every tunnel would keep as many entries.
+        ("[limits]\nstreams_per_peer = 4294967295", "limits.streams_per_peer"),
+    ] {
+        let error = config(lines).checked().unwrap_err().to_string();
+        assert!(error.starts_with(key), "{lines}: {error}");
+    }
+    assert!(config("[limits]\ndrain_timeout = \"0s\"\n[tunnel]\nhold_down = \"0s\"").checked().is_ok());
+}

@@ -1,0 +1,159 @@
+//! What in this cluster's objects is not in force, or not as its author may think, for people.
+//!
+//! Owns the list of findings that the log, `fedctl check` and the metrics are made of; each is logged once, when it
+//! appears. Never decides what is exported: `federation_catalog::local` does.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use federation_catalog::{conditions::ExportConditions, local::LocalState};
+use federation_model::{
+    finding::{Finding, Level},
+    names::ServiceKey,
+};
+use tokio::sync::watch;
+
+/// The most findings that are kept and shown; the last one then says how many more there are.
+pub const MAX_FINDINGS: usize = 200;
+/// The most lines one change writes to the log.
+const MAX_LINES: usize = 20;
+
+/// The findings, as they change.
+#[derive(Debug)]
+pub struct Notices {
+    published: watch::Sender<Arc<Vec<Finding>>>,
+}
+
+impl Default for Notices {
+    fn default() -> Self {
+        Self { published: watch::Sender::new(Arc::default()) }
+    }
+}
+
+impl Notices {
+    /// The findings, as they change.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Vec<Finding>>> {
+        self.published.subscribe()
+    }
+
+    /// Takes over what `local` has to tell, and logs what it did not tell before.
+    pub fn update(&self, local: &LocalState) {
+        let findings = findings(local);
+        self.published.send_if_modified(|known| {
+            if **known == findings {
+                return false;
+            }
+            log(&new_ones(known, &findings));
+            *known = Arc::new(findings);
+            true
+        });
+    }
+}
+
+/// What `local` has to tell: held back exports first.
+fn findings(local: &LocalState) -> Vec<Finding> {
+    let held = local.conditions.iter().filter(|(_, conditions)| !conditions.is_exported());
+    let held = held.map(|(export, conditions)| held_back(export, conditions));
+    let warnings = local.warnings.iter().map(|warning| {
+        Finding::warning("objects", warning.to_string(), "mend the object; everything else stays in force")
+    });
+    let mut findings: Vec<Finding> = held.chain(warnings).collect();
+    if findings.len() > MAX_FINDINGS {
+        let more = findings.len() - (MAX_FINDINGS - 1);
+        findings.truncate(MAX_FINDINGS - 1);
+        findings.push(Finding::warning("objects", format!("{more} more findings"), "mend those above first"));
+    }
+    findings
+}
+
+fn held_back(export: &ServiceKey, conditions: &ExportConditions) -> Finding {
+    let ready = &conditions.ready;
+    let detail = format!("not exported ({}): {}", ready.reason, ready.message);
+    Finding::failed(&format!("export {export}"), detail, "mend the Service or its ServiceExport")
+}
+
+fn new_ones<'a>(known: &[Finding], findings: &'a [Finding]) -> Vec<&'a Finding> {
+    let known: BTreeSet<(&str, &str)> = known.iter().map(|f| (f.check.as_str(), f.detail.as_str())).collect();
+    findings.iter().filter(|finding| !known.contains(&(finding.check.as_str(), finding.detail.as_str()))).collect()
+}
+
+fn log(new: &[&Finding]) {
+    for Finding { check, level, detail, .. } in new.iter().take(MAX_LINES) {
+        match level {
+            Level::Failed => tracing::warn!(about = check, "a service is {detail}"),
+            Level::Warning | Level::Ok => tracing::warn!(about = check, "{detail}"),
+        }
+    }
+    if new.len() > MAX_LINES {
+        tracing::warn!(more = new.len() - MAX_LINES, "more findings about the objects: fedctl check shows them");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use federation_catalog::{
+        local,
+        objects::{Objects, ServiceExportObject},
+    };
+    use federation_model::{spiffe::TrustDomain, time::Timestamp};
+
+    fn export(name: &str) -> ServiceExportObject {
+        ServiceExportObject {
+            key: name.parse().unwrap(),
+            created: Timestamp(1),
+            exported_labels: [].into(),
+            exported_annotations: [].into(),
+            annotations: [].into(),
+        }
+    }
+
+    /// The state of a cluster with exports of services that do not exist.
+    fn without_services(names: &[String]) -> LocalState {
+        let mut objects = Objects::default();
+        for name in names {
+            objects.insert_service_export(export(name));
+        }
+        local::compile(&objects, &TrustDomain::new("east.example").unwrap())
+    }
+
+    #[test]
+    fn an_export_that_is_held_back_is_a_finding_that_says_why() {
+        let notices = Notices::default();
+        let receiver = notices.subscribe();
+        notices.update(&without_services(&["shop/web".to_owned()]));
+        let findings = receiver.borrow().clone();
+        assert_eq!(findings.len(), 1);
+        assert_eq!((findings[0].check.as_str(), findings[0].level), ("export shop/web", Level::Failed));
+        assert!(findings[0].detail.contains("Pending") && findings[0].detail.contains("there is no Service"));
+    }
+
+    #[test]
+    fn only_what_was_not_told_before_is_new() {
+        let before = findings(&without_services(&["shop/web".to_owned()]));
+        let after = findings(&without_services(&["shop/web".to_owned(), "shop/api".to_owned()]));
+        assert_eq!(new_ones(&before, &after).iter().map(|f| f.check.as_str()).collect::<Vec<_>>(), ["export shop/api"]);
+        assert_eq!(new_ones(&after, &after), Vec::<&Finding>::new());
+    }
+
+    #[test]
+    fn a_state_that_changes_nothing_wakes_nobody() {
+        let notices = Notices::default();
+        let state = without_services(&["shop/web".to_owned()]);
+        notices.update(&state);
+        let mut receiver = notices.subscribe();
+        receiver.mark_unchanged();
+        notices.update(&state);
+        assert!(!receiver.has_changed().unwrap());
+        notices.update(&LocalState::default());
+        assert!(receiver.has_changed().unwrap() && receiver.borrow().is_empty());
+    }
+
+    #[test]
+    fn the_number_of_findings_is_limited_and_the_last_one_counts_the_rest() {
+        let names: Vec<String> = (0..MAX_FINDINGS + 5).map(|n| format!("shop/s{n}")).collect();
+        let findings = findings(&without_services(&names));
+        assert_eq!(findings.len(), MAX_FINDINGS);
+        assert_eq!(findings.last().unwrap().detail, "6 more findings");
+    }
+}

@@ -1,0 +1,110 @@
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use federation_client::{membership::Joined, watch::Position};
+use federation_model::{
+    member::{Change, Member},
+    names::ClusterName,
+    time::Timestamp,
+};
+use federation_pki::{
+    Validity,
+    ca::{Authority, SvidRequest},
+};
+
+use super::*;
+
+fn authority(domain: &TrustDomain) -> Authority {
+    let validity = Validity::starting(Timestamp(1_700_000_000), Duration::from_secs(3600));
+    Authority::generate(domain, "authority", validity).unwrap()
+}
+
+fn member(cluster: &str, domain: &str) -> Member {
+    let gateway_id = SpiffeId::new(format!("spiffe://{domain}/landbridge/gateway")).unwrap();
+    Member {
+        cluster: cluster.parse().unwrap(),
+        bundle: authority(gateway_id.trust_domain()).bundle(1),
+        gateway_id,
+        advertise: Vec::new(),
+        region: String::new(),
+        zone: String::new(),
+        joined_at: Timestamp(1),
+    }
+}
+
+fn service() -> SpiffeId {
+    SpiffeId::new("spiffe://federation.internal/landbridge/federation").unwrap()
+}
+
+/// East, which has joined together with west.
+async fn joined(dir: &Path) -> Arc<Follower> {
+    let file = dir.join("gateway.toml");
+    let state = dir.join("state");
+    federation_runtime::state::create_private_dir(&state).unwrap();
+    let text = format!(
+        "[cluster]\nname = \"east\"\ntrust_domain = \"east.example\"\n[state]\ndir = \"{}\"\n",
+        state.display()
+    );
+    std::fs::write(&file, text).unwrap();
+    let config: Config = federation_runtime::config::load(Some(&file), &BTreeMap::new()).unwrap();
+    let request = SvidRequest {
+        id: config.cluster.gateway_id(),
+        names: Vec::new(),
+        validity: Validity::starting(Timestamp(1_700_000_000), Duration::from_secs(60)),
+    };
+    let svid = authority(&config.cluster.trust_domain).issue(&request).unwrap();
+    let follower = Arc::new(Follower::open(&config, Arc::new(LiveIdentity::new(svid))).unwrap());
+    let membership = Membership::from(Joined {
+        member: member("east", "east.example"),
+        federation: authority(service().trust_domain()).bundle(1),
+        federation_id: service(),
+        members: vec![member("west", "west.example")],
+        position: Position { store_id: "s".to_owned(), revision: 4 },
+        addresses: Vec::new(),
+    });
+    follower.adopt(membership).await.unwrap();
+    follower
+}
+
+fn update(changes: Vec<Change>) -> WatchUpdate {
+    WatchUpdate { position: Position { store_id: "s".to_owned(), revision: 5 }, reset: false, changes }
+}
+
+fn others(follower: &Follower) -> Vec<String> {
+    follower.members().borrow().keys().map(ToString::to_string).collect()
+}
+
+fn west() -> ClusterName {
+    "west".parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_removal_that_cannot_be_kept_is_in_force_and_is_not_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let follower = joined(dir.path()).await;
+    assert_eq!(others(&follower), ["west"]);
+    std::fs::remove_dir_all(dir.path().join("state")).unwrap();
+    assert!(!follower.apply(&service(), update(vec![Change::Removed(west())])).await);
+    assert_eq!(others(&follower), Vec::<String>::new());
+    assert!(follower.trust().bundles().is_empty());
+}
+
+#[tokio::test]
+async fn a_change_that_arrives_after_the_cluster_left_does_not_bring_it_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let follower = joined(dir.path()).await;
+    follower.forget().await.unwrap();
+    follower.apply(&service(), update(vec![Change::Upsert(member("north", "north.example"))])).await;
+    assert_eq!((follower.current(), others(&follower)), (None, Vec::new()));
+    assert_eq!(MembershipFile::in_dir(&dir.path().join("state")).load().unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_member_with_the_trust_domain_of_this_cluster_is_not_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let follower = joined(dir.path()).await;
+    let usurper = member("north", "east.example");
+    assert!(follower.apply(&service(), update(vec![Change::Upsert(usurper)])).await);
+    assert_eq!(others(&follower), ["west"]);
+    let trusted: Vec<_> = follower.trust().bundles().into_iter().map(|bundle| bundle.trust_domain).collect();
+    assert_eq!(trusted, [TrustDomain::new("west.example").unwrap()]);
+}
