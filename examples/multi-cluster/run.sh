@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Three clusters on this machine: a federation service, three gateways and a few applications as real processes, joined with
 # real tokens. Shows what they do, and checks it.
+# shellcheck source-path=SCRIPTDIR
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(cd "$HERE/../.." && pwd)
@@ -180,8 +181,9 @@ try_it() {
     # A signal ends the wait; clean_up is what comes then.
     trap 'exit 0' INT
     sleep infinity &
-    STARTED+=(wait) PIDS[wait]=$!
-    wait "${PIDS[wait]}"
+    STARTED+=(waiting)
+    PIDS[waiting]=$!
+    wait "${PIDS[waiting]}"
 }
 
 options "$@"

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Parser)]
 #[command(name = "landbridge-federation", version)]
 struct Arguments {
-    /// The configuration file (TOML); LANDBRIDGE_<SECTION>__<KEY> overrides its keys.
+    /// The configuration file (TOML); LANDBRIDGE_SECTION__KEY overrides its keys.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

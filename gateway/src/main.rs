@@ -10,7 +10,7 @@ use gateway::{app, config::Config};
 #[derive(Debug, Parser)]
 #[command(name = "landbridge-gateway", version)]
 struct Args {
-    /// The settings, TOML; LANDBRIDGE_<SECTION>__<KEY> in the environment overrides a key.
+    /// The settings, TOML; LANDBRIDGE_SECTION__KEY in the environment overrides a key.
     #[arg(long, value_name = "FILE", default_value = "/etc/landbridge/gateway.toml")]
     config: PathBuf,
     /// Only check the settings.

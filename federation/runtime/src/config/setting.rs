@@ -305,7 +305,11 @@ impl<'de> Deserializer<'de> for Setting {
 
     /// TOML has no way to write "nothing": an empty text turns a setting off that may be off.
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SettingError> {
-        if matches!(&self.kind, ValueKind::Nil) || matches!(&self.kind, ValueKind::String(text) if text.is_empty()) { visitor.visit_none() } else { visitor.visit_some(self) }
+        if matches!(&self.kind, ValueKind::Nil) || matches!(&self.kind, ValueKind::String(text) if text.is_empty()) {
+            visitor.visit_none()
+        } else {
+            visitor.visit_some(self)
+        }
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
