@@ -47,6 +47,7 @@ use crate::{
     membership::follow::Follower,
     path::{DataPath, deliver_streams},
     record::Recorder,
+    reset_key,
 };
 
 /// How long connections that are cut may take to end.
@@ -158,7 +159,7 @@ impl Parts {
             members: follower.members(),
             catalog: catalog_receiver,
         };
-        let started = Tunnels::start(tunnel_config(&config), socket, sources)?;
+        let started = Tunnels::start(tunnel_config(&config)?, socket, sources)?;
         started.tunnels.register(registry);
         let path = Arc::new(DataPath {
             cluster: config.cluster.name.clone(),
@@ -270,8 +271,8 @@ impl Servers {
     }
 }
 
-fn tunnel_config(config: &Config) -> TunnelConfig {
-    TunnelConfig {
+fn tunnel_config(config: &Config) -> anyhow::Result<TunnelConfig> {
+    Ok(TunnelConfig {
         own_advertises: !config.tunnel.advertise.is_empty(),
         software: crate::SOFTWARE.to_owned(),
         idle_timeout: config.tunnel.idle_timeout,
@@ -284,8 +285,9 @@ fn tunnel_config(config: &Config) -> TunnelConfig {
             crate::config::Congestion::Cubic => Congestion::Cubic,
             crate::config::Congestion::Bbr => Congestion::Bbr,
         },
+        reset_key: Some(reset_key::open(&config.state.dir)?),
         ..TunnelConfig::new(config.cluster.name.clone(), format!("{:032x}", rand::random::<u128>()))
-    }
+    })
 }
 
 /// Waits for the connections that live, for `limit` at most; those that are left are cut, so that each ends as what it is

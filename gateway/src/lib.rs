@@ -26,6 +26,7 @@ pub mod membership;
 pub mod path;
 pub mod proxy_protocol;
 pub mod record;
+pub mod reset_key;
 pub mod route;
 pub mod splice;
 

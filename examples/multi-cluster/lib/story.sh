@@ -24,7 +24,7 @@ answers() {
 
 show_names() {
     heading "Names: each cluster answers clusterset.local for itself"
-    wait_until 30 "east knows the api" resolves east "$API"
+    wait_until 30 "east knows what west exports" resolves east "$VAULT"
     wait_until 30 "north knows the chat" resolves north "$CHAT"
     show_dig east +short "$API"
     expect_like "the api has an address of east's own range in east" "$OUT" "^${VIP[east]}\.[0-9]+\.[0-9]+$"

@@ -88,6 +88,40 @@ pub struct TunnelConfig {
     pub inbound_queue: usize,
     /// Makes everything random in the tunnels repeatable; for simulated networks.
     pub seed: Option<u64>,
+    /// The secret of stateless resets, the same in every run of one gateway; none: a new one for each run.
+    pub reset_key: Option<ResetKey>,
+}
+
+/// The secret with which a gateway proves, after a restart, that it has forgotten a connection (RFC 9000 section 10.3): its
+/// peers then give the dead tunnel up at its next packet, and need not wait for it to fall silent.
+#[derive(Clone)]
+pub struct ResetKey([u8; ResetKey::LENGTH]);
+
+impl ResetKey {
+    /// Bytes: 64 for the tokens, and 8 by which connection ids of former runs are recognised.
+    pub const LENGTH: usize = 72;
+
+    /// A key from random bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; Self::LENGTH]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn tokens(&self) -> &[u8] {
+        &self.0[8..]
+    }
+
+    pub(crate) fn connection_ids(&self) -> u64 {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&self.0[..8]);
+        u64::from_be_bytes(bytes)
+    }
+}
+
+impl std::fmt::Debug for ResetKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ResetKey(..)")
+    }
 }
 
 impl TunnelConfig {
@@ -110,6 +144,7 @@ impl TunnelConfig {
             dial: DialConfig::default(),
             inbound_queue: 1024,
             seed: None,
+            reset_key: None,
         }
     }
 }

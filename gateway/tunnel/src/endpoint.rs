@@ -4,6 +4,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use aws_lc_rs::hmac;
 use federation_model::spiffe::SpiffeId;
 use federation_pki::{
     identity::LiveIdentity,
@@ -16,6 +17,8 @@ use quinn::{
     congestion::BbrConfig,
     crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig},
 };
+
+use quinn_proto::HashedConnectionIdGenerator;
 
 use crate::{
     config::{ALPN, Congestion, MAX_INCOMING, TunnelConfig},
@@ -89,18 +92,23 @@ impl Credentials {
 
 /// The endpoint; `expected` says which clients are welcome.
 pub(crate) fn endpoint(
-    seed: Option<u64>,
+    tunnels: &TunnelConfig,
     socket: TunnelSocket,
     credentials: &Credentials,
     expected: Expect,
 ) -> Result<Endpoint, BindError> {
     let server = Some(credentials.server(expected)?);
     let mut config = EndpointConfig::default();
-    config.rng_seed(seed.map(|seed| {
+    config.rng_seed(tunnels.seed.map(|seed| {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_be_bytes());
         bytes
     }));
+    if let Some(key) = &tunnels.reset_key {
+        config.reset_key(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, key.tokens())));
+        let ids = key.connection_ids();
+        config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
+    }
     match socket {
         TunnelSocket::Bind(address) => {
             let socket = bind(address).map_err(|error| BindError::Socket { address, error })?;

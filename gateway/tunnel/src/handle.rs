@@ -144,7 +144,7 @@ impl Tunnels {
             "the gateway id of a member",
             Arc::new(move |id| welcome.borrow().values().any(|member| member.gateway_id == *id)),
         );
-        let endpoint = endpoint(config.seed, socket, &credentials, expected)?;
+        let endpoint = endpoint(&config, socket, &credentials, expected)?;
         let (inbound_tx, inbound) = mpsc::channel(config.inbound_queue.max(1));
         let (events_tx, events) = mpsc::channel(MAX_EVENTS);
         let shared = Arc::new(Shared {

@@ -33,7 +33,7 @@ mod status;
 mod stream;
 mod tunnel;
 
-pub use config::{Congestion, TunnelConfig};
+pub use config::{Congestion, ResetKey, TunnelConfig};
 pub use driver::TunnelEvent;
 pub use endpoint::BindError;
 pub use handle::{OpenError, Sources, Started, Tunnels};

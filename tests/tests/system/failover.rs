@@ -253,3 +253,19 @@ async fn a_connection_survives_a_short_outage_of_the_path() {
     drop(server);
     assert!(say(&mut client, "after").await.is_err());
 }
+
+#[tokio::test]
+async fn a_gateway_that_died_and_is_back_disowns_its_old_tunnels_long_before_they_would_time_out() {
+    let patient = |name: &str| Settings { lease: Duration::from_secs(400), ..Settings::of(name) };
+    let mut fleet = Fleet::with(["east", "west"].map(patient)).await;
+    fleet["west"].kill().await;
+    fleet["west"].start().await;
+    // West has a tunnel again, by whoever dialled, and east holds no dead one beside it.
+    fleet["west"].reaches("east", true).await;
+    until("the old tunnel is given up", async || {
+        let status = fleet["east"].admin().await.status().await.unwrap();
+        let west = status.peers.into_iter().find(|peer| peer.cluster == "west")?;
+        (west.tunnels.len() == 1).then_some(())
+    })
+    .await;
+}
