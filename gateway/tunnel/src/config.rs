@@ -95,7 +95,7 @@ pub struct TunnelConfig {
 /// The secret with which a gateway proves, after a restart, that it has forgotten a connection (RFC 9000 section 10.3): its
 /// peers then give the dead tunnel up at its next packet, and need not wait for it to fall silent.
 #[derive(Clone)]
-pub struct ResetKey([u8; ResetKey::LENGTH]);
+pub struct ResetKey([u8; Self::LENGTH]);
 
 impl ResetKey {
     /// Bytes: 64 for the tokens, and 8 by which connection ids of former runs are recognised.
