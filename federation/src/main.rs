@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Context as _;
 use clap::Parser;
 use federation::config::Config;
-use federation_runtime::{config, signals::Signals, telemetry};
+use federation_runtime::{config, open_files, signals::Signals, telemetry};
 use tokio_util::sync::CancellationToken;
 
 /// The Landbridge federation service: who is a member of the cluster set, and whom to trust.
@@ -32,6 +32,10 @@ fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config: Config = config::load(arguments.config.as_deref(), &config::environment())?;
     telemetry::init(&config.log)?;
+    // A thousand, which many systems give, is less than the gateways of a large set need.
+    if let Err(error) = open_files::raise() {
+        tracing::warn!(%error, "cannot raise the limit on open files");
+    }
     let signals = Signals::install().context("the signal handlers")?;
     let stop = CancellationToken::new();
     let program = Box::pin(federation::start(config, stop.clone())).await?;

@@ -112,7 +112,7 @@ impl Context {
 
 /// Serves until the context's `stop`; calls under way are answered, watches are ended.
 pub(crate) async fn serve(context: Context, incoming: TlsIncoming) -> Result<(), tonic::transport::Error> {
-    let connections = Connections::new(incoming, context.metrics.connections().clone());
+    let connections = Connections::new(incoming, &context);
     let stop = context.stop.clone();
     Server::builder()
         .http2_keepalive_interval(Some(KEEP_ALIVE))

@@ -19,6 +19,7 @@ use federation_kube::manifests::ManifestSource;
 use federation_model::{catalog::Catalog, outcome::Outcome, time::Timestamp};
 use federation_runtime::{
     admin::{Admin, AdminServer, Readiness},
+    open_files,
     signals::Signals,
     state::{self, StateLock},
     tasks::{OnEnd, Shutdown, Stage, Tasks},
@@ -50,6 +51,8 @@ use crate::{
     reset_key,
 };
 
+/// Files of a gateway besides its connections: listeners of some hundred imports, and a few of its own.
+const OTHER_FILES: u64 = 512;
 /// How long connections that are cut may take to end.
 const CUT_LIMIT: Duration = Duration::from_secs(1);
 
@@ -82,11 +85,28 @@ pub struct Addresses {
 /// # Errors
 /// When it cannot start, or a part it needs ended.
 pub async fn run(config: Config) -> anyhow::Result<()> {
+    ensure_open_files(config.limits.connections);
     let signals = Signals::install().context("cannot listen for signals")?;
     let stop = CancellationToken::new();
     let socket = TunnelSocket::Bind(config.tunnel.listen);
     let gateway = Gateway::start(config, socket, stop.clone()).await?;
     signals.run(&stop, gateway.run()).await.into_result()
+}
+
+/// Every connection takes two files at most: one here, and one to an endpoint.
+fn ensure_open_files(connections: usize) {
+    let needed = u64::try_from(connections).unwrap_or(u64::MAX).saturating_mul(2).saturating_add(OTHER_FILES);
+    match open_files::raise() {
+        Ok(allowed) if allowed < needed => {
+            tracing::warn!(
+                allowed,
+                needed,
+                "limits.connections cannot be reached: raise the hard limit on open files (LimitNOFILE, ulimit -Hn), or lower it"
+            );
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "cannot raise the limit on open files"),
+    }
 }
 
 impl Gateway {

@@ -262,3 +262,50 @@ impl Drop for Record {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    fn recorder() -> (Recorder, Registry) {
+        let mut registry = Registry::default();
+        (Recorder::new("east".parse().unwrap(), &mut registry), registry)
+    }
+
+    fn exposition(registry: &Registry) -> String {
+        let mut text = String::new();
+        encode(&mut text, registry).unwrap();
+        text
+    }
+
+    fn begin(recorder: &Recorder) -> Record {
+        recorder.begin(Direction::Outbound, None, TraceContext::from_random(1, 1))
+    }
+
+    #[test]
+    fn a_connection_that_was_tried_here_first_is_recorded_where_it_went() {
+        let (recorder, registry) = recorder();
+        let mut record = begin(&recorder);
+        record.stays_local();
+        record.goes_to("west".parse().unwrap());
+        record.end(Outcome::Completed, Counts::default(), "");
+        let shown = exposition(&registry);
+        assert!(shown.contains(r#"{direction="Outbound",peer="west",outcome="completed"} 1"#), "{shown}");
+    }
+
+    #[test]
+    fn a_record_that_is_dropped_is_a_defect_unless_the_gateway_stops() {
+        let (recorder, registry) = recorder();
+        let (first, second) = (begin(&recorder), begin(&recorder));
+        drop(first);
+        recorder.shut_down();
+        drop(second);
+        let shown = exposition(&registry);
+        for outcome in ["aborted", "draining"] {
+            assert!(shown.contains(&format!("outcome=\"{outcome}\"}} 1")), "{outcome}: {shown}");
+        }
+        assert_eq!(recorder.open(), 0);
+    }
+}

@@ -4,13 +4,14 @@
 //! crate and calls `tokio::spawn`. Never knows what a gateway or a federation service is.
 //!
 //! ```text
-//! config ── telemetry ── state        before anything runs
+//! config ── telemetry ── state        before anything runs, open_files too
 //! tasks ── signals                    while it runs, and how it ends
 //! admin ── tls_incoming               what it serves
 //! ```
 
 pub mod admin;
 pub mod config;
+pub mod open_files;
 #[cfg(any(test, feature = "reference"))]
 pub mod reference;
 pub mod signals;

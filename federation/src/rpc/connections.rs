@@ -11,6 +11,10 @@ use std::{
     task::{Context, Poll},
 };
 
+use federation_pki::{
+    trust::TrustStore,
+    verify::{Usage, verify_leaf},
+};
 use federation_runtime::tls_incoming::TlsIncoming;
 use futures::{Stream, StreamExt as _};
 use prometheus_client::metrics::gauge::Gauge;
@@ -22,34 +26,44 @@ use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
 use super::caller::Peer;
-use crate::metrics::Counted;
+use crate::{clock::Clock, metrics::Counted};
 
 /// A thousand members with two replicas each, and as much again.
 const MAX_CONNECTIONS: usize = 4096;
+/// Those of clients that are neither members nor operators: whoever joins is gone within seconds, and whoever only sits
+/// there must not keep members from hearing of a removal.
+const MAX_STRANGERS: usize = 1024;
 /// Many gateways may stand behind one NAT, and still cannot take every place.
 const MAX_PER_ADDRESS: usize = 1024;
 
-/// Open connections by address.
+/// Open connections.
 #[derive(Debug, Clone, Default)]
-struct Open(Arc<Mutex<BTreeMap<IpAddr, usize>>>);
+struct Open(Arc<Mutex<Counts>>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    by_address: BTreeMap<IpAddr, usize>,
+    all: usize,
+    strangers: usize,
+}
 
 impl Open {
     /// Holders of the lock only count, so a poisoned one is still whole.
-    fn counts(&self) -> MutexGuard<'_, BTreeMap<IpAddr, usize>> {
+    fn counts(&self) -> MutexGuard<'_, Counts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn place(&self, address: IpAddr) -> Option<Place> {
+    fn place(&self, address: IpAddr, stranger: bool) -> Option<Place> {
         let mut counts = self.counts();
-        if counts.values().sum::<usize>() >= MAX_CONNECTIONS {
+        let from_there = counts.by_address.get(&address).copied().unwrap_or_default();
+        let full = counts.all >= MAX_CONNECTIONS || (stranger && counts.strangers >= MAX_STRANGERS);
+        if full || from_there >= MAX_PER_ADDRESS {
             return None;
         }
-        let count = counts.entry(address).or_default();
-        if *count >= MAX_PER_ADDRESS {
-            return None;
-        }
-        *count += 1;
-        Some(Place { open: self.clone(), address })
+        counts.by_address.insert(address, from_there + 1);
+        counts.all += 1;
+        counts.strangers += usize::from(stranger);
+        Some(Place { open: self.clone(), address, stranger })
     }
 }
 
@@ -58,15 +72,18 @@ impl Open {
 struct Place {
     open: Open,
     address: IpAddr,
+    stranger: bool,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut counts = self.open.counts();
-        if let Some(count) = counts.get_mut(&self.address) {
+        counts.all -= 1;
+        counts.strangers -= usize::from(self.stranger);
+        if let Some(count) = counts.by_address.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
-                counts.remove(&self.address);
+                counts.by_address.remove(&self.address);
             }
         }
     }
@@ -78,23 +95,28 @@ pub(super) struct Connections {
     incoming: TlsIncoming,
     open: Open,
     gauge: Gauge,
+    trust: Arc<TrustStore>,
+    clock: Clock,
 }
 
 impl Connections {
-    pub(super) fn new(incoming: TlsIncoming, gauge: Gauge) -> Self {
-        Self { incoming, open: Open::default(), gauge }
+    pub(super) fn new(incoming: TlsIncoming, context: &super::Context) -> Self {
+        let (gauge, trust, clock) = (context.metrics.connections(), &context.trust, &context.clock);
+        Self { incoming, open: Open::default(), gauge: gauge.clone(), trust: Arc::clone(trust), clock: clock.clone() }
     }
 
     /// Nothing when the connection is to be closed.
     fn admit(&self, stream: TlsStream<TcpStream>) -> Option<Connection> {
         let (socket, session) = stream.get_ref();
         let (address, local) = (socket.peer_addr().ok()?, socket.local_addr().ok()?);
-        let Some(place) = self.open.place(address.ip().to_canonical()) else {
-            tracing::warn!(%address, "connection closed: too many are open");
-            return None;
-        };
         let chain = session.peer_certificates().unwrap_or_default().iter().map(|der| der.clone().into_owned());
         let peer = Peer { address: canonical(address), local: canonical(local), chain: chain.collect() };
+        // For its place alone: every call is verified by itself.
+        let stranger = verify_leaf(&peer.chain, &self.trust, self.clock.now(), Usage::Client).is_err();
+        let Some(place) = self.open.place(peer.address.ip(), stranger) else {
+            tracing::warn!(%address, stranger, "connection closed: too many are open");
+            return None;
+        };
         Some(Connection { stream, peer, _place: place, _counted: Counted::in_gauge(&self.gauge) })
     }
 }
@@ -178,11 +200,23 @@ mod tests {
     fn places_are_limited_in_all_and_per_address_and_come_back() {
         let open = Open::default();
         let address = |number: u32| IpAddr::from(std::net::Ipv4Addr::from(number));
-        let mut places: Vec<_> = (0..MAX_PER_ADDRESS).map(|_| open.place(address(1)).unwrap()).collect();
-        assert!(open.place(address(1)).is_none());
-        places.extend((0..MAX_CONNECTIONS - MAX_PER_ADDRESS).map(|n| open.place(address(2 + n as u32)).unwrap()));
-        assert!(open.place(address(0)).is_none());
+        let mut places: Vec<_> = (0..MAX_PER_ADDRESS).map(|_| open.place(address(1), false).unwrap()).collect();
+        assert!(open.place(address(1), false).is_none());
+        let others = (0..MAX_CONNECTIONS - MAX_PER_ADDRESS).map(|n| address(2 + n as u32));
+        places.extend(others.map(|address| open.place(address, false).unwrap()));
+        assert!(open.place(address(0), false).is_none());
         places.clear();
-        assert!(open.counts().is_empty());
+        assert!(open.counts().by_address.is_empty() && open.counts().all == 0);
+    }
+
+    #[test]
+    fn strangers_from_many_addresses_leave_places_to_members() {
+        let open = Open::default();
+        let address = |number: usize| IpAddr::from(std::net::Ipv4Addr::from(number as u32));
+        let mut strangers: Vec<_> = (0..MAX_STRANGERS).map(|n| open.place(address(n), true).unwrap()).collect();
+        assert!(open.place(address(MAX_STRANGERS), true).is_none());
+        assert!(open.place(address(MAX_STRANGERS), false).is_some());
+        strangers.pop();
+        assert!(open.place(address(MAX_STRANGERS), true).is_some());
     }
 }

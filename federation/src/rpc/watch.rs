@@ -100,7 +100,8 @@ impl Watcher {
                     }
                 }
                 request = self.requests.message() => {
-                    let acknowledged = request.ok()??.revision;
+                    // No member has applied what it was not told.
+                    let acknowledged = request.ok()??.revision.min(self.revision);
                     self.context.presence.acknowledged(&self.cluster, acknowledged, self.context.clock.now());
                 }
                 _ = self.verify.tick() => {

@@ -8,6 +8,9 @@ use gateway_tunnel::TunnelEvent;
 use tokio::{net::UdpSocket, sync::mpsc, task::JoinSet, time::timeout};
 
 use super::*;
+
+mod ends;
+
 use crate::{
     control::first_catalogs::GRACE,
     membership::{Membership, MembershipFile},

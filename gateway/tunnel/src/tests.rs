@@ -381,6 +381,53 @@ async fn a_peer_that_falls_silent_gets_no_new_streams_until_it_is_heard_again() 
 }
 
 #[tokio::test]
+async fn a_stream_tells_that_its_peer_fell_silent() {
+    let mut set = Set::tuned(&["east", "west"], |config| {
+        config.ping = Duration::from_millis(20);
+        config.lease = Duration::from_millis(200);
+        config.idle_timeout = Duration::from_secs(15);
+    });
+    set.connected("east", "west").await;
+    let (out, _inbound) = set.stream("east", "west", "x").await;
+    set.get("west").losses.store(usize::MAX, Ordering::Relaxed);
+    soon("silence", out.silence()).await;
+    assert!(!set.get("east").tunnels().reachable(&cluster("west")));
+    soon("silence that is known already", out.silence()).await;
+}
+
+#[tokio::test]
+async fn a_half_that_the_peer_declined_says_so_as_often_as_it_is_asked() {
+    let mut set = Set::of(&["east", "west"]);
+    set.connected("east", "west").await;
+    let (mut out, mut inbound) = set.stream("east", "west", "x").await;
+    inbound.recv.stop(Outcome::DestinationReset);
+    assert_eq!(soon("stop", out.send.stopped()).await, Err(Outcome::DestinationReset));
+    for _ in 0..3 {
+        assert_eq!(out.send.write("y".into()).await, Err(Outcome::DestinationReset));
+    }
+    assert_eq!(soon("stop", out.send.stopped()).await, Err(Outcome::DestinationReset));
+}
+
+#[tokio::test]
+async fn what_a_write_that_was_given_up_has_not_sent_is_left() {
+    let mut set = Set::of(&["east", "west"]);
+    set.connected("east", "west").await;
+    let (mut out, mut inbound) = set.stream("east", "west", "").await;
+    let whole = Bytes::from((0..8 << 20).map(|n: u32| (n % 251) as u8).collect::<Vec<_>>());
+    let mut left = vec![whole.slice(..1 << 20), whole.slice(1 << 20..)];
+    // Nobody reads, so that the windows fill up.
+    let given_up = tokio::time::timeout(Duration::from_millis(200), out.send.write_chunks(&mut left)).await;
+    assert!(given_up.is_err() && left.iter().any(|chunk| !chunk.is_empty()));
+    let rest = async {
+        out.send.write_chunks(&mut left).await?;
+        out.send.finish()
+    };
+    let (sent, received) = tokio::join!(rest, read_all(&mut inbound.recv));
+    assert_eq!(sent, Ok(()));
+    assert!(received.unwrap() == whole);
+}
+
+#[tokio::test]
 async fn a_tunnel_over_which_nothing_comes_is_lost_and_dialled_again() {
     let mut set = Set::tuned(&["east", "west"], |config| {
         config.keep_alive = Duration::from_millis(50);

@@ -12,6 +12,7 @@ mod membership;
 mod model;
 mod server_name;
 mod settings;
+mod silence;
 mod tidy;
 mod traffic;
 mod trust;

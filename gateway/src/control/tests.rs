@@ -1,0 +1,127 @@
+use std::path::Path;
+
+use federation_model::{
+    bundle::TrustBundle,
+    catalog::{EndpointCounts, ExportedService, ServiceKind, SessionAffinity},
+    names::ServiceKey,
+    spiffe::SpiffeId,
+    time::Timestamp,
+};
+use federation_runtime::admin::Readiness;
+
+use super::*;
+
+fn west() -> ClusterName {
+    "west".parse().unwrap()
+}
+
+fn members(names: &[&str]) -> Members {
+    let member = |name: &&str| {
+        let cluster: ClusterName = name.parse().unwrap();
+        let gateway_id = SpiffeId::new(format!("spiffe://{name}.example/landbridge/gateway")).unwrap();
+        let trust_domain = gateway_id.trust_domain().clone();
+        let bundle = TrustBundle { trust_domain, sequence: 1, authorities: Vec::new() };
+        let (advertise, joined_at) = (Vec::new(), Timestamp(1));
+        let (region, zone) = (String::new(), String::new());
+        (cluster.clone(), Member { cluster, gateway_id, advertise, bundle, region, zone, joined_at })
+    };
+    Arc::new(names.iter().map(member).collect())
+}
+
+fn api() -> ServiceKey {
+    "production/api".parse().unwrap()
+}
+
+fn told(reachable: bool) -> TunnelEvent {
+    TunnelEvent::Reachable { cluster: west(), reachable }
+}
+
+fn exports() -> TunnelEvent {
+    let service = ExportedService {
+        exported_at: Timestamp(1),
+        kind: ServiceKind::ClusterSetIp,
+        ports: Vec::new(),
+        health: EndpointCounts { ready: 1, terminating: 0 },
+        session_affinity: SessionAffinity::None,
+        priority: 0,
+        weight: 1,
+        internal_traffic_policy: None,
+        traffic_distribution: None,
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+    };
+    let catalog = Arc::new(Catalog { cluster: west(), services: [(api(), service)].into() });
+    TunnelEvent::Catalog { cluster: west(), catalog }
+}
+
+fn control(dir: &Path) -> Control {
+    let file = dir.join("gateway.toml");
+    let text =
+        format!("[cluster]\nname = \"east\"\ntrust_domain = \"east.example\"\n[state]\ndir = \"{}\"\n", dir.display());
+    std::fs::write(&file, text).unwrap();
+    let config: Config = federation_runtime::config::load(Some(&file), &BTreeMap::new()).unwrap();
+    let readiness = Readiness::default();
+    let outputs = ControlOutputs {
+        tables: watch::Sender::new(Arc::new(first_tables(&config))),
+        catalog: watch::Sender::new(Arc::new(Catalog::empty(config.cluster.name.clone()))),
+        compiled: readiness.condition("tables"),
+        peers: readiness.condition("peers"),
+    };
+    Control::new(&config, outputs, Live::default(), &mut Registry::default()).unwrap()
+}
+
+/// Whether west is reachable and its service imported.
+fn seen(control: &Control) -> (bool, bool) {
+    let tables = control.outputs.tables.borrow().clone();
+    (tables.is_reachable(&west()), tables.imports().contains_key(&api()))
+}
+
+#[tokio::test]
+async fn what_the_tunnels_tell_late_of_a_cluster_that_left_is_in_no_tables() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut control = control(dir.path());
+    control.update(&Manifests::default(), members(&["west"]));
+    control.update(&Manifests::default(), members(&[]));
+    control.handle(told(true));
+    control.handle(exports());
+    control.update(&Manifests::default(), members(&[]));
+    assert_eq!(seen(&control), (false, false));
+    control.handle(told(false));
+    control.update(&Manifests::default(), members(&[]));
+    assert_eq!(control.peers.held(&west()), None, "nothing is kept of it");
+}
+
+#[tokio::test]
+async fn a_cluster_that_leaves_and_returns_before_its_tunnel_is_lost_is_back_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut control = control(dir.path());
+    control.handle(told(true));
+    control.handle(exports());
+    control.update(&Manifests::default(), members(&["west"]));
+    assert_eq!(seen(&control), (true, true));
+    control.update(&Manifests::default(), members(&[]));
+    assert_eq!(seen(&control), (false, false));
+    // The tunnels saw only that the members are what they were, and have nothing to tell.
+    control.update(&Manifests::default(), members(&["west"]));
+    assert_eq!(seen(&control), (true, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_changes_without_pause_does_not_make_the_loop_compile_without_pause() {
+    let dir = tempfile::tempdir().unwrap();
+    let control = control(dir.path());
+    let (tables, begun) = (control.outputs.tables.subscribe(), Instant::now());
+    let (_manifests, manifests) = watch::channel(Arc::new(Manifests::default()));
+    let (_members, members) = watch::channel(members(&["west"]));
+    let (sender, events) = mpsc::channel(8);
+    let stop = CancellationToken::new();
+    let changes = async {
+        for number in 0..100 {
+            sender.send(told(number % 2 == 0)).await.unwrap();
+        }
+        stop.cancel();
+    };
+    tokio::join!(control.run(ControlInputs { manifests, members, events }, stop.clone()), changes);
+    let compiled = u32::try_from(tables.borrow().generation()).unwrap();
+    assert!(compiled > 1 && begun.elapsed() >= LEAST_PAUSE * (compiled - 1), "{compiled} in {:?}", begun.elapsed());
+}
