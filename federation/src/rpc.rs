@@ -13,7 +13,7 @@ use federation_model::{addr::GatewayAddr, bundle::Fingerprint, spiffe::SpiffeId}
 use federation_pki::{token::MAX_ADDRESSES, trust::TrustStore};
 use federation_runtime::tls_incoming::TlsIncoming;
 use proto::{
-    convert::member::Refusal,
+    convert::member::{Refusal, STORE_KEY},
     federation::v1::{membership_server::MembershipServer, operator_server::OperatorServer},
 };
 use tokio_util::sync::CancellationToken;
@@ -106,7 +106,13 @@ impl Context {
     /// Counts a refusal and words it.
     fn refuse(&self, refusal: Refusal, message: impl Into<String>) -> Status {
         self.metrics.refused(refusal);
-        status(refusal, message)
+        let mut status = status(refusal, message);
+        if refusal == Refusal::NotAMember
+            && let Ok(store_id) = self.registry.state().store_id.to_string().parse()
+        {
+            status.metadata_mut().insert(STORE_KEY, store_id);
+        }
+        status
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proto::convert::{
     ConvertError,
-    member::{REFUSAL_KEY, Refusal},
+    member::{REFUSAL_KEY, Refusal, STORE_KEY},
 };
 use rustls::AlertDescription;
 use tokio::time::timeout;
@@ -29,6 +29,8 @@ pub enum CallError {
         refusal: Refusal,
         /// The reason and the remedy, in the words of the service.
         message: String,
+        /// The store the service speaks for, when it says so.
+        store_id: Option<String>,
     },
     /// The service did not believe the certificate of this side.
     #[error(
@@ -74,9 +76,10 @@ impl CallError {
 
 impl From<Status> for CallError {
     fn from(status: Status) -> Self {
-        let label = status.metadata().get(REFUSAL_KEY).and_then(|value| value.to_str().ok());
-        if let Some(refusal) = label.and_then(|label| label.parse().ok()) {
-            return Self::Refused { refusal, message: status.message().to_owned() };
+        let told = |key| status.metadata().get(key).and_then(|value| value.to_str().ok());
+        if let Some(refusal) = told(REFUSAL_KEY).and_then(|label| label.parse().ok()) {
+            let store_id = told(STORE_KEY).map(str::to_owned);
+            return Self::Refused { refusal, message: status.message().to_owned(), store_id };
         }
         if let Some(rustls::Error::AlertReceived(alert)) = tls_error_in(&status) {
             return Self::CertificateRefused { alert: *alert };

@@ -237,6 +237,18 @@ impl MemberError {
             Self::Dial(_) => false,
         }
     }
+
+    /// Whether the service says so from the store that this cluster became a member in. From another store it only says
+    /// that it lost the one it had.
+    #[must_use]
+    pub fn not_a_member_in(&self, store_id: &str) -> bool {
+        match self {
+            Self::Call(CallError::Refused { refusal: Refusal::NotAMember, store_id: told, .. }) => {
+                told.as_deref() == Some(store_id)
+            }
+            Self::Call(_) | Self::Dial(_) => false,
+        }
+    }
 }
 
 /// Why a member's client cannot be made.

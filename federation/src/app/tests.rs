@@ -390,16 +390,33 @@ async fn a_removed_member_is_told_and_cut_off() {
     let dir = tempfile::tempdir().unwrap();
     let service = service(&dir).await;
     let (answer, client) = joined(&service, &cluster("west")).await;
+    let store_id = answer.position.store_id.clone();
     let mut watch = client.watch(answer.position);
     update(&mut watch).await;
     let mut operator = service.operator().await;
     operator.remove_member(&name("west")).await.unwrap();
     let WatchEvent::Disconnected { error, .. } = event(&mut watch).await else { panic!("the watch goes on") };
-    assert!(error.not_a_member(), "{error}");
+    assert!(error.not_a_member() && error.not_a_member_in(&store_id), "{error}");
     let error = client.publish(&Publication::default()).await.unwrap_err();
     assert!(error.not_a_member(), "{error}");
     let again = operator.remove_member(&name("west")).await.unwrap_err();
     assert_eq!(again.refusal(), Some(Refusal::NotFound));
+}
+
+#[tokio::test]
+async fn a_service_that_lost_its_store_cannot_say_that_a_member_of_the_old_one_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = service(&dir).await;
+    let port = service.address.port().number();
+    let (answer, client) = joined(&service, &cluster("west")).await;
+    service.stopped().await;
+    std::fs::remove_file(dir.path().join("set.redb")).unwrap();
+    let mut config = config(dir.path());
+    config.grpc.listen.set_port(port);
+    let _service = service_with(config).await;
+    let error = client.publish(&Publication::default()).await.unwrap_err();
+    assert!(error.not_a_member(), "{error}");
+    assert!(!error.not_a_member_in(&answer.position.store_id), "{error}");
 }
 
 #[tokio::test]

@@ -178,6 +178,10 @@ impl Follower {
         self.current.send_replace(membership.map(Arc::new));
     }
 
+    fn store_id(&self) -> String {
+        self.current().map(|membership| membership.position.store_id.clone()).unwrap_or_default()
+    }
+
     fn set_link(&self, change: impl FnOnce(&mut Link)) {
         change(&mut self.link.lock().unwrap_or_else(PoisonError::into_inner));
     }
@@ -231,10 +235,15 @@ impl Follower {
                             watch.acknowledge(revision);
                         }
                     }
-                    WatchEvent::Disconnected { error, .. } if error.not_a_member() => {
+                    WatchEvent::Disconnected { error, .. } if error.not_a_member_in(&self.store_id()) => {
                         self.set_link(|link| *link = Link { connected: None, last_error: error.to_string() });
                         self.removed().await;
                         return;
+                    }
+                    WatchEvent::Disconnected { error, retry_in } if error.not_a_member() => {
+                        tracing::error!(%error, ?retry_in, "the federation service has lost its store; traffic goes on, restore the store from a backup");
+                        let last_error = format!("the service has lost its store: {error}");
+                        self.set_link(|link| *link = Link { connected: None, last_error });
                     }
                     WatchEvent::Disconnected { error, retry_in } => {
                         tracing::warn!(%error, ?retry_in, "no connection to the federation service; traffic goes on");

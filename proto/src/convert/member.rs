@@ -16,7 +16,7 @@ use crate::federation::v1 as wire;
 
 mod refusal;
 
-pub use refusal::{REFUSAL_KEY, Refusal};
+pub use refusal::{REFUSAL_KEY, Refusal, STORE_KEY};
 
 /// The version of the protocol between members and the federation service.
 pub const PROTOCOL: u32 = 1;

@@ -6,6 +6,9 @@ use std::{fmt, str::FromStr};
 
 /// The metadata key of the label.
 pub const REFUSAL_KEY: &str = "landbridge-refusal";
+/// Key of the metadata that tell from which store a caller is missing: a service that lost its store knows no member, and
+/// must not be able to end the memberships of a whole set with that.
+pub const STORE_KEY: &str = "landbridge-store";
 
 macro_rules! refusals {
     ($($(#[$doc:meta])* $variant:ident = $label:literal,)*) => {
