@@ -97,7 +97,7 @@ pub fn authorize(mut stream: InboundStream, path: &DataPath) -> Result<Authorize
         return Err(Rejected::new(stream, record, Outcome::NotExported, reason));
     }
     if header.destination.transport != Transport::Tcp {
-        let reason = format!("{} is asked for over UDP, which is not carried yet", header.destination.service);
+        let reason = format!("{} is asked for over UDP, which is not carried", header.destination.service);
         return Err(Rejected::new(stream, record, Outcome::UnknownPort, reason));
     }
     match path.places.clone().try_acquire_owned() {

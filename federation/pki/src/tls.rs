@@ -15,7 +15,7 @@ use rustls::{
 
 use crate::{
     identity::LiveIdentity,
-    verify::{DeferredClient, OptionalClient, SpiffeVerifier},
+    verify::{DeferredClient, SpiffeVerifier},
 };
 
 /// Why a configuration could not be made.
@@ -40,8 +40,6 @@ pub fn provider() -> Arc<CryptoProvider> {
 pub enum Clients {
     /// Those this verifier accepts.
     Required(Arc<SpiffeVerifier>),
-    /// Those this verifier accepts, and those without a certificate.
-    Optional(Arc<SpiffeVerifier>),
     /// All that hold the key of the leaf they show, and those without a certificate: the server judges every call itself,
     /// with [`crate::verify::verify_leaf`].
     Deferred,
@@ -58,7 +56,6 @@ pub fn server_config(
 ) -> Result<ServerConfig, TlsConfigError> {
     let clients: Arc<dyn ClientCertVerifier> = match clients {
         Clients::Required(verifier) => verifier,
-        Clients::Optional(verifier) => Arc::new(OptionalClient(verifier)),
         Clients::Deferred => Arc::new(DeferredClient),
     };
     let mut config = ServerConfig::builder_with_provider(provider())

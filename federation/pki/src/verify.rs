@@ -19,7 +19,7 @@ use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 
 pub use self::{
     error::VerifyError,
-    handshake::{DeferredClient, Expect, OptionalClient, SpiffeVerifier, broken_rule},
+    handshake::{DeferredClient, Expect, SpiffeVerifier, broken_rule},
     pinned::{FEDERATION_PATH, PinnedAuthority},
 };
 use crate::{ca::MAX_CHAIN, tls::provider, trust::TrustStore, x509::Parsed};

@@ -8,7 +8,7 @@ mod parse;
 
 use federation_model::outcome::Outcome;
 
-pub use alert::{ALERT_LENGTH, AlertDescription, alert, unrecognized_name_alert};
+pub use alert::{ALERT_LENGTH, AlertDescription, alert};
 
 /// The most bytes a client may send before its ClientHello is complete.
 pub const MAX_HELLO: usize = 16 * 1024;
@@ -56,16 +56,6 @@ impl HelloError {
             Self::NotTls => Outcome::NotTls,
             Self::Malformed(_) => Outcome::BadHello,
             Self::TooLarge => Outcome::HelloTooLarge,
-        }
-    }
-
-    /// The alert to answer with; nothing for a client that does not speak TLS.
-    #[must_use]
-    pub const fn alert(self) -> Option<[u8; ALERT_LENGTH]> {
-        match self {
-            Self::NotTls => None,
-            Self::Malformed(_) => Some(alert(AlertDescription::DecodeError)),
-            Self::TooLarge => Some(alert(AlertDescription::IllegalParameter)),
         }
     }
 }

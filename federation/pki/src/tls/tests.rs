@@ -128,12 +128,11 @@ fn ids_that_are_proven_but_not_expected_are_refused_on_either_side() {
 }
 
 #[test]
-fn clients_without_a_certificate_pass_only_where_they_may() {
+fn clients_without_a_certificate_and_strangers_do_not_pass_where_a_certificate_is_required() {
     let pair = Pair::new();
-    assert_eq!(pair.shake(None, Clients::Optional(pair.verifier(Expect::Any)), Expect::Any), Ok(()));
     assert!(pair.shake(None, Clients::Required(pair.verifier(Expect::Any)), Expect::Any).is_err());
     let stranger = identity(&authority("north.example"), "/landbridge/gateway");
-    let error = pair.shake(Some(stranger), Clients::Optional(pair.verifier(Expect::Any)), Expect::Any).unwrap_err();
+    let error = pair.shake(Some(stranger), Clients::Required(pair.verifier(Expect::Any)), Expect::Any).unwrap_err();
     assert!(error.contains("not known here"), "{error}");
 }
 
@@ -161,11 +160,7 @@ fn a_replaced_identity_is_presented_in_the_next_handshake() {
 #[test]
 fn a_pin_opens_a_handshake_with_its_federation_service_alone() {
     let fed = authority("federation.internal");
-    let trust = Arc::new(TrustStore::new());
-    let server = || {
-        let clients = Clients::Optional(Arc::new(SpiffeVerifier::new(Arc::clone(&trust), Expect::Any)));
-        server_config(identity(&fed, "/landbridge/federation"), clients, b"h2").unwrap()
-    };
+    let server = || server_config(identity(&fed, "/landbridge/federation"), Clients::Deferred, b"h2").unwrap();
     let client = |pin| client_config(None, Arc::new(PinnedAuthority(pin)), b"h2").unwrap();
     assert_eq!(shake(client(fed.fingerprint()), server()), Ok(()));
     let error = shake(client(authority("federation.internal").fingerprint()), server()).unwrap_err();

@@ -170,31 +170,6 @@ impl ClientCertVerifier for SpiffeVerifier {
     signatures!();
 }
 
-/// As [`SpiffeVerifier`] for servers, for clients that may come without a certificate: those that join.
-#[derive(Debug)]
-pub struct OptionalClient(pub Arc<SpiffeVerifier>);
-
-impl ClientCertVerifier for OptionalClient {
-    fn client_auth_mandatory(&self) -> bool {
-        false
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, TlsError> {
-        self.0.verify_client_cert(end_entity, intermediates, now)
-    }
-
-    signatures!();
-}
-
 /// For servers that judge clients call by call: a client proves that it holds the key of the leaf it shows, and nothing
 /// else. A refusal then reaches it as an answer with a reason; one during the handshake often ends as a reset connection.
 #[derive(Debug)]

@@ -68,9 +68,3 @@ pub const fn alert(description: AlertDescription) -> [u8; ALERT_LENGTH] {
     const FATAL: u8 = 2;
     [ALERT, 3, 3, 0, 2, FATAL, description as u8]
 }
-
-/// The alert for a server name that is no service.
-#[must_use]
-pub const fn unrecognized_name_alert() -> [u8; ALERT_LENGTH] {
-    alert(AlertDescription::UnrecognizedName)
-}

@@ -235,10 +235,8 @@ fn one_byte_records_without_end_are_refused_at_the_limit() {
 
 #[test]
 fn alerts_are_fatal_records_and_errors_map_to_outcomes() {
-    assert_eq!(unrecognized_name_alert(), [21, 3, 3, 0, 2, 2, 112]);
+    assert_eq!(alert(AlertDescription::UnrecognizedName), [21, 3, 3, 0, 2, 2, 112]);
     assert_eq!(alert(AlertDescription::AccessDenied), [21, 3, 3, 0, 2, 2, 49]);
-    assert_eq!(HelloError::NotTls.alert(), None);
-    assert_eq!(HelloError::Malformed("x").alert(), Some([21, 3, 3, 0, 2, 2, 50]));
     assert_eq!(HelloError::Malformed("x").outcome(), Outcome::BadHello);
     assert_eq!(HelloError::TooLarge.outcome(), Outcome::HelloTooLarge);
     assert_eq!(HelloError::NotTls.outcome(), Outcome::NotTls);
@@ -260,7 +258,7 @@ fn rustls_understands_the_alerts() {
     )
     .unwrap();
     client.write_tls(&mut Vec::new()).unwrap();
-    client.read_tls(&mut unrecognized_name_alert().as_slice()).unwrap();
+    client.read_tls(&mut alert(AlertDescription::UnrecognizedName).as_slice()).unwrap();
     let error = client.process_new_packets().unwrap_err();
     assert_eq!(error, rustls::Error::AlertReceived(rustls::AlertDescription::UnrecognisedName));
 }
