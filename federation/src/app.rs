@@ -18,6 +18,7 @@ use std::{
 use anyhow::Context as _;
 use federation_model::bundle::Fingerprint;
 use federation_pki::{
+    external::ExternalRoots,
     identity::LiveIdentity,
     tls::{Clients, server_config},
     trust::TrustStore,
@@ -154,6 +155,7 @@ pub async fn start_with(config: Config, stop: CancellationToken, clock: Clock) -
             id: service_id(&config.trust.domain),
             names: config.names()?,
             listen: grpc,
+            external: external_roots(&config)?.map(Arc::new),
         }),
         stop: tasks.stage(Stage::Accept).stop().clone(),
     };
@@ -164,6 +166,17 @@ pub async fn start_with(config: Config, stop: CancellationToken, clock: Clock) -
     spawn(&tasks, parts, context, &readiness)?;
     tracing::info!(%grpc, admin = %admin_addr, trust_domain = %config.trust.domain, %authority, "serving");
     Ok(Program { grpc, admin: admin_addr, authority, operator_dir, first_start: kept.first_start, tasks, _lock: lock })
+}
+
+/// Where the authorities of members must come from; nothing when that is left to them.
+fn external_roots(config: &Config) -> anyhow::Result<Option<ExternalRoots>> {
+    let Some(file) = &config.trust.external_roots else {
+        return Ok(config.trust.require_external_ca.then(ExternalRoots::default));
+    };
+    let pem = federation_runtime::state::read_text(file).context("`trust.external_roots`")?;
+    let roots = ExternalRoots::from_pem(&pem)
+        .map_err(|reason| anyhow::anyhow!("{} (`trust.external_roots`) cannot be used: {reason}", file.display()))?;
+    Ok(config.trust.require_external_ca.then_some(roots))
 }
 
 /// What is on disk.

@@ -84,8 +84,10 @@ pub struct Trust {
     /// The trust domain of the service itself; no cluster may have it.
     #[serde(with = "federation_model::spiffe::as_text")]
     pub domain: TrustDomain,
-    /// Refuse to make an authority: `ca_dir` must be given.
+    /// Refuse to make an authority (`ca_dir` must be given), and members whose authority is self-signed.
     pub require_external_ca: bool,
+    /// A file with the roots that members' authorities must lead to, in PEM; looked at when `require_external_ca` is true.
+    pub external_roots: Option<PathBuf>,
     /// A directory with `tls.crt` and `tls.key` of an authority to issue from (the layout of a cert-manager Secret).
     pub ca_dir: Option<PathBuf>,
 }
@@ -93,7 +95,7 @@ pub struct Trust {
 impl Default for Trust {
     fn default() -> Self {
         let domain = TrustDomain::new("federation.internal").expect("the constant is a valid trust domain");
-        Self { domain, require_external_ca: false, ca_dir: None }
+        Self { domain, require_external_ca: false, external_roots: None, ca_dir: None }
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use federation_model::{addr::GatewayAddr, bundle::Fingerprint, spiffe::SpiffeId};
-use federation_pki::{token::MAX_ADDRESSES, trust::TrustStore};
+use federation_pki::{external::ExternalRoots, token::MAX_ADDRESSES, trust::TrustStore};
 use federation_runtime::tls_incoming::TlsIncoming;
 use proto::{
     convert::member::{Refusal, STORE_KEY},
@@ -68,6 +68,8 @@ pub(crate) struct ServiceFacts {
     pub(crate) id: SpiffeId,
     pub(crate) names: Vec<ServerName>,
     pub(crate) listen: SocketAddr,
+    /// Where the authorities of members must come from, when that is not left to them.
+    pub(crate) external: Option<Arc<ExternalRoots>>,
 }
 
 impl ServiceFacts {

@@ -14,11 +14,15 @@ use std::{
 
 use federation_model::{
     bundle::TrustBundle,
+    lineage::Lineage,
     member::{Change, Member},
     names::ClusterName,
     spiffe::SpiffeId,
 };
-use federation_pki::token::TokenId;
+use federation_pki::{
+    continuity::{self, ContinuityError, Standing},
+    token::TokenId,
+};
 
 pub mod join;
 pub mod tokens;
@@ -216,6 +220,28 @@ impl State {
         })
     }
 
+    /// Announces newer versions of a member's bundle; no writes when the newest is known.
+    ///
+    /// # Errors
+    /// When it is no member, or a version is not spoken for by the one before.
+    pub fn publish_bundle(&self, cluster: &ClusterName, lineage: &Lineage) -> Result<Vec<Write>, BundleRefusal> {
+        let held = self.members.get(cluster).ok_or_else(|| NotAMember(cluster.clone()))?;
+        let newest = lineage.newest().ok_or_else(|| ContinuityError::Unsigned(cluster.clone()))?;
+        match held.member.lineage.newest() {
+            Some(known) => match continuity::advance(known, lineage)? {
+                Standing::Same => return Ok(Vec::new()),
+                Standing::Newer => {}
+            },
+            None => continuity::check(cluster, lineage)?,
+        }
+        if newest.bundle.trust_domain != held.member.bundle.trust_domain {
+            return Err(ContinuityError::Unsigned(cluster.clone()).into());
+        }
+        let bundle = newest.bundle.clone();
+        let member = Member { bundle, lineage: lineage.clone(), ..held.member.clone() };
+        Ok(vec![Write::Member(MemberRecord { member, ..MemberRecord::clone(held) })])
+    }
+
     /// Ends a membership.
     ///
     /// # Errors
@@ -249,6 +275,17 @@ pub struct Publication {
     pub zone: String,
     /// Name and version of its gateways.
     pub software: String,
+}
+
+/// Why a member's bundle is not announced.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum BundleRefusal {
+    /// Whoever announces it is no member.
+    #[error(transparent)]
+    NotAMember(#[from] NotAMember),
+    /// It does not follow the one before.
+    #[error(transparent)]
+    Continuity(#[from] ContinuityError),
 }
 
 /// There is no such member.

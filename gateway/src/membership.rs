@@ -196,6 +196,7 @@ mod tests {
             bundle: authority.bundle(1),
             region: "r".to_owned(),
             zone: String::new(),
+            lineage: federation_model::lineage::Lineage::default(),
             joined_at: Timestamp(7),
         }
     }

@@ -11,13 +11,14 @@ use federation_model::{
     addr::GatewayAddr,
     bundle::{Fingerprint, TrustBundle},
     finding::Finding,
+    lineage::Lineage,
     member::Member,
     spiffe::{SpiffeId, parse_workload_id},
 };
 use federation_pki::{
-    ca::{Authority, CaError},
     identity::LiveIdentity,
     possession::Transcript,
+    signer::{Signer, SigningError},
     tls::{TlsConfigError, client_config},
     token::JoinToken,
     trust::{TrustError, TrustStore},
@@ -48,8 +49,8 @@ pub enum JoinError {
     #[error(transparent)]
     Call(#[from] CallError),
     /// The possession of the cluster's key cannot be proven.
-    #[error("the key of the cluster's authority cannot be used: {0}")]
-    Prove(#[from] CaError),
+    #[error("the key of the cluster cannot be used: {0}")]
+    Prove(#[from] SigningError),
     /// TLS cannot be configured.
     #[error(transparent)]
     Tls(#[from] TlsConfigError),
@@ -81,8 +82,8 @@ impl JoinError {
 pub struct Application<'a> {
     /// What the cluster says of itself.
     pub member: &'a Member,
-    /// Its authority, the first one of the member's bundle.
-    pub authority: &'a Authority,
+    /// Whoever speaks for its trust domain: an authority of the member's bundle, or a gateway under one.
+    pub signer: &'a Signer,
     /// Name and version of the program.
     pub software: &'a str,
 }
@@ -175,7 +176,7 @@ impl JoinClient {
     }
 
     fn request(&self, application: Application<'_>) -> Result<wire::JoinRequest, JoinError> {
-        let Application { member, authority, software } = application;
+        let Application { member, signer, software } = application;
         let transcript = Transcript {
             token_id: &self.token.id,
             cluster: &member.cluster,
@@ -189,7 +190,8 @@ impl JoinClient {
             member: Some(member.into()),
             software: software.to_owned(),
             unix_millis: unix_millis(),
-            proof: authority.prove(&transcript.bytes())?.into(),
+            proof: signer.sign(&transcript.bytes())?.into(),
+            signer: signer.certificates().iter().map(|der| der.to_vec().into()).collect(),
             min_version: PROTOCOL,
             max_version: PROTOCOL,
         })
@@ -319,6 +321,16 @@ impl MemberClient {
         };
         let (mut client, _) = self.connect(0).await?;
         Ok(answer(client.publish(request)).await?.revision)
+    }
+
+    /// Announces newer versions of the member's own bundle; gives the revision that says so.
+    ///
+    /// # Errors
+    /// When the service cannot be asked or refuses.
+    pub async fn publish_bundle(&self, lineage: &Lineage) -> Result<u64, MemberError> {
+        let lineage = lineage.versions().iter().map(Into::into).collect();
+        let (mut client, _) = self.connect(0).await?;
+        Ok(answer(client.publish_bundle(wire::PublishBundleRequest { lineage })).await?.revision)
     }
 
     /// Ends the membership; gives the revision without it.

@@ -54,6 +54,7 @@ pub(crate) fn listing() -> Listing {
             bundle: bundle(&format!("{cluster}.example"), cluster),
             region: String::new(),
             zone: String::new(),
+            lineage: federation_model::lineage::Lineage::default(),
             joined_at: Timestamp(NOW - 93_784),
         },
         watching,

@@ -7,7 +7,7 @@
 //! names ── sni                 who is meant
 //! spiffe ── caller             who is calling
 //! catalog ── delta ── import   what is exported, and what it becomes everywhere else
-//! bundle ── member             whom to trust
+//! bundle ── lineage ── member  whom to trust, and by whose word
 //! outcome ── trace             how a connection ended, and which one it was
 //! ```
 
@@ -19,6 +19,7 @@ pub mod delta;
 pub mod export;
 pub mod finding;
 pub mod import;
+pub mod lineage;
 pub mod member;
 pub mod names;
 pub mod outcome;

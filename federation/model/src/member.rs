@@ -2,7 +2,9 @@
 //!
 //! Owns what every member knows of every other. Never admits anybody: the federation service does.
 
-use crate::{addr::GatewayAddr, bundle::TrustBundle, names::ClusterName, spiffe::SpiffeId, time::Timestamp};
+use crate::{
+    addr::GatewayAddr, bundle::TrustBundle, lineage::Lineage, names::ClusterName, spiffe::SpiffeId, time::Timestamp,
+};
 
 /// The most gateway addresses of one member.
 pub const MAX_ADVERTISED: usize = 16;
@@ -18,6 +20,9 @@ pub struct Member {
     pub advertise: Vec<GatewayAddr>,
     /// The authorities of its trust domain.
     pub bundle: TrustBundle,
+    /// The versions of its bundle as the cluster signed them; the newest one is `bundle`. Without any, nothing but the word
+    /// of whoever told of this member speaks for it.
+    pub lineage: Lineage,
     /// Its region, may be empty.
     pub region: String,
     /// Its zone, may be empty.

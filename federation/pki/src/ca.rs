@@ -200,6 +200,12 @@ impl Authority {
         &self.chain[0]
     }
 
+    /// The authority's certificate, and those above it.
+    #[must_use]
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
     /// The authority's certificate in PEM, with those above it.
     #[must_use]
     pub fn certificate_pem(&self) -> String {

@@ -7,15 +7,21 @@
 //! ca ──issue──> svid ──> identity ──┐
 //! bundle ──> trust ──> verify ──────┴──> tls        handshakes
 //! token, possession                                 joining
-//! renew                                             when to issue again
+//! signer ──> continuity                             which bundle may follow which
+//! renew, rotation                                   when to issue again, and under which authority
 //! ```
 
 pub mod bundle;
 pub mod ca;
+pub mod certificate;
+pub mod continuity;
+pub mod external;
 pub mod identity;
 pub mod possession;
 pub mod renew;
+pub mod rotation;
 pub mod secret;
+pub mod signer;
 pub mod svid;
 pub mod tls;
 pub mod token;

@@ -1,17 +1,20 @@
-//! Proof that a joining cluster holds the key of the authority it announces.
+//! Proof that a joining cluster holds the key of the authority it announces, or of a gateway under it.
 //!
-//! Owns the bytes that are signed, and their verification. Never signs: [`crate::ca::Authority::prove`] does.
+//! Owns the bytes that are signed, and their verification. Never signs: [`crate::signer::Signer`] does.
 
 use federation_model::{
     bundle::{Fingerprint, TrustBundle},
     names::ClusterName,
-    spiffe::SpiffeId,
+    spiffe::{SpiffeId, TrustDomain},
+    time::Timestamp,
+};
+use rustls_pki_types::CertificateDer;
+
+use crate::{
+    signer::{self, SignatureError},
+    token::TokenId,
 };
 
-use crate::{tls::provider, token::TokenId};
-
-/// The most bytes of a proof: an RSA-4096 signature and some room.
-pub const MAX_PROOF: usize = 1024;
 /// First bytes of every transcript. No certificate starts so, hence no proof can be passed off as one.
 const DOMAIN: &[u8] = b"landbridge join v1\0";
 
@@ -51,58 +54,57 @@ impl Transcript<'_> {
 }
 
 /// Why a proof does not hold.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum PossessionError {
     /// The bundle is empty.
     #[error("the bundle of {0} holds no authority: announce the cluster's own authority first in it")]
-    NoAuthority(String),
-    /// The authority does not parse.
-    #[error("the first authority of {trust_domain} cannot be read: {reason}")]
-    Malformed {
-        /// The trust domain.
-        trust_domain: String,
-        /// Why.
-        reason: String,
-    },
-    /// The proof is too long.
-    #[error("the proof has {0} bytes, {MAX_PROOF} are accepted")]
-    TooLong(usize),
+    NoAuthority(TrustDomain),
     /// The signature is another one's, or over something else.
     #[error(
-        "the proof was not made with the key of the first authority of {0} for this very join: run fedctl join where that key is, with this token"
+        "the proof was not made for this very join with the key of an authority of {trust_domain}, or of a gateway under it ({reason}): run fedctl join where that key is, with this token"
     )]
-    NotProven(String),
+    NotProven {
+        /// The trust domain.
+        trust_domain: TrustDomain,
+        /// Why.
+        reason: SignatureError,
+    },
 }
 
-/// Verifies that the key of the first authority in `bundle` signed `transcript`.
+/// Verifies that an authority of the bundle in `transcript`, or a gateway under it, signed it; without a `signer` it is the
+/// first authority.
 ///
 /// # Errors
 /// When it did not.
-pub fn verify(bundle: &TrustBundle, transcript: &[u8], proof: &[u8]) -> Result<(), PossessionError> {
-    let trust_domain = || bundle.trust_domain.to_string();
-    if proof.len() > MAX_PROOF {
-        return Err(PossessionError::TooLong(proof.len()));
-    }
-    let authority = bundle.authorities.first().ok_or_else(|| PossessionError::NoAuthority(trust_domain()))?;
-    let authority = webpki::EndEntityCert::try_from(authority)
-        .map_err(|e| PossessionError::Malformed { trust_domain: trust_domain(), reason: e.to_string() })?;
-    let algorithms = provider().signature_verification_algorithms;
-    let proven =
-        algorithms.all.iter().any(|algorithm| authority.verify_signature(*algorithm, transcript, proof).is_ok());
-    if proven { Ok(()) } else { Err(PossessionError::NotProven(trust_domain())) }
+pub fn verify(
+    transcript: &Transcript<'_>,
+    now: Timestamp,
+    signer: &[CertificateDer<'_>],
+    proof: &[u8],
+) -> Result<(), PossessionError> {
+    let Transcript { bundle, gateway_id, .. } = transcript;
+    let first = bundle.authorities.first().ok_or_else(|| PossessionError::NoAuthority(bundle.trust_domain.clone()))?;
+    let signer = if signer.is_empty() { std::slice::from_ref(first) } else { signer };
+    let message = transcript.bytes();
+    signer::verify(bundle, gateway_id, now, signer, (&message, proof))
+        .map_err(|reason| PossessionError::NotProven { trust_domain: bundle.trust_domain.clone(), reason })
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use federation_model::{spiffe::TrustDomain, time::Timestamp};
-
     use super::*;
-    use crate::{Validity, ca::Authority};
+    use crate::{
+        Validity,
+        ca::{Authority, SvidRequest},
+        signer::sign_with,
+    };
+
+    const NOW: Timestamp = Timestamp(1_700_000_000);
 
     fn authority() -> Authority {
-        let validity = Validity::starting(Timestamp(1_700_000_000), Duration::from_secs(3600));
+        let validity = Validity::starting(NOW, Duration::from_secs(3600));
         Authority::generate(&TrustDomain::new("west.example").unwrap(), "west", validity).unwrap()
     }
 
@@ -121,21 +123,28 @@ mod tests {
             federation: &federation,
         };
         let proof = west.prove(&join.bytes()).unwrap();
-        assert_eq!(verify(&bundle, &join.bytes(), &proof), Ok(()));
+        assert_eq!(verify(&join, NOW, &[], &proof), Ok(()));
+        assert_eq!(verify(&join, NOW, &[west.certificate().clone()], &proof), Ok(()));
+        let validity = Validity::starting(NOW, Duration::from_secs(60));
+        let gateway = west.issue(&SvidRequest { id: gateway_id.clone(), names: vec![], validity }).unwrap();
+        assert_eq!(verify(&join, NOW, gateway.chain(), &sign_with(&gateway, &join.bytes()).unwrap()), Ok(()));
 
         let (next, elsewhere) = (TokenId::random(), Fingerprint::of(b"elsewhere"));
         let cluster2 = "east".parse().unwrap();
-        let later = west.bundle(2);
+        let (later, theirs) = (west.bundle(2), other.bundle(1));
         for changed in [
             Transcript { token_id: &next, ..join },
             Transcript { cluster: &cluster2, ..join },
             Transcript { federation: &elsewhere, ..join },
             Transcript { bundle: &later, ..join },
+            Transcript { bundle: &theirs, ..join },
         ] {
-            assert!(verify(&bundle, &changed.bytes(), &proof).is_err(), "{changed:?}");
+            assert!(verify(&changed, NOW, &[], &proof).is_err(), "{changed:?}");
         }
-        assert!(verify(&other.bundle(1), &join.bytes(), &proof).is_err());
-        assert!(verify(&bundle, &join.bytes(), &proof[1..]).is_err());
-        assert!(verify(&bundle, &join.bytes(), &vec![0; MAX_PROOF + 1]).is_err());
+        assert!(verify(&join, NOW, &[], &proof[1..]).is_err());
+        assert!(verify(&join, NOW, &[other.certificate().clone()], &proof).is_err());
+        let empty = TrustBundle { authorities: Vec::new(), ..bundle.clone() };
+        let nothing = verify(&Transcript { bundle: &empty, ..join }, NOW, &[], &proof);
+        assert!(matches!(nothing, Err(PossessionError::NoAuthority(_))), "{nothing:?}");
     }
 }

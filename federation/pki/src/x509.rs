@@ -103,8 +103,17 @@ impl<'a> Parsed<'a> {
         self.0.issuer().as_raw()
     }
 
+    pub(crate) fn subject_text(&self) -> String {
+        self.0.subject().to_string()
+    }
+
     pub(crate) fn issuer_text(&self) -> String {
         self.0.issuer().to_string()
+    }
+
+    /// Whether `below` has this subject as its issuer, and a signature by this key.
+    pub(crate) fn issued(&self, below: &Parsed<'_>) -> bool {
+        self.subject() == below.issuer() && below.0.verify_signature(Some(self.0.public_key())).is_ok()
     }
 
     pub(crate) fn validity(&self) -> Validity {

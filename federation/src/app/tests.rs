@@ -15,6 +15,7 @@ use federation_client::{
 use federation_model::{
     addr::GatewayAddr,
     finding::Level,
+    lineage::Lineage,
     member::{Change, Member},
     names::ClusterName,
     spiffe::{TrustDomain, parse_workload_id},
@@ -22,6 +23,8 @@ use federation_model::{
 };
 use federation_pki::{
     ca::{Authority, SvidRequest},
+    continuity,
+    signer::Signer,
     token::{JoinToken, TokenSecret},
     validity::Validity,
 };
@@ -99,7 +102,8 @@ fn name(text: &str) -> ClusterName {
 /// A cluster with an authority of its own.
 struct Cluster {
     member: Member,
-    authority: Authority,
+    authority: Arc<Authority>,
+    signer: Signer,
 }
 
 fn cluster(text: &str) -> Cluster {
@@ -109,22 +113,28 @@ fn cluster(text: &str) -> Cluster {
 fn cluster_in(text: &str, trust_domain: &str) -> Cluster {
     let trust_domain = TrustDomain::new(trust_domain).unwrap();
     let validity = Validity::starting(SystemTime::now().into(), Duration::from_secs(7 * 86_400));
-    let authority = Authority::generate(&trust_domain, text, validity).unwrap();
+    let authority = Arc::new(Authority::generate(&trust_domain, text, validity).unwrap());
+    let signer = Signer::Authority(Arc::clone(&authority));
+    let gateway_id = parse_workload_id(&format!("spiffe://{trust_domain}/landbridge/gateway")).unwrap();
+    let authorities = vec![authority.certificate().clone()];
+    let now = (&signer, SystemTime::now().into());
+    let first = continuity::first(&name(text), &gateway_id, authorities, now).unwrap();
     let member = Member {
         cluster: name(text),
-        gateway_id: parse_workload_id(&format!("spiffe://{trust_domain}/landbridge/gateway")).unwrap(),
+        gateway_id,
         advertise: vec![format!("{text}.example:15443").parse().unwrap()],
         bundle: authority.bundle(1),
         region: "north".to_owned(),
         zone: String::new(),
+        lineage: Lineage::new(vec![first]),
         joined_at: Timestamp(0),
     };
-    Cluster { member, authority }
+    Cluster { member, authority, signer }
 }
 
 impl Cluster {
     fn application(&self) -> Application<'_> {
-        Application { member: &self.member, authority: &self.authority, software: "landbridge-gateway/test" }
+        Application { member: &self.member, signer: &self.signer, software: "landbridge-gateway/test" }
     }
 
     async fn join(&self, token: &JoinToken) -> Result<Joined, JoinError> {

@@ -10,7 +10,7 @@ use futures::Stream;
 use proto::{
     convert::{
         ConvertError,
-        member::{Refusal, advertised, locality, software},
+        member::{Refusal, advertised, lineage, locality, software},
     },
     federation::v1::{self as wire, membership_server::Membership},
 };
@@ -26,10 +26,13 @@ use crate::{
     SOFTWARE,
     registry::Undecided,
     state::{
-        NotAMember, Publication,
+        BundleRefusal, NotAMember, Publication,
         join::{Here, JoinRefusal, Joining},
     },
 };
+
+/// The certificates of whoever proves a join: a leaf and three above it.
+const MAX_SIGNER: usize = 4;
 
 #[derive(Debug)]
 pub(super) struct Calls(pub(super) Context);
@@ -88,6 +91,7 @@ impl Membership for Calls {
             revision: state.revision,
             addresses: self.0.service.addresses(&peer).iter().map(ToString::to_string).collect(),
             store_id: state.store_id.to_string(),
+            known: Vec::new(),
         }))
     }
 
@@ -111,6 +115,38 @@ impl Membership for Calls {
         Ok(Response::new(wire::PublishResponse { revision }))
     }
 
+    async fn publish_bundle(
+        &self,
+        request: Request<wire::PublishBundleRequest>,
+    ) -> Result<Response<wire::PublishBundleResponse>, Status> {
+        let record = self.0.member(&Peer::of(request.extensions())?)?;
+        let lineage = lineage("PublishBundleRequest", request.into_inner().lineage).map_err(|error| invalid(&error))?;
+        let cluster = record.member.cluster.clone();
+        let newest = lineage.newest().map(|version| (version.bundle.sequence, version.digest()));
+        let decision = self.0.registry.decide(move |state| {
+            let writes = state.publish_bundle(&cluster, &lineage)?;
+            let known = writes.is_empty();
+            Ok((writes, known))
+        });
+        let cluster = &record.member.cluster;
+        match decision.await {
+            Ok((known, revision)) => {
+                if let (Some((sequence, digest)), false) = (newest, known) {
+                    tracing::info!(target: "landbridge::audit", %cluster, sequence, %digest, revision, "bundle changed");
+                }
+                Ok(Response::new(wire::PublishBundleResponse { revision }))
+            }
+            Err(Undecided::Refused(BundleRefusal::NotAMember(error))) => {
+                Err(status(Refusal::NotAMember, error.to_string()))
+            }
+            Err(Undecided::Refused(BundleRefusal::Continuity(error))) => {
+                tracing::warn!(target: "landbridge::audit", %cluster, %error, "bundle refused");
+                Err(self.0.refuse(Refusal::BundleRefused, error.to_string()))
+            }
+            Err(Undecided::Unavailable(reason)) => Err(status(Refusal::Unavailable, reason)),
+        }
+    }
+
     async fn leave(&self, request: Request<wire::LeaveRequest>) -> Result<Response<wire::LeaveResponse>, Status> {
         let record = self.0.member(&Peer::of(request.extensions())?)?;
         let cluster = record.member.cluster.clone();
@@ -125,7 +161,8 @@ impl Membership for Calls {
 
 impl Calls {
     fn here(&self) -> Here {
-        Here { unix_millis: self.0.clock.millis(), authority: self.0.service.authority }
+        let external = self.0.service.external.clone();
+        Here { unix_millis: self.0.clock.millis(), authority: self.0.service.authority, external }
     }
 
     /// Counts a refused join, remembers the address, and words the refusal.
@@ -151,6 +188,7 @@ fn joining(request: wire::JoinRequest) -> Result<Option<Joining>, Status> {
             software: software("JoinRequest", request.software)?,
             unix_millis: request.unix_millis,
             proof: request.proof.to_vec(),
+            signer: request.signer.iter().take(MAX_SIGNER).map(|der| der.to_vec().into()).collect(),
             versions: request.min_version..=request.max_version,
         })
     };

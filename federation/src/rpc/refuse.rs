@@ -30,10 +30,11 @@ fn code(refusal: Refusal) -> Code {
         | Refusal::TokenRevoked
         | Refusal::TokenForAnotherCluster
         | Refusal::ClockSkew
+        | Refusal::AuthorityNotExternal
         | Refusal::Version
         | Refusal::NoAddress => Code::FailedPrecondition,
         Refusal::ClusterTaken | Refusal::TrustDomainTaken => Code::AlreadyExists,
-        Refusal::BundleInvalid | Refusal::Invalid => Code::InvalidArgument,
+        Refusal::BundleInvalid | Refusal::BundleRefused | Refusal::Invalid => Code::InvalidArgument,
         Refusal::SetFull | Refusal::TooManyTokens | Refusal::TooManyAttempts | Refusal::TooManyWatches => {
             Code::ResourceExhausted
         }

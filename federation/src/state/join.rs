@@ -6,19 +6,17 @@
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use federation_model::{
-    bundle::{Fingerprint, TrustBundle},
-    finding::Finding,
-    member::Member,
-    names::ClusterName,
-    spiffe::TrustDomain,
-    time::Timestamp,
+    bundle::Fingerprint, finding::Finding, member::Member, names::ClusterName, spiffe::TrustDomain, time::Timestamp,
 };
 use federation_pki::{
+    continuity,
+    external::ExternalRoots,
     possession::{self, Transcript},
     token::{SecretHash, TokenId, TokenSecret},
     trust,
 };
 use proto::convert::member::{MAX_MEMBERS, PROTOCOL};
+use rustls::pki_types::CertificateDer;
 
 use super::{MemberRecord, State, TokenRecord, Write, tokens::TokenState};
 
@@ -44,19 +42,23 @@ pub struct Joining {
     pub software: String,
     /// Its clock, in milliseconds since 1970.
     pub unix_millis: u64,
-    /// Signature over the transcript by the key of its first authority.
+    /// Signature over the transcript.
     pub proof: Vec<u8>,
+    /// Whose key made it, and the certificates above; none for the first authority.
+    pub signer: Vec<CertificateDer<'static>>,
     /// The protocol versions it speaks.
     pub versions: RangeInclusive<u32>,
 }
 
 /// The service's side of a join.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Here {
     /// The clock, in milliseconds since 1970.
     pub unix_millis: u64,
     /// The authority that the token pins.
     pub authority: Fingerprint,
+    /// Where the authorities of members must come from, when that is not left to them.
+    pub external: Option<Arc<ExternalRoots>>,
 }
 
 impl Here {
@@ -86,10 +88,11 @@ enum TokenUse<'a> {
 type Rule = (&'static str, fn(&State, &Joining, &Here) -> Result<String, JoinRefusal>);
 
 /// Those after the token, in order.
-const RULES: [Rule; 7] = [
+const RULES: [Rule; 8] = [
     ("protocol version", version),
     ("clock", clock),
     ("trust bundle", bundle),
+    ("origin of the authority", origin),
     ("key of the cluster", proof),
     ("cluster name", name),
     ("trust domain", trust_domain),
@@ -114,14 +117,7 @@ impl State {
         }
         let now = here.now();
         let held = self.members.get(&joining.member.cluster);
-        let member = Member {
-            joined_at: held.map_or(now, |held| held.member.joined_at),
-            bundle: TrustBundle {
-                sequence: held.map_or(0, |held| held.member.bundle.sequence).max(joining.member.bundle.sequence),
-                ..joining.member.bundle.clone()
-            },
-            ..joining.member.clone()
-        };
+        let member = Member { joined_at: held.map_or(now, |held| held.member.joined_at), ..joining.member.clone() };
         let record = MemberRecord { member, software: joining.software.clone(), token: joining.token_id };
         let spent = TokenRecord { used_at: Some(now), ..TokenRecord::clone(token) };
         let writes = vec![Write::Token(spent), Write::Member(record.clone())];
@@ -188,6 +184,15 @@ fn same_authority(held: &Member, asked: &Member) -> bool {
         && asked.bundle.authorities.first().is_some_and(|first| held.bundle.authorities.contains(first))
 }
 
+/// Whether the bundle of `asked` is that of `held`, or a later version of it.
+fn continues(held: &Member, asked: &Member) -> bool {
+    match held.lineage.newest() {
+        Some(newest) => continuity::advance(newest, &asked.lineage).is_ok(),
+        // A member from before bundles were signed.
+        None => same_authority(held, asked),
+    }
+}
+
 fn version(_: &State, joining: &Joining, _: &Here) -> Result<String, JoinRefusal> {
     if joining.versions.contains(&PROTOCOL) {
         return Ok(format!("version {PROTOCOL} is spoken by both sides"));
@@ -212,8 +217,24 @@ fn bundle(_: &State, joining: &Joining, _: &Here) -> Result<String, JoinRefusal>
     let Some(first) = bundle.fingerprints().next() else {
         return Err(JoinRefusal::BundleInvalid { reason: "it holds no authority".to_owned() });
     };
-    trust::check(bundle).map_err(|fault| JoinRefusal::BundleInvalid { reason: fault.to_string() })?;
+    let invalid = |reason: String| JoinRefusal::BundleInvalid { reason };
+    trust::check(bundle).map_err(|fault| invalid(fault.to_string()))?;
+    let member = &joining.member;
+    continuity::check(&member.cluster, &member.lineage).map_err(|error| invalid(error.to_string()))?;
     Ok(format!("{} authorities of {}, the first {first}", bundle.authorities.len(), bundle.trust_domain))
+}
+
+fn origin(_: &State, joining: &Joining, here: &Here) -> Result<String, JoinRefusal> {
+    let Some(roots) = &here.external else { return Ok("left to the cluster".to_owned()) };
+    let bundle = &joining.member.bundle;
+    let newest = joining.member.lineage.newest();
+    let above = newest.map(|version| version.signer.as_slice()).unwrap_or_default();
+    bundle
+        .authorities
+        .iter()
+        .try_for_each(|authority| roots.check(authority, above))
+        .map_err(|error| JoinRefusal::AuthorityNotExternal { reason: error.to_string() })?;
+    Ok("it comes from an external PKI".to_owned())
 }
 
 fn proof(_: &State, joining: &Joining, here: &Here) -> Result<String, JoinRefusal> {
@@ -225,7 +246,7 @@ fn proof(_: &State, joining: &Joining, here: &Here) -> Result<String, JoinRefusa
         bundle: &member.bundle,
         federation: &here.authority,
     };
-    possession::verify(&member.bundle, &transcript.bytes(), &joining.proof)
+    possession::verify(&transcript, here.now(), &joining.signer, &joining.proof)
         .map_err(|error| JoinRefusal::ProofInvalid { reason: error.to_string() })?;
     Ok("its possession is proven".to_owned())
 }
@@ -234,7 +255,7 @@ fn name(state: &State, joining: &Joining, _: &Here) -> Result<String, JoinRefusa
     let asked = &joining.member;
     match state.members.get(&asked.cluster) {
         None => Ok(format!("{} is free", asked.cluster)),
-        Some(held) if same_authority(&held.member, asked) => {
+        Some(held) if continues(&held.member, asked) => {
             Ok(format!("{} is this very cluster, which joins anew", asked.cluster))
         }
         Some(held) => Err(JoinRefusal::ClusterTaken {

@@ -8,6 +8,7 @@ use federation_model::{
 use federation_pki::{
     ca::Authority,
     possession::Transcript,
+    signer::Signer,
     token::{SecretHash, TokenSecret},
     validity::Validity,
 };
@@ -23,13 +24,24 @@ use super::{
 const NOW: Timestamp = Timestamp(1_800_000_000);
 const RULES: TokenRules = TokenRules { ttl: Duration::from_secs(900), max_ttl: Duration::from_secs(86_400) };
 
-pub(crate) fn authority(trust_domain: &str) -> Authority {
+pub(crate) fn authority(trust_domain: &str) -> Arc<Authority> {
     let domain = TrustDomain::new(trust_domain).unwrap();
-    Authority::generate(&domain, trust_domain, Validity::starting(NOW, Duration::from_secs(86_400))).unwrap()
+    let validity = Validity::starting(NOW, Duration::from_secs(86_400));
+    Arc::new(Authority::generate(&domain, trust_domain, validity).unwrap())
 }
 
 pub(crate) fn empty_set() -> State {
     State::new("store-1", authority("federation.internal").bundle(1))
+}
+
+/// A member with the first version of the bundle of `authority`.
+pub(crate) fn member_of(cluster: &str, authority: &Arc<Authority>) -> Member {
+    let mut member = member(cluster, authority.bundle(1));
+    let signer = Signer::Authority(Arc::clone(authority));
+    let authorities = vec![authority.certificate().clone()];
+    let first = continuity::first(&member.cluster, &member.gateway_id, authorities, (&signer, NOW)).unwrap();
+    member.lineage = Lineage::new(vec![first]);
+    member
 }
 
 pub(crate) fn member(cluster: &str, bundle: TrustBundle) -> Member {
@@ -40,6 +52,7 @@ pub(crate) fn member(cluster: &str, bundle: TrustBundle) -> Member {
         bundle,
         region: String::new(),
         zone: String::new(),
+        lineage: Lineage::default(),
         joined_at: Timestamp(0),
     }
 }
@@ -52,7 +65,7 @@ pub(crate) fn record(cluster: &str) -> MemberRecord {
 }
 
 pub(crate) fn here(state: &State) -> Here {
-    Here { unix_millis: NOW.0 * 1000, authority: state.federation.fingerprints().next().unwrap() }
+    Here { unix_millis: NOW.0 * 1000, authority: state.federation.fingerprints().next().unwrap(), external: None }
 }
 
 fn later(state: &State, by: Duration) -> Here {
@@ -78,8 +91,8 @@ pub(crate) fn with_token(state: &State, cluster: &str) -> (State, Issued) {
     (state.applied(&writes), Issued { id: record.id, secret })
 }
 
-pub(crate) fn joining(state: &State, token: &Issued, cluster: &str, authority: &Authority) -> Joining {
-    let member = member(cluster, authority.bundle(1));
+pub(crate) fn joining(state: &State, token: &Issued, cluster: &str, authority: &Arc<Authority>) -> Joining {
+    let member = member_of(cluster, authority);
     let transcript = Transcript {
         token_id: &token.id,
         cluster: &member.cluster,
@@ -94,12 +107,13 @@ pub(crate) fn joining(state: &State, token: &Issued, cluster: &str, authority: &
         software: "gateway/1".to_owned(),
         unix_millis: NOW.0 * 1000,
         versions: 1..=1,
+        signer: Vec::new(),
         member,
     }
 }
 
 /// A set with `cluster` in it, and the join that made it so.
-fn with_member(state: &State, cluster: &str, authority: &Authority) -> (State, Joining) {
+fn with_member(state: &State, cluster: &str, authority: &Arc<Authority>) -> (State, Joining) {
     let (state, token) = with_token(state, cluster);
     let joining = joining(&state, &token, cluster, authority);
     let admitted = state.join(&joining, &here(&state)).unwrap();

@@ -6,6 +6,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use federation_model::{
     addr::GatewayAddr,
     bundle::TrustBundle,
+    lineage::{BundleDigest, Lineage, SignedBundle},
     member::Member,
     names::ClusterName,
     spiffe::{SpiffeId, TrustDomain, as_text},
@@ -53,6 +54,56 @@ impl StoredBundle {
 }
 
 #[derive(Serialize, Deserialize)]
+struct StoredVersion {
+    cluster: ClusterName,
+    #[serde(with = "as_text")]
+    gateway_id: SpiffeId,
+    bundle: StoredBundle,
+    /// SHA-256 in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    previous: Option<String>,
+    signed_at: Timestamp,
+    /// DER in base64.
+    signer: Vec<String>,
+    /// Base64.
+    signature: String,
+}
+
+impl StoredVersion {
+    fn of(signed: &SignedBundle) -> Self {
+        Self {
+            cluster: signed.cluster.clone(),
+            gateway_id: signed.gateway_id.clone(),
+            bundle: StoredBundle::of(&signed.bundle),
+            previous: signed.previous.map(|digest| BASE64_STANDARD.encode(digest.as_bytes())),
+            signed_at: signed.signed_at,
+            signer: signed.signer.iter().map(|der| BASE64_STANDARD.encode(der)).collect(),
+            signature: BASE64_STANDARD.encode(&signed.signature),
+        }
+    }
+
+    fn into_signed(self) -> Result<SignedBundle, String> {
+        let decode = |text: &String| BASE64_STANDARD.decode(text).map_err(|error| error.to_string());
+        let previous = match &self.previous {
+            Some(text) => {
+                let bytes = decode(text)?.try_into().map_err(|_| "the digest has another length".to_owned())?;
+                Some(BundleDigest::from_bytes(bytes))
+            }
+            None => None,
+        };
+        Ok(SignedBundle {
+            signer: self.signer.iter().map(|text| decode(text).map(Into::into)).collect::<Result<_, _>>()?,
+            signature: decode(&self.signature)?,
+            cluster: self.cluster,
+            gateway_id: self.gateway_id,
+            bundle: self.bundle.into_bundle()?,
+            previous,
+            signed_at: self.signed_at,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
 pub(super) struct StoredMember {
     cluster: ClusterName,
     #[serde(with = "as_text")]
@@ -64,6 +115,8 @@ pub(super) struct StoredMember {
     joined_at: Timestamp,
     software: String,
     token: TokenId,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    lineage: Vec<StoredVersion>,
 }
 
 impl StoredMember {
@@ -79,12 +132,15 @@ impl StoredMember {
             joined_at: member.joined_at,
             software: record.software.clone(),
             token: record.token,
+            lineage: member.lineage.versions().iter().map(StoredVersion::of).collect(),
         })
     }
 
     pub(super) fn parse(text: &str) -> Result<MemberRecord, String> {
         let stored: Self = parsed(text)?;
+        let versions = stored.lineage.into_iter().map(StoredVersion::into_signed);
         let member = Member {
+            lineage: Lineage::new(versions.collect::<Result<_, _>>()?),
             cluster: stored.cluster,
             gateway_id: stored.gateway_id,
             advertise: stored.advertise,

@@ -9,8 +9,11 @@
 //! snapshot ──► ack         or "unchanged" when the digest in the hello matches
 //! delta ──► ack            one in flight; what changes meanwhile goes into the next
 //! ping ──► pong            anything heard renews the lease
+//! held bundle              what the peer believes of this cluster
+//! credential ──► ack       a newer certificate for the same tunnel
 //! ```
 
+mod credentials;
 mod error;
 mod event;
 mod exchange;
@@ -25,11 +28,13 @@ use std::{
 use federation_model::{catalog::Catalog, names::ClusterName};
 use proto::tunnel::v1::{ControlMessage, Drain, control_message::Message};
 
+pub use credentials::{CredentialProof, Held, Judgement};
 pub use error::{CloseReason, SessionError};
 pub use event::{SKEW_STEP_MILLIS, SessionEvent};
 pub use exchange::MAX_DELTA_BYTES;
 pub use greeting::{PROTOCOL, VersionRange};
 
+use credentials::Credentials;
 use event::Events;
 use exchange::{Incoming, Outgoing, Received};
 use greeting::Greeting;
@@ -96,6 +101,7 @@ pub struct Session {
     outgoing: Outgoing,
     incoming: Incoming,
     liveness: Liveness,
+    credentials: Credentials,
     drain: Option<Drain>,
     events: Events,
 }
@@ -111,6 +117,7 @@ impl Session {
             outgoing: Outgoing::new(catalogs.local),
             incoming,
             liveness,
+            credentials: Credentials::new(now),
             drain: None,
             events: Events::default(),
             peer,
@@ -176,6 +183,12 @@ impl Session {
                 }
             }
             Message::Drain(drain) => self.events.tell(SessionEvent::PeerDraining { reason: shown(&drain.reason) }),
+            Message::HeldBundle(held) => self.events.tell(credentials::handle_held(&held)?),
+            Message::Credential(credential) => {
+                let event = self.credentials.handle_credential(credential, now)?;
+                self.events.tell(event);
+            }
+            Message::CredentialAck(ack) => self.events.tell(credentials::handle_judgement(&ack)?),
         }
         Ok(())
     }
@@ -183,6 +196,21 @@ impl Session {
     /// What this cluster exports changed.
     pub fn handle_local_catalog(&mut self, catalog: Arc<Catalog>) {
         self.outgoing.handle_local(catalog);
+    }
+
+    /// This side believes this version of the peer's trust bundle.
+    pub fn handle_held(&mut self, held: Held) {
+        self.credentials.tell_held(held);
+    }
+
+    /// This side wants the tunnel to be judged by a newer certificate.
+    pub fn handle_credential(&mut self, credential: CredentialProof) {
+        self.credentials.tell_credential(credential);
+    }
+
+    /// What became of the peer's credential.
+    pub fn handle_judgement(&mut self, judgement: Judgement) {
+        self.credentials.tell_judgement(judgement);
     }
 
     /// This gateway stops: the peer is told to open no new streams.
@@ -223,6 +251,7 @@ impl Session {
         None.or_else(|| self.liveness.poll_pong().map(Message::Pong))
             .or_else(|| self.liveness.poll_ping().map(Message::Ping))
             .or_else(|| self.drain.take().map(Message::Drain))
+            .or_else(|| self.credentials.poll_transmit())
             .or_else(|| self.incoming.poll_ack().map(Message::Ack))
             .or_else(|| self.incoming.poll_request().map(Message::SnapshotRequest))
             .or_else(|| self.outgoing.poll_transmit())

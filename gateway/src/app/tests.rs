@@ -33,6 +33,7 @@ fn member(cluster: &str, advertise: &[&str]) -> Member {
         advertise: advertise.iter().map(|address| address.parse().unwrap()).collect(),
         region: String::new(),
         zone: String::new(),
+        lineage: federation_model::lineage::Lineage::default(),
         joined_at: Timestamp(1),
     }
 }

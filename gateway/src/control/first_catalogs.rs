@@ -86,6 +86,7 @@ mod tests {
             advertise: advertise.iter().map(|text| text.parse().unwrap()).collect(),
             region: String::new(),
             zone: String::new(),
+            lineage: federation_model::lineage::Lineage::default(),
             joined_at: Timestamp(1),
         };
         (name, member)

@@ -6,11 +6,13 @@
 use std::{pin::pin, sync::Arc, time::SystemTime};
 
 use bytes::{Buf, Bytes};
-use federation_model::{catalog::Catalog, names::ClusterName, outcome::Outcome};
+use federation_model::{catalog::Catalog, names::ClusterName, outcome::Outcome, time::Timestamp};
 use futures::{StreamExt, stream::FuturesUnordered};
 use gateway_core::{
     control::{self, ControlError, Decoder},
-    session::{Catalogs, CloseReason, Session, SessionConfig, SessionError, SessionEvent},
+    session::{
+        Catalogs, CloseReason, CredentialProof, Held, Judgement, Session, SessionConfig, SessionError, SessionEvent,
+    },
 };
 use quinn::{Connection, ConnectionError, ReadError, RecvStream, SendStream, WriteError};
 use tokio::{
@@ -24,6 +26,9 @@ use tokio::{
 use crate::{
     closing::{Close, explain},
     config::{CONTROL_LIMIT, MAX_HEADERS, READ_SIZE, TunnelConfig},
+    credential::{self, Credential},
+    endpoint::Credentials,
+    identify::{self, Members},
     inbound::read_head,
     shared::{Phase, Shared},
     stream::InboundStream,
@@ -48,6 +53,8 @@ pub(crate) struct Carrying {
     /// What is known of the peer's exports from before.
     pub(crate) held: Option<Arc<Catalog>>,
     pub(crate) catalog: watch::Receiver<Arc<Catalog>>,
+    /// Who this side is, and whom it believes.
+    pub(crate) credentials: Credentials,
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) notes: mpsc::Sender<Note>,
     pub(crate) inbound: mpsc::Sender<InboundStream>,
@@ -107,6 +114,8 @@ enum Step {
     Heard(Result<Option<Bytes>, ReadError>),
     Time,
     LocalCatalog,
+    Renewed,
+    Members,
     Head(Option<Box<InboundStream>>),
     Opened(Result<(SendStream, RecvStream), ConnectionError>),
 }
@@ -157,6 +166,9 @@ struct Conversation {
     /// What is left of the message under way. The next one is made when it is gone, so nothing piles up here.
     out: Bytes,
     decoder: Decoder,
+    members: watch::Receiver<Members>,
+    /// What the peer was told last of its own bundle.
+    told: Option<Held>,
 }
 
 impl Conversation {
@@ -172,7 +184,13 @@ impl Conversation {
             session.handle_drain(reason);
         }
         let connection = carrying.tunnel.connection.clone();
-        Self { carrying, connection, session, send, out: Bytes::new(), decoder: Decoder::new() }
+        let members = carrying.shared.members.clone();
+        let (out, decoder) = (Bytes::new(), Decoder::new());
+        let mut conversation = Self { carrying, connection, session, send, out, decoder, members, told: None };
+        // Even the certificate of the handshake: what the peer answers tells by which one it judges this side.
+        conversation.offer_credential();
+        conversation.tell_held();
+        conversation
     }
 
     async fn run(mut self, mut recv: RecvStream) -> End {
@@ -194,6 +212,8 @@ impl Conversation {
                 result = recv.read_chunk(READ_SIZE, true) => Step::Heard(result.map(|c| c.map(|c| c.bytes))),
                 () = sleep_until(Instant::from_std(wake)) => Step::Time,
                 Ok(()) = self.carrying.catalog.changed() => Step::LocalCatalog,
+                Ok(()) = self.carrying.credentials.renewed.changed() => Step::Renewed,
+                Ok(()) = self.members.changed() => Step::Members,
                 Some(head) = heads.next() => Step::Head(head),
                 stream = connection.accept_bi(), if room => Step::Opened(stream),
             };
@@ -212,7 +232,12 @@ impl Conversation {
             Step::Phase => self.handle_phase()?,
             Step::Sent(result) => self.out.advance(result?),
             Step::Heard(result) => self.handle_heard(&result?.ok_or_else(control_ended)?)?,
-            Step::Time => self.session.handle_timeout(now(), wall_millis())?,
+            Step::Time => {
+                self.session.handle_timeout(now(), wall_millis())?;
+                self.check_expiry()?;
+            }
+            Step::Renewed => self.offer_credential(),
+            Step::Members => self.tell_held(),
             Step::LocalCatalog => {
                 let catalog = Arc::clone(&self.carrying.catalog.borrow_and_update());
                 self.update_facts(|facts| facts.acknowledged = false);
@@ -222,6 +247,57 @@ impl Conversation {
             Step::Head(Some(stream)) => self.hand_over(*stream),
         }
         Ok(())
+    }
+
+    /// Proves the certificate in use to the peer.
+    fn offer_credential(&mut self) {
+        self.carrying.credentials.renewed.mark_unchanged();
+        let svid = self.carrying.credentials.identity.current();
+        match credential::prove(&self.connection, &svid) {
+            Ok(proof) => self.session.handle_credential(proof),
+            Err(error) => tracing::error!(%error, "cannot prove the new certificate; the tunnel keeps the one before"),
+        }
+    }
+
+    /// Tells the peer which version of its bundle is believed here, when that is another one than it was.
+    fn tell_held(&mut self) {
+        let held = identify::held(&self.carrying.tunnel.peer.cluster, &self.members.borrow_and_update());
+        if held != self.told
+            && let Some(held) = held
+        {
+            self.told = Some(held);
+            self.session.handle_held(held);
+        }
+    }
+
+    /// Judges the peer's newer certificate; a bad one changes nothing.
+    fn judge(&mut self, proof: &CredentialProof) {
+        let (tunnel, trust) = (&self.carrying.tunnel, &self.carrying.credentials.trust);
+        let owner = (&tunnel.peer.gateway_id, tunnel.peer.usage);
+        let now = Timestamp::from(SystemTime::now());
+        let refusal = match Credential::judge(&self.connection, proof, owner, (trust, now)) {
+            Ok(credential) => {
+                tracing::debug!(peer = %tunnel.peer.cluster, tunnel = tunnel.id, fingerprint = %credential.fingerprint, "the tunnel is judged by a newer certificate");
+                tunnel.credential.store(Arc::new(credential));
+                None
+            }
+            Err(error) => {
+                tracing::warn!(peer = %tunnel.peer.cluster, tunnel = tunnel.id, %error, "refused the peer's newer certificate; the tunnel is judged by the one before");
+                Some(error.to_string())
+            }
+        };
+        self.session.handle_judgement(Judgement { fingerprint: credential::fingerprint_of(proof), refusal });
+    }
+
+    /// A tunnel ends with the certificate of its peer.
+    fn check_expiry(&self) -> Result<(), End> {
+        let not_after = self.carrying.tunnel.credential.load().not_after;
+        if Timestamp::from(SystemTime::now()) <= not_after {
+            return Ok(());
+        }
+        let text =
+            "the certificate of this side has expired, and no newer one was proven: look at the log of its gateway";
+        Err(End::Close(Close::new(CloseReason::Expired, text)))
     }
 
     fn handle_phase(&mut self) -> Result<(), End> {
@@ -303,6 +379,21 @@ impl Conversation {
             }
             // The connection measures round trips more often than pings do.
             SessionEvent::Rtt(_) => None,
+            SessionEvent::Held(held) => {
+                self.update_facts(|facts| facts.believed = Some(held));
+                None
+            }
+            SessionEvent::Credential(proof) => {
+                self.judge(&proof);
+                None
+            }
+            SessionEvent::Judged(judgement) => {
+                if let Some(refusal) = &judgement.refusal {
+                    tracing::warn!(%peer, tunnel = tunnel.id, %refusal, "the peer refused this gateway's newer certificate");
+                }
+                self.update_facts(|facts| facts.judged = Some(judgement.clone()));
+                None
+            }
         }
     }
 

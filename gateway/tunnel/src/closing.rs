@@ -52,7 +52,7 @@ pub(crate) fn lost_outcome(error: &ConnectionError, local: Option<CloseReason>) 
 fn closed_outcome(reason: CloseReason) -> Outcome {
     match reason {
         CloseReason::Stopped => Outcome::Draining,
-        CloseReason::Revoked => Outcome::Revoked,
+        CloseReason::Revoked | CloseReason::Expired => Outcome::Revoked,
         CloseReason::Superseded | CloseReason::Silent => Outcome::TunnelLost,
         CloseReason::VersionMismatch
         | CloseReason::WrongCluster

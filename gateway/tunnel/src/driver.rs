@@ -117,7 +117,8 @@ impl Driver {
     fn handle_members(&mut self) {
         let members = Arc::clone(&self.members.borrow_and_update());
         for tunnel in self.shared.registry.all() {
-            if let Err(why) = still_trusted(&tunnel.peer, &members) {
+            let trust = &self.credentials.trust;
+            if let Err(why) = still_trusted(&tunnel.peer, &tunnel.credential.load(), &members, trust) {
                 tracing::info!(peer = %tunnel.peer.cluster, tunnel = tunnel.id, %why, "cutting a tunnel");
                 tunnel.close(&Close::new(CloseReason::Revoked, why));
             }
@@ -244,18 +245,18 @@ impl Driver {
             connection.close(VarInt::from_u32(reason.code()), why.as_bytes());
             Err(why)
         };
-        let peer = match identify(&connection, &members, Timestamp::from(SystemTime::now())) {
-            Ok(peer) => peer,
+        let (peer, credential) = match identify(&connection, &members, Timestamp::from(SystemTime::now())) {
+            Ok(identified) => identified,
             Err(error) => return refuse(CloseReason::Revoked, error.to_string()),
         };
         if dialled.is_some_and(|dialled| *dialled != peer.cluster) {
             return refuse(CloseReason::WrongCluster, format!("this is the gateway of cluster {}", peer.cluster));
         }
-        if let Err(why) = still_trusted(&peer, &members) {
+        if let Err(why) = still_trusted(&peer, &credential, &members, &self.credentials.trust) {
             return refuse(CloseReason::Revoked, why);
         }
         self.next_id += 1;
-        let tunnel = Arc::new(Tunnel::new(self.next_id, peer, origin, connection.clone()));
+        let tunnel = Arc::new(Tunnel::new(self.next_id, (peer, credential), origin, connection.clone()));
         if !self.shared.registry.insert(&tunnel) {
             return refuse(CloseReason::Superseded, format!("cluster {} has too many tunnels", tunnel.peer.cluster));
         }
@@ -265,6 +266,7 @@ impl Driver {
             tunnel: Arc::clone(&tunnel),
             held,
             catalog: self.catalog.clone(),
+            credentials: self.credentials.clone(),
             phase: self.shared.phase.subscribe(),
             notes: self.notes.clone(),
             inbound: self.inbound.clone(),

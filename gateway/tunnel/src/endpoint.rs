@@ -19,6 +19,7 @@ use quinn::{
 };
 
 use quinn_proto::HashedConnectionIdGenerator;
+use tokio::sync::watch;
 
 use crate::{
     config::{ALPN, Congestion, MAX_INCOMING, TunnelConfig},
@@ -59,6 +60,8 @@ pub enum BindError {
 #[derive(Debug, Clone)]
 pub(crate) struct Credentials {
     pub(crate) identity: Arc<LiveIdentity>,
+    /// Changes whenever `identity` was replaced.
+    pub(crate) renewed: watch::Receiver<u64>,
     pub(crate) trust: Arc<TrustStore>,
     pub(crate) transport: Arc<TransportConfig>,
 }
@@ -66,10 +69,10 @@ pub(crate) struct Credentials {
 impl Credentials {
     pub(crate) fn new(
         config: &TunnelConfig,
-        identity: Arc<LiveIdentity>,
+        (identity, renewed): (Arc<LiveIdentity>, watch::Receiver<u64>),
         trust: Arc<TrustStore>,
     ) -> Result<Self, BindError> {
-        Ok(Self { identity, trust, transport: Arc::new(transport(config)?) })
+        Ok(Self { identity, renewed, trust, transport: Arc::new(transport(config)?) })
     }
 
     /// The configuration to dial exactly this gateway.

@@ -43,6 +43,8 @@ const MAX_EVENTS: usize = 64;
 pub struct Sources {
     /// Who this gateway is.
     pub identity: Arc<LiveIdentity>,
+    /// Changes whenever `identity` was replaced: live tunnels then prove the newer certificate to their peers.
+    pub renewed: watch::Receiver<u64>,
     /// The bundles handshakes are verified with.
     pub trust: Arc<TrustStore>,
     /// The other members. A member that leaves, or changes so that its tunnels would not be accepted any more, loses them.
@@ -137,8 +139,8 @@ impl Tunnels {
     /// # Errors
     /// When the socket or the endpoint cannot be made.
     pub fn start(config: TunnelConfig, socket: TunnelSocket, sources: Sources) -> Result<Started, BindError> {
-        let Sources { identity, trust, members, catalog } = sources;
-        let credentials = Credentials::new(&config, identity, trust)?;
+        let Sources { identity, renewed, trust, members, catalog } = sources;
+        let credentials = Credentials::new(&config, (identity, renewed), trust)?;
         let welcome = members.clone();
         let expected = Expect::When(
             "the gateway id of a member",
@@ -339,6 +341,9 @@ fn tunnel_status(tunnel: &Tunnel) -> TunnelStatus {
         version: facts.version,
         skew_millis: facts.skew_millis,
         acknowledged: facts.acknowledged,
+        believed: facts.believed,
+        judged: facts.judged.clone(),
+        certificates: tunnel.credential.load().chain.clone(),
     }
 }
 

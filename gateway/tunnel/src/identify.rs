@@ -10,8 +10,11 @@ use federation_pki::{
     trust::TrustStore,
     verify::{Usage, VerifyError, spiffe_id_of, verify_leaf},
 };
+use gateway_core::session::Held;
 use quinn::{Connection, Side};
 use rustls_pki_types::CertificateDer;
+
+use crate::credential::{Credential, CredentialError};
 
 /// The other members, as the federation last told.
 pub(crate) type Members = Arc<BTreeMap<ClusterName, Member>>;
@@ -21,20 +24,19 @@ pub(crate) type Members = Arc<BTreeMap<ClusterName, Member>>;
 pub(crate) struct Peer {
     pub(crate) cluster: ClusterName,
     pub(crate) gateway_id: SpiffeId,
-    pub(crate) chain: Vec<CertificateDer<'static>>,
-    /// When its certificate was verified.
-    pub(crate) verified_at: Timestamp,
-    /// What it used its certificate for.
+    /// What it uses its certificate for.
     pub(crate) usage: Usage,
 }
 
 /// Why a connection belongs to nobody.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum IdentifyError {
     #[error("the peer presented no certificate")]
     NoCertificate,
     #[error(transparent)]
     Verify(#[from] VerifyError),
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
     #[error(
         "{0} is not the gateway id of a member: it was removed, or the federation's members did not arrive here yet"
     )]
@@ -42,7 +44,11 @@ pub(crate) enum IdentifyError {
 }
 
 /// The member whose gateway is at the other end. The certificate was verified in the handshake.
-pub(crate) fn identify(connection: &Connection, members: &Members, now: Timestamp) -> Result<Peer, IdentifyError> {
+pub(crate) fn identify(
+    connection: &Connection,
+    members: &Members,
+    now: Timestamp,
+) -> Result<(Peer, Credential), IdentifyError> {
     let chain = connection
         .peer_identity()
         .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok())
@@ -56,21 +62,31 @@ pub(crate) fn identify(connection: &Connection, members: &Members, now: Timestam
         Side::Client => Usage::Server,
         Side::Server => Usage::Client,
     };
-    Ok(Peer { cluster: member.cluster.clone(), gateway_id, chain: *chain, verified_at: now, usage })
+    let peer = Peer { cluster: member.cluster.clone(), gateway_id, usage };
+    Ok((peer, Credential::new(*chain, now)?))
 }
 
 /// Whether a peer that was believed is still to be believed; why not, otherwise.
 ///
-/// Judged at the time of its handshake: what changed are the members, not the age of its certificate.
-pub(crate) fn still_trusted(peer: &Peer, members: &Members) -> Result<(), String> {
+/// Judged at the time its credential was verified: what changed is whom to trust, not the age of its certificate.
+pub(crate) fn still_trusted(
+    peer: &Peer,
+    credential: &Credential,
+    members: &Members,
+    trust: &TrustStore,
+) -> Result<(), String> {
     let Some(member) = members.get(&peer.cluster) else {
         return Err(format!("cluster {} is no longer a member", peer.cluster));
     };
     if member.gateway_id != peer.gateway_id {
         return Err(format!("the gateway id of cluster {} is {} by now", peer.cluster, member.gateway_id));
     }
-    let trust = TrustStore::new();
-    // A bundle that is not usable counts as empty, which the verification says better.
-    let _ = trust.replace([member.bundle.clone()]);
-    verify_leaf(&peer.chain, &trust, peer.verified_at, peer.usage).map(drop).map_err(|error| error.to_string())
+    let verified = verify_leaf(&credential.chain, trust, credential.verified_at, peer.usage);
+    verified.map(drop).map_err(|error| error.to_string())
+}
+
+/// The version of the peer's trust bundle that is believed here.
+pub(crate) fn held(peer: &ClusterName, members: &Members) -> Option<Held> {
+    let newest = members.get(peer)?.lineage.newest()?;
+    Some(Held { sequence: newest.bundle.sequence, digest: newest.digest() })
 }

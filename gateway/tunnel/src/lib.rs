@@ -18,6 +18,7 @@ mod accepting;
 mod carrying;
 mod closing;
 mod config;
+mod credential;
 mod dialling;
 mod dice;
 mod driver;

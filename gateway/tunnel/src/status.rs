@@ -5,6 +5,8 @@
 use std::{net::SocketAddr, time::Duration};
 
 use federation_model::{addr::GatewayAddr, names::ClusterName, spiffe::SpiffeId};
+use gateway_core::session::{Held, Judgement};
+use rustls_pki_types::CertificateDer;
 
 /// What a tunnel is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,6 +70,12 @@ pub struct TunnelStatus {
     pub skew_millis: i64,
     /// Whether the peer acknowledged this cluster's catalog as it is.
     pub acknowledged: bool,
+    /// Which version of this cluster's trust bundle the peer believes; none before it said so.
+    pub believed: Option<Held>,
+    /// What the peer made of this side's certificate; none before it said so.
+    pub judged: Option<Judgement>,
+    /// By which certificates the peer is judged, its leaf first.
+    pub certificates: Vec<CertificateDer<'static>>,
 }
 
 /// What goes on with one address of a peer.

@@ -1,6 +1,7 @@
 //! Gateways in one process, over real sockets on the loopback, with real certificates.
 
 mod lossy;
+mod renewal;
 mod set;
 
 use std::{

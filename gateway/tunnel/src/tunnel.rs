@@ -12,12 +12,13 @@ use std::{
 
 use arc_swap::ArcSwap;
 use federation_model::{addr::GatewayAddr, outcome::Outcome};
-use gateway_core::session::CloseReason;
+use gateway_core::session::{CloseReason, Held, Judgement};
 use quinn::{Connection, ConnectionError, VarInt};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
     closing::{Close, lost_outcome},
+    credential::Credential,
     identify::Peer,
     status::TunnelState,
 };
@@ -41,12 +42,18 @@ pub(crate) struct Facts {
     pub(crate) skew_millis: i64,
     /// Whether the peer acknowledged this cluster's catalog as it is.
     pub(crate) acknowledged: bool,
+    /// Which version of this cluster's trust bundle the peer believes; none before it said so.
+    pub(crate) believed: Option<Held>,
+    /// What the peer made of this side's certificate last.
+    pub(crate) judged: Option<Judgement>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Tunnel {
     pub(crate) id: u64,
     pub(crate) peer: Peer,
+    /// The certificate by which the peer is judged now.
+    pub(crate) credential: ArcSwap<Credential>,
     pub(crate) origin: Origin,
     pub(crate) connection: Connection,
     pub(crate) since: Instant,
@@ -62,10 +69,11 @@ pub(crate) struct Tunnel {
 }
 
 impl Tunnel {
-    pub(crate) fn new(id: u64, peer: Peer, origin: Origin, connection: Connection) -> Self {
+    pub(crate) fn new(id: u64, (peer, credential): (Peer, Credential), origin: Origin, connection: Connection) -> Self {
         Self {
             id,
             peer,
+            credential: ArcSwap::from_pointee(credential),
             origin,
             connection,
             since: Instant::now(),

@@ -14,8 +14,10 @@ use federation_model::{
 use super::ConvertError;
 use crate::federation::v1 as wire;
 
+mod lineage;
 mod refusal;
 
+pub use lineage::lineage;
 pub use refusal::{REFUSAL_KEY, Refusal, STORE_KEY};
 
 /// The version of the protocol between members and the federation service.
@@ -68,6 +70,7 @@ impl From<&Member> for wire::Member {
             region: member.region.clone(),
             zone: member.zone.clone(),
             joined_at: member.joined_at.0,
+            lineage: member.lineage.versions().iter().map(Into::into).collect(),
         }
     }
 }
@@ -82,11 +85,20 @@ impl TryFrom<wire::Member> for Member {
             let reason = format!("{gateway_id} lies outside the trust domain {} of the bundle", bundle.trust_domain);
             return Err(ConvertError::new("Member", "gateway_id", reason));
         }
+        let cluster = member.cluster.parse().map_err(ConvertError::of("Member", "cluster"))?;
+        let lineage = lineage("Member", member.lineage)?;
+        if let Some(newest) = lineage.newest() {
+            let spoken = (&newest.cluster, &newest.gateway_id, &newest.bundle);
+            if spoken != (&cluster, &gateway_id, &bundle) {
+                return Err(ConvertError::new("Member", "lineage", "its newest version says something else"));
+            }
+        }
         Ok(Self {
-            cluster: member.cluster.parse().map_err(ConvertError::of("Member", "cluster"))?,
+            cluster,
             gateway_id,
             advertise: advertised("Member", &member.advertise)?,
             bundle,
+            lineage,
             region: locality("Member", "region", member.region)?,
             zone: locality("Member", "zone", member.zone)?,
             joined_at: Timestamp(member.joined_at),

@@ -167,6 +167,7 @@ async fn a_token_that_the_service_holds_for_expired_is_refused_whatever_the_gate
         bundle: authority.bundle(1),
         region: String::new(),
         zone: String::new(),
+        lineage: federation_model::lineage::Lineage::default(),
         joined_at: Timestamp(0),
     };
     let application = Application { member: &member, authority: &authority, software: "test" };

@@ -59,7 +59,12 @@ pub enum JoinRefusal {
         /// Why.
         reason: String,
     },
-    /// The key of the first authority is not proven.
+    /// The authority is the cluster's own making.
+    AuthorityNotExternal {
+        /// Why.
+        reason: String,
+    },
+    /// The key of the authority is not proven.
     ProofInvalid {
         /// Why.
         reason: String,
@@ -93,6 +98,7 @@ impl JoinRefusal {
             Self::ClusterTaken { .. } => Refusal::ClusterTaken,
             Self::TrustDomainTaken { .. } => Refusal::TrustDomainTaken,
             Self::BundleInvalid { .. } => Refusal::BundleInvalid,
+            Self::AuthorityNotExternal { .. } => Refusal::AuthorityNotExternal,
             Self::ProofInvalid { .. } => Refusal::ProofInvalid,
             Self::ClockSkew { .. } => Refusal::ClockSkew,
             Self::Version { .. } => Refusal::Version,
@@ -126,6 +132,11 @@ impl JoinRefusal {
                 format!("the trust domain {trust_domain} is that of the federation service itself")
             }
             Self::BundleInvalid { reason } => format!("the trust bundle of the cluster cannot be used ({reason})"),
+            Self::AuthorityNotExternal { reason } => {
+                format!(
+                    "this set accepts authorities of an external PKI only (`trust.require_external_ca`), and {reason}"
+                )
+            }
             Self::ProofInvalid { reason } => {
                 format!("the cluster did not prove that it holds the key of its authority ({reason})")
             }
@@ -171,6 +182,9 @@ impl JoinRefusal {
             Self::TrustDomainTaken { by: None, .. } => "choose another `cluster.trust_domain`".to_owned(),
             Self::BundleInvalid { .. } => {
                 "correct the authority of the cluster, see `identity` in gateway.toml".to_owned()
+            }
+            Self::AuthorityNotExternal { .. } => {
+                "set `identity.source` in gateway.toml to \"files\" or \"spire\" with an authority of your PKI; the token is not spent".to_owned()
             }
             Self::ProofInvalid { .. } => {
                 "join from the gateway that holds the key of the cluster's authority, with this very token".to_owned()

@@ -6,7 +6,7 @@
 use std::mem::size_of;
 
 use prost::{
-    bytes::Buf,
+    bytes::{Buf, Bytes},
     encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field},
 };
 use proto::tunnel::v1 as wire;
@@ -34,7 +34,8 @@ const SERVICE: &[List] = &[
 const CATALOG: &[List] = &[list(2, size_of::<wire::Service>(), SERVICE)];
 const SNAPSHOT: &[List] = &[list(4, 0, CATALOG)];
 const DELTA: &[List] = &[list(3, size_of::<wire::Service>(), SERVICE), list(4, size_of::<wire::ServiceKey>(), &[])];
-const MESSAGE: &[List] = &[list(2, 0, SNAPSHOT), list(3, 0, DELTA)];
+const CREDENTIAL: &[List] = &[list(1, size_of::<Bytes>(), &[])];
+const MESSAGE: &[List] = &[list(2, 0, SNAPSHOT), list(3, 0, DELTA), list(10, 0, CREDENTIAL)];
 
 /// Whether the entries of a frame fit into [`MAX_FOOTPRINT`].
 pub(super) fn fits(frame: &[u8]) -> bool {

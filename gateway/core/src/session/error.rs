@@ -67,6 +67,12 @@ pub enum SessionError {
     /// Its deltas never lead to the catalog it claims.
     #[error("the peer's deltas diverged {0} times in a row; compare the versions of the two gateways")]
     Diverging(u32),
+    /// What it says of trust is not usable.
+    #[error("the peer's credential, or its word on this cluster's bundle, is not usable: {0}")]
+    BadCredential(&'static str),
+    /// It wants to be judged anew without end.
+    #[error("the peer sent too many credentials; look at the log of its gateway")]
+    TooManyCredentials,
     /// It fell silent.
     #[error("nothing was heard of the peer for {for_}; look at the path and at its gateway", for_ = humane(*.after))]
     Silent {
@@ -92,6 +98,8 @@ impl SessionError {
             | Self::SecondHello
             | Self::BadHello(_)
             | Self::UnknownAck { .. }
+            | Self::BadCredential(_)
+            | Self::TooManyCredentials
             | Self::SnapshotsInARow(_)
             | Self::Diverging(_) => CloseReason::ProtocolViolation,
         }
@@ -146,6 +154,8 @@ close_reasons! {
     ProtocolViolation = 13, "protocol-violation";
     /// The peer fell silent.
     Silent = 14, "silent";
+    /// The certificate of the peer has expired, and no newer one came.
+    Expired = 15, "expired";
 }
 
 impl std::fmt::Display for CloseReason {

@@ -6,6 +6,8 @@ use std::{collections::VecDeque, mem::discriminant, sync::Arc, time::Duration};
 
 use federation_model::catalog::{Catalog, CatalogDigest};
 
+use super::credentials::{CredentialProof, Held, Judgement};
+
 /// What a session tells its owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionEvent {
@@ -37,6 +39,13 @@ pub enum SessionEvent {
     Skew(i64),
     /// A measured round trip.
     Rtt(Duration),
+    /// Which version of this cluster's trust bundle the peer believes.
+    Held(Held),
+    /// The peer wants the tunnel to be judged by a newer certificate; the owner verifies it, and answers with
+    /// [`super::Session::handle_judgement`].
+    Credential(CredentialProof),
+    /// What became of this side's credential.
+    Judged(Judgement),
 }
 
 /// How far the clock skew must move to be told again.

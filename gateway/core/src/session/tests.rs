@@ -1,6 +1,7 @@
 //! What two sessions make of each other.
 
 mod catalogs;
+mod credentials;
 mod pair;
 
 use federation_model::catalog::CatalogDigest;

@@ -27,6 +27,7 @@ fn member(cluster: &str, domain: &str) -> Member {
         advertise: Vec::new(),
         region: String::new(),
         zone: String::new(),
+        lineage: federation_model::lineage::Lineage::default(),
         joined_at: Timestamp(1),
     }
 }

@@ -102,14 +102,19 @@ pub(super) fn authority(td: &str) -> Authority {
 }
 
 pub(super) fn svid(authority: &Authority, path: &str) -> Svid {
+    svid_for(authority, path, validity())
+}
+
+pub(super) fn svid_for(authority: &Authority, path: &str, validity: Validity) -> Svid {
     let id = SpiffeId::new(format!("{}{path}", authority.trust_domain().id_string())).unwrap();
-    authority.issue(&SvidRequest { id, names: vec![], validity: validity() }).unwrap()
+    authority.issue(&SvidRequest { id, names: vec![], validity }).unwrap()
 }
 
 pub(super) struct Gateway {
     name: ClusterName,
     pub(super) authority: Authority,
     pub(super) identity: Arc<LiveIdentity>,
+    renewed: watch::Sender<u64>,
     trust: Arc<TrustStore>,
     members: watch::Sender<Members>,
     pub(super) catalog: watch::Sender<Arc<Catalog>>,
@@ -145,6 +150,7 @@ impl Gateway {
         };
         tune(&mut config);
         let identity = Arc::new(LiveIdentity::new(svid(&authority, "/landbridge/gateway")));
+        let renewed = watch::Sender::new(0);
         let trust = Arc::new(TrustStore::new());
         let members = watch::Sender::new(Members::default());
         let catalog = watch::Sender::new(Arc::new(catalog(name, &["web"])));
@@ -153,6 +159,7 @@ impl Gateway {
         let socket = lossy::socket(any, Arc::clone(&losses));
         let sources = Sources {
             identity: Arc::clone(&identity),
+            renewed: renewed.subscribe(),
             trust: Arc::clone(&trust),
             members: members.subscribe(),
             catalog: catalog.subscribe(),
@@ -165,6 +172,7 @@ impl Gateway {
             name,
             authority,
             identity,
+            renewed,
             trust,
             members,
             catalog,
@@ -190,6 +198,7 @@ impl Gateway {
         let attempt = || {
             let sources = Sources {
                 identity: Arc::clone(&self.identity),
+                renewed: self.renewed.subscribe(),
                 trust: Arc::clone(&self.trust),
                 members: self.members.subscribe(),
                 catalog: self.catalog.subscribe(),
@@ -218,6 +227,7 @@ impl Gateway {
             bundle: self.authority.bundle(1),
             region: String::new(),
             zone: String::new(),
+            lineage: federation_model::lineage::Lineage::default(),
             joined_at: Timestamp(0),
         }
     }
@@ -226,6 +236,12 @@ impl Gateway {
         let own = self.authority.bundle(1);
         self.trust.replace(members.values().map(|member| member.bundle.clone()).chain([own])).unwrap();
         self.members.send_replace(Arc::new(members));
+    }
+
+    /// Presents another certificate, to live tunnels too.
+    pub(super) fn renew(&self, svid: Svid) {
+        self.identity.replace(svid);
+        self.renewed.send_modify(|count| *count += 1);
     }
 
     pub(super) fn alter(&self, peer: &str, change: impl FnOnce(&mut Member)) {

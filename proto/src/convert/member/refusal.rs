@@ -60,6 +60,10 @@ refusals! {
     TrustDomainTaken = "trust-domain-taken",
     /// The bundle cannot be used.
     BundleInvalid = "bundle-invalid",
+    /// The authority is of the cluster's own making.
+    AuthorityNotExternal = "authority-not-external",
+    /// The member's new bundle does not follow the one before.
+    BundleRefused = "bundle-refused",
     /// The key of the cluster's authority is not proven.
     ProofInvalid = "proof-invalid",
     /// The two clocks differ too much.

@@ -1,4 +1,7 @@
-use federation_model::addr::GatewayAddr;
+use federation_model::{
+    addr::GatewayAddr,
+    lineage::{Lineage, SignedBundle},
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -9,20 +12,33 @@ fn members() -> impl Strategy<Value = Member> {
     (("[a-z]{1,20}", "[a-z]{1,10}"), authorities, advertise, any::<(u64, u64)>()).prop_map(
         |((cluster, region), authorities, advertise, (sequence, joined_at))| {
             let trust_domain = TrustDomain::new(format!("{cluster}.example")).unwrap();
+            let gateway_id = parse_workload_id(&format!("spiffe://{trust_domain}/landbridge/gateway")).unwrap();
+            let cluster: ClusterName = cluster.parse().unwrap();
+            let bundle =
+                TrustBundle { trust_domain, sequence, authorities: authorities.into_iter().map(Into::into).collect() };
+            let version = |bundle: &TrustBundle, previous| SignedBundle {
+                cluster: cluster.clone(),
+                gateway_id: gateway_id.clone(),
+                bundle: bundle.clone(),
+                previous,
+                signed_at: Timestamp(joined_at),
+                signer: bundle.authorities.iter().take(4).cloned().collect(),
+                signature: sequence.to_be_bytes().to_vec(),
+            };
+            let first = version(&TrustBundle { sequence: 1, ..bundle.clone() }, None);
+            let newest = version(&bundle, Some(first.digest()));
+            let versions = if joined_at % 3 == 0 { Vec::new() } else { vec![first, newest] };
             Member {
-                gateway_id: parse_workload_id(&format!("spiffe://{trust_domain}/landbridge/gateway")).unwrap(),
-                cluster: cluster.parse().unwrap(),
+                gateway_id,
+                cluster,
+                lineage: Lineage::new(versions),
                 advertise: advertise
                     .into_iter()
                     .map(|(ip, port)| {
                         format!("{}:{port}", std::net::Ipv4Addr::from(ip)).parse::<GatewayAddr>().unwrap()
                     })
                     .collect(),
-                bundle: TrustBundle {
-                    trust_domain,
-                    sequence,
-                    authorities: authorities.into_iter().map(Into::into).collect(),
-                },
+                bundle,
                 zone: format!("{region}-1"),
                 region,
                 joined_at: Timestamp(joined_at),
