@@ -6,6 +6,7 @@
 //! ```text
 //! ca ──issue──> svid ──> identity ──┐
 //! bundle ──> trust ──> verify ──────┴──> tls        handshakes
+//! material                                          what an identity source offers
 //! token, possession                                 joining
 //! renew                                             when to issue again
 //! ```
@@ -13,6 +14,7 @@
 pub mod bundle;
 pub mod ca;
 pub mod identity;
+pub mod material;
 pub mod possession;
 pub mod renew;
 pub mod secret;
