@@ -6,6 +6,7 @@
 //! ```text
 //! ca ──issue──> svid ──> identity ──┐
 //! bundle ──> trust ──> verify ──────┴──> tls        handshakes
+//! material                                          what an identity source offers
 //! token, possession                                 joining
 //! signer ──> continuity                             which bundle may follow which
 //! renew, rotation                                   when to issue again, and under which authority
@@ -17,6 +18,7 @@ pub mod certificate;
 pub mod continuity;
 pub mod external;
 pub mod identity;
+pub mod material;
 pub mod possession;
 pub mod renew;
 pub mod rotation;

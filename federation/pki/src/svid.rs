@@ -133,13 +133,7 @@ impl Svid {
     /// The key in PEM.
     #[must_use]
     pub fn key_pem(&self) -> SecretPem {
-        // The label follows the encoding: RFC 5208, RFC 5915, RFC 8017.
-        let label = match PrivateKeyDer::try_from(self.key.as_slice()) {
-            Ok(PrivateKeyDer::Sec1(_)) => "EC PRIVATE KEY",
-            Ok(PrivateKeyDer::Pkcs1(_)) => "RSA PRIVATE KEY",
-            Ok(_) | Err(_) => "PRIVATE KEY",
-        };
-        SecretPem::new(encode(label, &self.key))
+        private_key_pem(&self.key)
     }
 
     /// The pair as rustls wants it.
@@ -165,6 +159,17 @@ pub(crate) fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, St
     let chain: Vec<_> =
         CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(|e| e.to_string())?;
     if chain.is_empty() { Err("it holds no certificate".to_owned()) } else { Ok(chain) }
+}
+
+/// A private key in DER as PEM.
+pub(crate) fn private_key_pem(der: &[u8]) -> SecretPem {
+    // The label follows the encoding: RFC 5208, RFC 5915, RFC 8017.
+    let label = match PrivateKeyDer::try_from(der) {
+        Ok(PrivateKeyDer::Sec1(_)) => "EC PRIVATE KEY",
+        Ok(PrivateKeyDer::Pkcs1(_)) => "RSA PRIVATE KEY",
+        Ok(_) | Err(_) => "PRIVATE KEY",
+    };
+    SecretPem::new(encode(label, der))
 }
 
 /// Certificates as PEM.

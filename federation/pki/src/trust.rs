@@ -2,16 +2,22 @@
 //!
 //! Owns the current bundles. Never merges those of different trust domains, never fetches them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use federation_model::{
     bundle::{MAX_AUTHORITIES, TrustBundle},
     spiffe::TrustDomain,
 };
-use rustls_pki_types::TrustAnchor;
 
 use crate::ca::{CaError, check_authority};
+
+mod roots;
+
+pub(crate) use self::roots::Roots;
 
 /// Why a bundle is not used.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -22,6 +28,11 @@ pub enum BundleFault {
     /// Too many authorities.
     #[error("the bundle of {0} has {1} authorities, {MAX_AUTHORITIES} are accepted: retire the old ones")]
     TooMany(TrustDomain, usize),
+    /// One public key is an authority of two trust domains.
+    #[error(
+        "an authority of {0} has the same key as one of {1}: each could issue for the other, so nothing of both is trusted; give each cluster an authority of its own (an intermediate below the shared root, published without that root)"
+    )]
+    Shared(TrustDomain, TrustDomain),
     /// An authority is not one.
     #[error("authority {index} of trust domain {trust_domain} is not usable: {reason}")]
     Authority {
@@ -45,13 +56,33 @@ fn listed(faults: &[BundleFault]) -> String {
 
 #[derive(Debug, Default)]
 pub(crate) struct Anchors {
-    bundles: BTreeMap<String, (TrustBundle, Vec<TrustAnchor<'static>>)>,
+    bundles: BTreeMap<String, (TrustBundle, Roots)>,
 }
 
 impl Anchors {
     /// The anchors of one trust domain and no other.
-    pub(crate) fn of(&self, td: &TrustDomain) -> Option<&[TrustAnchor<'static>]> {
-        self.bundles.get(td.as_str()).map(|(_, anchors)| anchors.as_slice())
+    pub(crate) fn of(&self, td: &TrustDomain) -> Option<&Roots> {
+        self.bundles.get(td.as_str()).map(|(_, roots)| roots)
+    }
+
+    /// Empties every bundle that has the key of an authority of another: leaves tell trust domains apart by their names, and
+    /// whoever holds that key can write either name.
+    fn part(&mut self) -> Vec<BundleFault> {
+        let mut holders: BTreeMap<&[u8], &TrustDomain> = BTreeMap::new();
+        let (mut shared, mut faults) = (BTreeSet::new(), Vec::new());
+        for (bundle, roots) in self.bundles.values() {
+            let td = &bundle.trust_domain;
+            for key in roots.keys() {
+                let holder = *holders.entry(key).or_insert(td);
+                if holder != td && shared.insert(td.as_str().to_owned()) | shared.insert(holder.as_str().to_owned()) {
+                    faults.push(BundleFault::Shared(holder.clone(), td.clone()));
+                }
+            }
+        }
+        for (_, (_, roots)) in self.bundles.iter_mut().filter(|(td, _)| shared.contains(*td)) {
+            roots.clear();
+        }
+        faults
     }
 }
 
@@ -76,17 +107,18 @@ impl TrustStore {
         let mut faults = Vec::new();
         for bundle in bundles {
             let td = bundle.trust_domain.clone();
-            let anchors = anchors(&bundle).unwrap_or_else(|fault| {
+            let roots = roots(&bundle).unwrap_or_else(|fault| {
                 faults.push(fault);
-                Vec::new()
+                Roots::default()
             });
             if let Some((_, held)) = next.bundles.get_mut(td.as_str()) {
                 held.clear();
                 faults.push(BundleFault::Duplicate(td));
             } else {
-                next.bundles.insert(td.as_str().to_owned(), (bundle, anchors));
+                next.bundles.insert(td.as_str().to_owned(), (bundle, roots));
             }
         }
+        faults.extend(next.part());
         self.0.store(Arc::new(next));
         if faults.is_empty() { Ok(()) } else { Err(TrustError(faults)) }
     }
@@ -102,19 +134,20 @@ impl TrustStore {
     }
 }
 
-fn anchors(bundle: &TrustBundle) -> Result<Vec<TrustAnchor<'static>>, BundleFault> {
+pub(crate) fn roots(bundle: &TrustBundle) -> Result<Roots, BundleFault> {
     let td = &bundle.trust_domain;
     if bundle.authorities.len() > MAX_AUTHORITIES {
         return Err(BundleFault::TooMany(td.clone(), bundle.authorities.len()));
     }
-    let anchor = |(index, der)| {
-        let fault = |reason| BundleFault::Authority { trust_domain: td.clone(), index, reason };
-        check_authority(der, td).map_err(fault)?;
-        let anchor = webpki::anchor_from_trusted_cert(der)
-            .map_err(|e| fault(CaError::Malformed(crate::x509::Malformed(e.to_string()))))?;
-        Ok(anchor.to_owned())
-    };
-    bundle.authorities.iter().enumerate().map(anchor).collect()
+    let mut roots = Roots::default();
+    for (index, der) in bundle.authorities.iter().enumerate() {
+        check_authority(der, td).and_then(|_| Ok(roots.push(der)?)).map_err(|reason| BundleFault::Authority {
+            trust_domain: td.clone(),
+            index,
+            reason,
+        })?;
+    }
+    Ok(roots)
 }
 
 /// Checks that every authority of a bundle is usable.
@@ -122,7 +155,7 @@ fn anchors(bundle: &TrustBundle) -> Result<Vec<TrustAnchor<'static>>, BundleFaul
 /// # Errors
 /// When one is not.
 pub fn check(bundle: &TrustBundle) -> Result<(), BundleFault> {
-    anchors(bundle).map(drop)
+    roots(bundle).map(drop)
 }
 
 #[cfg(test)]
@@ -145,7 +178,7 @@ mod tests {
         let error = store.replace([bundle("north.example"), west]).unwrap_err();
         assert!(error.to_string().contains("authority 1 of trust domain west.example"), "{error}");
         let anchors = store.anchors();
-        let of = |td| anchors.of(&TrustDomain::new(td).unwrap()).map(<[_]>::len);
+        let of = |td| anchors.of(&TrustDomain::new(td).unwrap()).map(|roots| roots.anchors().len());
         assert_eq!((of("north.example"), of("west.example"), of("east.example")), (Some(1), Some(0), None));
     }
 
@@ -154,6 +187,33 @@ mod tests {
         let store = TrustStore::new();
         let error = store.replace([bundle("west.example"), bundle("west.example")]).unwrap_err();
         assert!(matches!(error.0.as_slice(), [BundleFault::Duplicate(_)]), "{error}");
-        assert_eq!(store.anchors().of(&TrustDomain::new("west.example").unwrap()).map(<[_]>::len), Some(0));
+        assert!(store.anchors().of(&TrustDomain::new("west.example").unwrap()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn two_trust_domains_with_the_key_of_one_authority_are_both_not_believed() {
+        let store = TrustStore::new();
+        let validity = Validity::starting(Timestamp(1_700_000_000), Duration::from_secs(3600));
+        let shared = Authority::nameless("corporate root", validity);
+        let [west, east] = ["west.example", "east.example"].map(|td| {
+            let mut bundle = bundle(td);
+            bundle.authorities.push(shared.certificate().clone());
+            bundle
+        });
+        let error = store.replace([bundle("north.example"), west, east]).unwrap_err();
+        assert!(matches!(error.0.as_slice(), [BundleFault::Shared(..)]), "{error:?}");
+        assert!(error.to_string().contains("east.example has the same key as one of west.example"), "{error}");
+        let anchors = store.anchors();
+        let of = |td| anchors.of(&TrustDomain::new(td).unwrap()).map(|roots| roots.anchors().len());
+        assert_eq!((of("north.example"), of("west.example"), of("east.example")), (Some(1), Some(0), Some(0)));
+        store.replace([bundle("west.example"), bundle("east.example")]).unwrap();
+        assert!(!store.anchors().of(&TrustDomain::new("west.example").unwrap()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn an_authority_that_is_twice_in_a_bundle_counts_once() {
+        let mut west = bundle("west.example");
+        west.authorities.push(west.authorities[0].clone());
+        assert_eq!(roots(&west).unwrap().anchors().len(), 1);
     }
 }

@@ -31,6 +31,31 @@ impl Validity {
     pub fn contains(&self, now: Timestamp) -> bool {
         self.not_before <= now && now <= self.not_after
     }
+
+    /// Whether a verifier whose clock says `now` accepts a certificate of this validity. A start is allowed for by
+    /// [`CLOCK_SKEW`]: the clock of whoever issued a minute ago may be ahead. An end is not: a certificate is renewed long
+    /// before it, and one that leaked must not live on.
+    #[must_use]
+    pub fn at(&self, now: Timestamp) -> Term {
+        if now > self.not_after {
+            Term::Over
+        } else if now.after(CLOCK_SKEW) < self.not_before {
+            Term::Ahead
+        } else {
+            Term::Running
+        }
+    }
+}
+
+/// Where a verifier's clock stands relative to a validity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Term {
+    /// Before the start, by more than [`CLOCK_SKEW`].
+    Ahead,
+    /// Within.
+    Running,
+    /// After the end.
+    Over,
 }
 
 /// The instant for X.509, or nothing when it lies beyond the year 9999.
@@ -54,5 +79,19 @@ mod tests {
         assert!(validity.contains(Timestamp(940)) && validity.contains(Timestamp(1_010)));
         assert!(!validity.contains(Timestamp(939)) && !validity.contains(Timestamp(1_011)));
         assert_eq!(date(Timestamp(0)), "1970-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn a_start_is_allowed_for_by_the_clock_skew_and_an_end_is_not() {
+        let validity = Validity { not_before: Timestamp(1_000), not_after: Timestamp(2_000) };
+        for (now, term) in [
+            (939, Term::Ahead),
+            (940, Term::Running),
+            (1_000, Term::Running),
+            (2_000, Term::Running),
+            (2_001, Term::Over),
+        ] {
+            assert_eq!(validity.at(Timestamp(now)), term, "{now}");
+        }
     }
 }

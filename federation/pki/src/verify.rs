@@ -14,15 +14,23 @@ mod error;
 mod handshake;
 mod pinned;
 
+use std::cell::RefCell;
+
 use federation_model::{spiffe::SpiffeId, time::Timestamp};
-use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use rustls_pki_types::{CertificateDer, UnixTime};
 
 pub use self::{
     error::VerifyError,
     handshake::{DeferredClient, Expect, SpiffeVerifier, broken_rule},
     pinned::{FEDERATION_PATH, PinnedAuthority},
 };
-use crate::{ca::MAX_CHAIN, tls::provider, trust::TrustStore, x509::Parsed};
+use crate::{
+    ca::MAX_CHAIN,
+    tls::provider,
+    trust::{Roots, TrustStore},
+    validity::{CLOCK_SKEW, Term, Validity},
+    x509::Parsed,
+};
 
 /// What the peer uses its certificate for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +90,21 @@ fn verify_parts(
     Ok(id)
 }
 
+/// Verifies a chain, leaf first, at `now`, against these authorities, whatever trust domain they are of.
+pub(crate) fn verify_under(
+    chain: &[CertificateDer<'_>],
+    roots: &Roots,
+    now: Timestamp,
+    usage: Usage,
+) -> Result<SpiffeId, VerifyError> {
+    let (leaf, intermediates) = chain.split_first().ok_or(VerifyError::NoCertificate)?;
+    let parsed = Parsed::from_der(leaf)?;
+    let id = check_shape(&parsed)?;
+    check_time(&parsed, &id, now)?;
+    check_path(&Claim { leaf, parsed: &parsed, id: &id }, intermediates, roots, now, usage)?;
+    Ok(id)
+}
+
 fn claimed_id(leaf: &Parsed<'_>) -> Result<SpiffeId, VerifyError> {
     let uris = leaf.uris()?;
     let uri = match uris.as_slice() {
@@ -128,14 +151,12 @@ fn check_shape(leaf: &Parsed<'_>) -> Result<SpiffeId, VerifyError> {
 }
 
 fn check_time(leaf: &Parsed<'_>, id: &SpiffeId, now: Timestamp) -> Result<(), VerifyError> {
-    let validity = leaf.validity();
-    if now > validity.not_after {
-        return Err(VerifyError::Expired { id: id.clone(), not_after: validity.not_after, now });
+    let Validity { not_before, not_after } = leaf.validity();
+    match leaf.validity().at(now) {
+        Term::Running => Ok(()),
+        Term::Over => Err(VerifyError::Expired { id: id.clone(), not_after, now }),
+        Term::Ahead => Err(VerifyError::NotYetValid { id: id.clone(), not_before, now }),
     }
-    if now < validity.not_before {
-        return Err(VerifyError::NotYetValid { id: id.clone(), not_before: validity.not_before, now });
-    }
-    Ok(())
 }
 
 /// A leaf and what it claims.
@@ -148,7 +169,7 @@ struct Claim<'a> {
 fn check_path(
     claim: &Claim<'_>,
     intermediates: &[CertificateDer<'_>],
-    roots: &[TrustAnchor<'_>],
+    roots: &Roots,
     now: Timestamp,
     usage: Usage,
 ) -> Result<(), VerifyError> {
@@ -163,15 +184,68 @@ fn check_path(
         Usage::Server => webpki::KeyUsage::server_auth(),
     };
     let algorithms = provider().signature_verification_algorithms;
-    let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(now.0));
-    let path = leaf
-        .verify_for_usage(algorithms.all, roots, intermediates, time, usage, None, None)
-        .map_err(|error| path_error(error, claim, intermediates, roots))?;
+    let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(moment(claim, intermediates, now).0));
+    // A path that webpki finds may still break a rule it does not know; then it looks for another one.
+    let broken = RefCell::new(None);
+    let judge = |path: &webpki::VerifiedPath<'_>| {
+        check_signers(path, roots, id, now).map_err(|error| {
+            broken.borrow_mut().get_or_insert(error);
+            webpki::Error::UnknownIssuer
+        })
+    };
+    leaf.verify_for_usage(algorithms.all, roots.anchors(), intermediates, time, usage, None, Some(&judge))
+        .map(drop)
+        .map_err(|error| broken.take().unwrap_or_else(|| path_error(error, claim, intermediates, roots)))
+}
+
+/// The moment at which a path is judged: now, or the latest start that is ahead by no more than the clock skew. Ends are
+/// judged at the same moment, so that a path counts only if all of it is valid at once.
+fn moment(claim: &Claim<'_>, intermediates: &[CertificateDer<'_>], now: Timestamp) -> Timestamp {
+    let start = |der| Some(Parsed::from_der(der).ok()?.validity().not_before);
+    let starts = intermediates.iter().filter_map(|der| start(der));
+    let starts = starts.chain([claim.parsed.validity().not_before]).filter(|start| *start <= now.after(CLOCK_SKEW));
+    starts.fold(now, Timestamp::max)
+}
+
+/// Checks what webpki does not look at: the time and path length of the authority itself, and the key usage and trust domain
+/// of those between it and the leaf.
+fn check_signers(
+    path: &webpki::VerifiedPath<'_>,
+    roots: &Roots,
+    id: &SpiffeId,
+    now: Timestamp,
+) -> Result<(), VerifyError> {
+    let terms = roots.terms_of(path.anchor()).ok_or_else(|| VerifyError::NothingTrusted(id.clone()))?;
+    let (id, authority, validity) = (|| id.clone(), terms.fingerprint, terms.validity);
+    match validity.at(now) {
+        Term::Running => {}
+        Term::Over => {
+            return Err(VerifyError::AuthorityExpired { id: id(), authority, not_after: validity.not_after, now });
+        }
+        Term::Ahead => {
+            return Err(VerifyError::AuthorityNotYetValid {
+                id: id(),
+                authority,
+                not_before: validity.not_before,
+                now,
+            });
+        }
+    }
+    let between = u32::try_from(path.intermediate_certificates().count()).unwrap_or(u32::MAX);
+    if terms.path_length.is_some_and(|most| between > most) {
+        return Err(VerifyError::PathTooLong(id()));
+    }
     for signer in path.intermediate_certificates() {
-        // webpki does not look at the key usage of the certificates above the leaf.
-        let signer = signer.der();
-        if !Parsed::from_der(&signer)?.key_usage()?.is_some_and(|usage| usage.key_cert_sign) {
-            return Err(VerifyError::SignerMayNotSign(id.clone()));
+        let der = signer.der();
+        let signer = Parsed::from_der(&der)?;
+        if !signer.key_usage()?.is_some_and(|usage| usage.key_cert_sign) {
+            return Err(VerifyError::SignerMayNotSign(id()));
+        }
+        match signer.authority_domain() {
+            Ok(None) => {}
+            Ok(Some(domain)) if domain == *id().trust_domain() => {}
+            Ok(Some(domain)) => return Err(VerifyError::ForeignSigner { id: id(), reason: domain.to_string() }),
+            Err(reason) => return Err(VerifyError::ForeignSigner { id: id(), reason: reason.to_string() }),
         }
     }
     Ok(())
@@ -181,20 +255,31 @@ fn path_error(
     error: webpki::Error,
     claim: &Claim<'_>,
     intermediates: &[CertificateDer<'_>],
-    roots: &[TrustAnchor<'_>],
+    roots: &Roots,
 ) -> VerifyError {
     let id = claim.id.clone();
     let reason = error.to_string();
-    if matches!(error, webpki::Error::NameConstraintViolation) {
-        return VerifyError::NameConstraints(id);
-    }
-    if matches!(error, webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. }) {
-        return VerifyError::SignerExpired(id);
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "a library's enum that grows; the rest is told by its own words"
+    )]
+    match error {
+        webpki::Error::NameConstraintViolation => return VerifyError::NameConstraints(id),
+        webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. } => {
+            return VerifyError::SignerExpired(id);
+        }
+        webpki::Error::PathLenConstraintViolated => return VerifyError::PathTooLong(id),
+        webpki::Error::EndEntityUsedAsCa => return VerifyError::SignerIsLeaf(id),
+        // The leaf's own purposes were looked at before.
+        webpki::Error::RequiredEkuNotFoundContext(_) | webpki::Error::EmptyEkuExtension => {
+            return VerifyError::SignerPurpose(id);
+        }
+        _ => {}
     }
     // The name the last certificate of the chain asks for: if an authority has it, the key is another one.
     let last = intermediates.last().and_then(|der| Parsed::from_der(der).ok().map(|p| p.issuer().to_vec()));
     let issuer = last.unwrap_or_else(|| claim.parsed.issuer().to_vec());
-    let known = roots.iter().any(|root| issuer.ends_with(&root.subject));
+    let known = roots.anchors().iter().any(|root| issuer.ends_with(&root.subject));
     if known {
         return VerifyError::WrongAuthority { id, reason };
     }

@@ -95,6 +95,24 @@ impl<'a> Parsed<'a> {
         self.0.subject().iter().next().is_none()
     }
 
+    /// How many authorities may stand between this one and a leaf; nothing when there is no limit.
+    pub(crate) fn path_length(&self) -> Result<Option<u32>, Malformed> {
+        let constraints = self.0.basic_constraints().map_err(malformed)?;
+        Ok(constraints.and_then(|c| c.value.path_len_constraint))
+    }
+
+    /// Whether it constrains the URI names below it (RFC 5280 section 4.2.1.10).
+    pub(crate) fn constrains_uris(&self) -> Result<bool, Malformed> {
+        let Some(constraints) = self.0.name_constraints().map_err(malformed)? else { return Ok(false) };
+        let subtrees = constraints.value.permitted_subtrees.iter().chain(&constraints.value.excluded_subtrees);
+        Ok(subtrees.flatten().any(|subtree| matches!(subtree.base, GeneralName::URI(_))))
+    }
+
+    /// The subject for people.
+    pub(crate) fn subject_text(&self) -> String {
+        self.0.subject().to_string()
+    }
+
     pub(crate) fn subject(&self) -> &[u8] {
         self.0.subject().as_raw()
     }

@@ -83,6 +83,17 @@ fn the_key_of_an_authority_never_shows_in_debug_output() {
 }
 
 impl Authority {
+    /// An authority that names no trust domain, as most that were not made for SPIFFE, and may have authorities below it.
+    pub(crate) fn nameless(common_name: &str, validity: Validity) -> Self {
+        let key = new_key().unwrap();
+        let mut params = params(validity).unwrap();
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let certificate = params.self_signed(&*key).unwrap();
+        Self { trust_domain: td("east.example"), chain: vec![certificate.der().clone()], validity, key }
+    }
+
     /// Signs a leaf of any shape, for the tests of the verifiers.
     pub(crate) fn sign(&self, params: &CertificateParams) -> CertificateDer<'static> {
         let issuer = Issuer::from_ca_cert_der(self.certificate(), &*self.key).unwrap();

@@ -131,6 +131,61 @@ pub enum VerifyError {
     /// A certificate above the leaf is not valid now.
     #[error("a certificate above that of {0} is expired or not valid yet: renew the intermediate authority")]
     SignerExpired(SpiffeId),
+    /// The authority itself is past its end.
+    #[error(
+        "the authority {authority} above {id} expired at {}, it is {} here: publish the authority that follows it in the bundle of its trust domain, and compare the clocks",
+        date(*.not_after), date(*.now)
+    )]
+    AuthorityExpired {
+        /// The id.
+        id: SpiffeId,
+        /// The authority.
+        authority: Fingerprint,
+        /// Its end.
+        not_after: Timestamp,
+        /// The clock of the verifier.
+        now: Timestamp,
+    },
+    /// The authority itself is before its start.
+    #[error(
+        "the authority {authority} above {id} is valid from {} on, it is {} here: issue from it when it is valid, and compare the clocks",
+        date(*.not_before), date(*.now)
+    )]
+    AuthorityNotYetValid {
+        /// The id.
+        id: SpiffeId,
+        /// The authority.
+        authority: Fingerprint,
+        /// Its start.
+        not_before: Timestamp,
+        /// The clock of the verifier.
+        now: Timestamp,
+    },
+    /// More authorities stand below one than its pathLenConstraint allows.
+    #[error(
+        "more authorities stand above {0} than the path length of one of them allows: issue the leaf from the authority that may, or raise its pathLenConstraint"
+    )]
+    PathTooLong(SpiffeId),
+    /// A certificate that is no authority stands above the leaf.
+    #[error(
+        "a certificate above that of {0} is no authority (basicConstraints cA is false): a leaf cannot issue, present the chain of the authority that did"
+    )]
+    SignerIsLeaf(SpiffeId),
+    /// A certificate above the leaf names another trust domain.
+    #[error(
+        "a certificate above that of {id} is of another trust domain ({reason}): an authority issues for its own trust domain alone, have the leaf issued there"
+    )]
+    ForeignSigner {
+        /// The id.
+        id: SpiffeId,
+        /// Which, or why its name is none.
+        reason: String,
+    },
+    /// A certificate above the leaf is issued for other purposes.
+    #[error(
+        "the extendedKeyUsage of a certificate above that of {0} lacks serverAuth or clientAuth: issue the intermediate authority with both, or without the extension"
+    )]
+    SignerPurpose(SpiffeId),
     /// A certificate above the leaf lacks keyCertSign.
     #[error(
         "a certificate above that of {0} may not sign certificates (keyUsage lacks keyCertSign): issue the intermediate authority again with that usage"

@@ -14,7 +14,7 @@ use super::{
     Claim, Usage, VerifyError, check_path, check_shape, check_time,
     handshake::{refusal, signatures},
 };
-use crate::{ca::check_authority, tls::provider, x509::Parsed};
+use crate::{ca::check_authority, tls::provider, trust::Roots, x509::Parsed};
 
 /// The path of a federation service's id in its trust domain.
 pub const FEDERATION_PATH: &str = "/landbridge/federation";
@@ -46,8 +46,9 @@ impl PinnedAuthority {
         let unusable = |reason| VerifyError::PinUnusable { pin: self.0, reason };
         check_authority(pinned, id.trust_domain()).map_err(|e| unusable(e.to_string()))?;
         check_time(&parsed, &id, now)?;
-        let anchor = webpki::anchor_from_trusted_cert(pinned).map_err(|e| unusable(e.to_string()))?;
-        check_path(&Claim { leaf, parsed: &parsed, id: &id }, intermediates, &[anchor], now, Usage::Server)?;
+        let mut roots = Roots::default();
+        roots.push(pinned).map_err(|e| unusable(e.to_string()))?;
+        check_path(&Claim { leaf, parsed: &parsed, id: &id }, intermediates, &roots, now, Usage::Server)?;
         if id.path() == FEDERATION_PATH { Ok(id) } else { Err(VerifyError::NotFederation(id)) }
     }
 }

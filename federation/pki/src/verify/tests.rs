@@ -1,6 +1,9 @@
 use std::time::Duration;
 
-use federation_model::spiffe::TrustDomain;
+use federation_model::{
+    bundle::{Fingerprint, TrustBundle},
+    spiffe::TrustDomain,
+};
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, KeyUsagePurpose, SanType,
@@ -12,6 +15,8 @@ use crate::{
     ca::{Authority, SvidRequest},
     validity::calendar,
 };
+
+mod paths;
 
 const NOW: Timestamp = Timestamp(1_700_000_000);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -105,8 +110,8 @@ fn every_rule_of_svids_has_its_own_refusal_with_a_remedy() {
             |e| matches!(e, E::Expired { .. }),
         ),
         (
-            "a start in the future",
-            |p| p.not_before = calendar(Timestamp(NOW.0 + 1)).unwrap(),
+            "a start in the future beyond the clock skew",
+            |p| p.not_before = calendar(Timestamp(NOW.0 + 61)).unwrap(),
             |e| matches!(e, E::NotYetValid { .. }),
         ),
         (
@@ -127,7 +132,7 @@ fn every_rule_of_svids_has_its_own_refusal_with_a_remedy() {
     ];
     let (east, west, revoked) = (authority("east.example"), authority("west.example"), td("revoked.example"));
     let store = TrustStore::new();
-    let empty = federation_model::bundle::TrustBundle { trust_domain: revoked, sequence: 9, authorities: vec![] };
+    let empty = TrustBundle { trust_domain: revoked, sequence: 9, authorities: vec![] };
     store.replace([east.bundle(1), west.bundle(1), empty]).unwrap();
 
     let sound = east.sign(&good());
@@ -185,7 +190,7 @@ fn a_leaf_under_an_intermediate_is_verified_and_the_intermediate_must_be_allowed
     let top = rcgen::CertifiedIssuer::self_signed(top, top_key).unwrap();
     let leaf_key = KeyPair::generate().unwrap();
     let store = TrustStore::new();
-    let bundle = federation_model::bundle::TrustBundle { authorities: vec![top.der().clone()], ..root.bundle(1) };
+    let bundle = TrustBundle { authorities: vec![top.der().clone()], ..root.bundle(1) };
     store.replace([bundle]).unwrap();
 
     let intermediate = rcgen::CertifiedIssuer::signed_by(params.clone(), &key, &top).unwrap();
