@@ -121,10 +121,6 @@ impl<'a> Parsed<'a> {
         self.0.issuer().as_raw()
     }
 
-    pub(crate) fn subject_text(&self) -> String {
-        self.0.subject().to_string()
-    }
-
     pub(crate) fn issuer_text(&self) -> String {
         self.0.issuer().to_string()
     }
