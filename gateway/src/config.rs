@@ -217,6 +217,8 @@ impl Default for CatalogConfig {
 pub struct IdentityConfig {
     /// Where the cluster's certificate authority comes from.
     pub source: IdentitySource,
+    /// The directory of the source `files`.
+    pub dir: Option<PathBuf>,
     /// Lifetime of the gateway's certificate.
     #[serde(with = "humantime_serde")]
     pub ttl: Duration,
@@ -228,6 +230,8 @@ pub struct IdentityConfig {
 pub enum IdentitySource {
     /// Made at the first start and kept in the state directory.
     SelfSigned,
+    /// Read from a directory in the layout of a Kubernetes TLS Secret, and followed.
+    Files,
 }
 
 impl IdentitySource {
@@ -236,13 +240,14 @@ impl IdentitySource {
     pub const fn label(self) -> &'static str {
         match self {
             Self::SelfSigned => "self-signed",
+            Self::Files => "files",
         }
     }
 }
 
 impl Default for IdentityConfig {
     fn default() -> Self {
-        Self { source: IdentitySource::SelfSigned, ttl: Duration::from_secs(24 * 3600) }
+        Self { source: IdentitySource::SelfSigned, dir: None, ttl: Duration::from_secs(24 * 3600) }
     }
 }
 
@@ -344,6 +349,11 @@ pub enum ConfigConflict {
         /// The most that works.
         most: usize,
     },
+    /// The source of the identity lacks its directory.
+    #[error(
+        "identity.source is \"files\" and identity.dir is not set; write the directory with tls.crt, tls.key and ca.crt"
+    )]
+    IdentityDir,
     /// Too short a certificate lifetime.
     #[error("identity.ttl is {0:?}; write at least 1m, so that a renewal fits in before the certificate expires")]
     Ttl(Duration),
@@ -365,6 +375,10 @@ impl Config {
         }
         if self.identity.ttl < Duration::from_secs(60) {
             return Err(ConfigConflict::Ttl(self.identity.ttl));
+        }
+        let has_dir = self.identity.dir.as_ref().is_some_and(|dir| !dir.as_os_str().is_empty());
+        if self.identity.source == IdentitySource::Files && !has_dir {
+            return Err(ConfigConflict::IdentityDir);
         }
         Ok(self)
     }

@@ -54,6 +54,7 @@ impl ClusterIdentity {
     ) -> anyhow::Result<Self> {
         let authority = match config.source {
             IdentitySource::SelfSigned => self_signed(state_dir, cluster)?,
+            IdentitySource::Files => anyhow::bail!("identity.source = \"files\" is not wired"),
         };
         let svid = issue(&authority, cluster, config)?;
         let expiry = Gauge::default();

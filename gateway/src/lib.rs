@@ -20,6 +20,7 @@ pub mod deliver;
 pub mod forward;
 pub mod identify;
 pub mod identity;
+pub mod identity_source;
 pub mod listeners;
 pub mod live;
 pub mod membership;

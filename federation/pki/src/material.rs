@@ -14,7 +14,7 @@ mod error;
 use std::{fmt, sync::Arc};
 
 use federation_model::{
-    bundle::{MAX_AUTHORITIES, TrustBundle},
+    bundle::{Fingerprint, MAX_AUTHORITIES, TrustBundle},
     spiffe::SpiffeId,
     time::Timestamp,
 };
@@ -125,6 +125,19 @@ impl Material {
         match self {
             Self::Issuer(_) => "issuer",
             Self::Leaf { .. } => "leaf",
+        }
+    }
+}
+
+impl PartialEq for Material {
+    /// The same certificates; the keys follow from them.
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Issuer(one), Self::Issuer(other)) => one.certificate_pem() == other.certificate_pem(),
+            (Self::Leaf { svid, authorities }, Self::Leaf { svid: other, authorities: others }) => {
+                svid.chain() == other.chain() && authorities == others
+            }
+            (Self::Issuer(_), Self::Leaf { .. }) | (Self::Leaf { .. }, Self::Issuer(_)) => false,
         }
     }
 }
@@ -300,6 +313,14 @@ impl Parts {
                 self.constraint().unwrap_or_else(|| MaterialError::Path { place: certificate, rule: rule.into() })
             }
             VerifyError::PathTooLong(_) => MaterialError::PathTooLong(certificate),
+            VerifyError::AuthorityExpired { authority, not_after, .. } => {
+                let (place, number, subject) = self.locate(*authority);
+                MaterialError::Expired { place, number, subject, not_after }
+            }
+            VerifyError::AuthorityNotYetValid { authority, not_before, .. } => {
+                let (place, number, subject) = self.locate(*authority);
+                MaterialError::NotYetValid { place, number, subject, not_before }
+            }
             VerifyError::NoAuthority { .. } | VerifyError::WrongAuthority { .. } => {
                 let last = self.chain.last().and_then(|der| Parsed::from_der(der).ok());
                 let issuer = last.map_or_else(String::new, |last| last.issuer_text());
@@ -309,11 +330,22 @@ impl Parts {
         }
     }
 
+    /// Every certificate with its part and its number in it, from 1.
+    fn certificates(&self) -> impl Iterator<Item = (&'static str, usize, &CertificateDer<'static>)> {
+        let parts = [(self.places.authorities, &self.roots), (self.places.certificate, &self.chain)];
+        parts.into_iter().flat_map(|(place, list)| list.iter().zip(1..).map(move |(der, number)| (place, number, der)))
+    }
+
+    /// Where a certificate is, and its subject.
+    fn locate(&self, wanted: Fingerprint) -> (&'static str, usize, String) {
+        let found = self.certificates().find(|(_, _, der)| Fingerprint::of(der) == wanted);
+        let Some((place, number, der)) = found else { return (self.places.authorities, 1, wanted.to_string()) };
+        (place, number, Parsed::from_der(der).map_or_else(|_| wanted.to_string(), |parsed| parsed.subject_text()))
+    }
+
     /// The certificate that constrains URI names.
     fn constraint(&self) -> Option<MaterialError> {
-        let parts = [(self.places.certificate, &self.chain), (self.places.authorities, &self.roots)];
-        let mut certificates = parts.into_iter().flat_map(|(place, list)| list.iter().map(move |der| (place, der)));
-        certificates.find_map(|(place, der)| {
+        self.certificates().find_map(|(place, _, der)| {
             let certificate = Parsed::from_der(der).ok()?;
             let subject = || certificate.subject_text();
             certificate.constrains_uris().ok()?.then(|| MaterialError::UriConstraints { place, subject: subject() })
@@ -369,8 +401,8 @@ fn check_time(place: &'static str, number: usize, of: &Parsed<'_>, now: Timestam
     let subject = || of.subject_text();
     match of.validity().at(now) {
         Term::Running => Ok(()),
-        Term::Over => Err(MaterialError::Expired { place, number, subject: subject(), not_after, now }),
-        Term::Ahead => Err(MaterialError::NotYetValid { place, number, subject: subject(), not_before, now }),
+        Term::Over => Err(MaterialError::Expired { place, number, subject: subject(), not_after }),
+        Term::Ahead => Err(MaterialError::NotYetValid { place, number, subject: subject(), not_before }),
     }
 }
 

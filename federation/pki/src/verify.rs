@@ -216,19 +216,15 @@ fn check_signers(
     now: Timestamp,
 ) -> Result<(), VerifyError> {
     let terms = roots.terms_of(path.anchor()).ok_or_else(|| VerifyError::NothingTrusted(id.clone()))?;
-    let (id, authority, validity) = (|| id.clone(), terms.fingerprint, terms.validity);
-    match validity.at(now) {
+    let (id, authority) = (|| id.clone(), || Box::new(terms.fingerprint));
+    let Validity { not_before, not_after } = terms.validity;
+    match terms.validity.at(now) {
         Term::Running => {}
         Term::Over => {
-            return Err(VerifyError::AuthorityExpired { id: id(), authority, not_after: validity.not_after, now });
+            return Err(VerifyError::AuthorityExpired { id: id(), authority: authority(), not_after, now });
         }
         Term::Ahead => {
-            return Err(VerifyError::AuthorityNotYetValid {
-                id: id(),
-                authority,
-                not_before: validity.not_before,
-                now,
-            });
+            return Err(VerifyError::AuthorityNotYetValid { id: id(), authority: authority(), not_before, now });
         }
     }
     let between = u32::try_from(path.intermediate_certificates().count()).unwrap_or(u32::MAX);

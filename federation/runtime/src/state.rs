@@ -13,6 +13,8 @@ const FILE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
 /// Bits that let the group or others read or write.
 const SHARED_BITS: u32 = 0o077;
+/// Bits that let others do anything with a mounted key, or its group write or execute it.
+const EXPOSED_BITS: u32 = 0o037;
 /// The largest private file: a snapshot of every member and catalog is far below.
 const MAX_FILE: u64 = 64 << 20;
 const LOCK_FILE: &str = "lock";
@@ -36,6 +38,17 @@ pub enum StateError {
     /// Other users could read a key.
     #[error("{} may be read by others (mode {mode:04o}): run `chmod 600 {}`", .path.display(), .path.display())]
     Shared {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// Every user could read a mounted key, or its group change it.
+    #[error(
+        "{} may be read by every user or changed by its group (mode {mode:04o}): run `chmod 640 {}`; in Kubernetes set defaultMode: 0440 for the volume of the Secret",
+        .path.display(), .path.display()
+    )]
+    Exposed {
         /// The file.
         path: PathBuf,
         /// Its mode.
@@ -159,6 +172,21 @@ pub fn read_private_text(path: &Path) -> Result<String, StateError> {
     String::from_utf8(read_private(path)?).map_err(|_| StateError::NotText(path.to_owned()))
 }
 
+/// Reads a key that somebody else put here, for this program to use. Its group may read it: the kubelet gives the files of a
+/// Secret to root and to the pod's fsGroup, mode 0440 at best, and this program is in that group alone. Other users may never
+/// read it, and nobody but its owner may change it.
+///
+/// # Errors
+/// As [`read_private_text`], but with these bounds of the mode.
+pub fn read_mounted_key(path: &Path) -> Result<String, StateError> {
+    let file = File::open(path).map_err(io_error("read", path))?;
+    let mode = file.metadata().map_err(io_error("read", path))?.permissions().mode() & 0o7777;
+    if mode & EXPOSED_BITS != 0 {
+        return Err(StateError::Exposed { path: path.to_owned(), mode });
+    }
+    String::from_utf8(bytes_of(path, file)?).map_err(|_| StateError::NotText(path.to_owned()))
+}
+
 /// Reads a file that is no secret: a certificate.
 ///
 /// # Errors
@@ -247,6 +275,28 @@ mod tests {
         let error = read_private(&path).unwrap_err().to_string();
         assert!(error.contains("(mode 0640): run `chmod 600 ") && error.contains("tls.key"), "{error}");
         assert_eq!(read_text(&path).unwrap(), "key");
+    }
+
+    #[test]
+    fn a_mounted_key_may_be_read_by_its_group_and_by_nobody_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tls.key");
+        write_private(&path, b"key").unwrap();
+        for (mode, accepted) in [
+            (0o400, true),
+            (0o440, true),
+            (0o600, true),
+            (0o640, true),
+            (0o660, false),
+            (0o444, false),
+            (0o644, false),
+            (0o604, false),
+        ] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(read_mounted_key(&path).is_ok(), accepted, "{mode:04o}");
+        }
+        let error = read_mounted_key(&path).unwrap_err().to_string();
+        assert!(error.contains("(mode 0604): run `chmod 640 ") && error.contains("defaultMode: 0440"), "{error}");
     }
 
     #[test]

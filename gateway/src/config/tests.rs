@@ -28,3 +28,11 @@ fn times_and_counts_that_cannot_work_are_refused_by_name() {
     }
     assert!(config("[limits]\ndrain_timeout = \"0s\"\n[tunnel]\nhold_down = \"0s\"").checked().is_ok());
 }
+
+#[test]
+fn a_source_of_identity_without_its_place_is_refused() {
+    let error = config("[identity]\nsource = \"files\"").checked().unwrap_err().to_string();
+    assert!(error.contains("identity.dir is not set"), "{error}");
+    assert!(config("[identity]\nsource = \"files\"\ndir = \"\"").checked().is_err());
+    assert!(config("[identity]\nsource = \"files\"\ndir = \"/etc/landbridge/identity\"").checked().is_ok());
+}

@@ -13,7 +13,8 @@ use crate::{
     x509::{AuthorityName, Malformed},
 };
 
-/// Why material is not used. Every message names the part, the rule and the remedy.
+/// Why material is not used. Every message names the part, the rule and the remedy, and stays the same while time passes, so
+/// that it is told once.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum MaterialError {
     /// Far more text than certificates need.
@@ -102,7 +103,7 @@ pub enum MaterialError {
         found: String,
     },
     /// After its end.
-    #[error("certificate {number} of {place} ({subject}) expired at {}, it is {} here: renew it, and look at the clock", date(*.not_after), date(*.now))]
+    #[error("certificate {number} of {place} ({subject}) expired at {}: renew it, and look at the clock of this host", date(*.not_after))]
     Expired {
         /// The part.
         place: &'static str,
@@ -112,13 +113,11 @@ pub enum MaterialError {
         subject: String,
         /// The end.
         not_after: Timestamp,
-        /// The clock.
-        now: Timestamp,
     },
     /// Before its start, by more than the clock skew.
     #[error(
-        "certificate {number} of {place} ({subject}) is valid from {} on, it is {} here: look at the clock of this host and at that of the issuer",
-        date(*.not_before), date(*.now)
+        "certificate {number} of {place} ({subject}) is valid from {} on: look at the clock of this host and at that of the issuer",
+        date(*.not_before)
     )]
     NotYetValid {
         /// The part.
@@ -129,8 +128,6 @@ pub enum MaterialError {
         subject: String,
         /// The start.
         not_before: Timestamp,
-        /// The clock.
-        now: Timestamp,
     },
     /// An authority without keyCertSign.
     #[error(

@@ -229,7 +229,8 @@ fn the_time_of_every_certificate_of_the_chain_counts() {
     let gone = root_that_ended();
     let (cert, key) = leaf(&gone, same);
     let error = judge(&cert, &key, Some(&gone.pem())).unwrap_err();
-    assert!(error.to_string().contains("the authority SHA256:") && error.to_string().contains("expired"), "{error}");
+    assert!(matches!(error, MaterialError::Expired { place: "ca.crt", number: 1, .. }), "{error}");
+    assert!(error.to_string().contains("certificate 1 of ca.crt (CN=root) expired at 2023-"), "{error}");
 }
 
 fn root_that_ended() -> Ca {
@@ -404,6 +405,17 @@ fn an_svid_of_the_workload_api_publishes_the_roots_that_are_its_own() {
 
     let error = from(&[], &own.pem(), own.key(), &[&own]).unwrap_err();
     assert!(matches!(error, MaterialError::Leaf { place: "the SVID", .. }), "an authority is no SVID: {error:?}");
+}
+
+#[test]
+fn material_is_the_same_while_its_certificates_are() {
+    let root = root(|p| p.subject_alt_names = vec![uri("spiffe://east.example")]);
+    let issuer = || judge(&root.pem(), root.key(), None).unwrap();
+    assert_eq!(issuer(), issuer());
+    let ready = |(cert, key): (String, KeyPair)| judge(&cert, &key, Some(&root.pem())).unwrap();
+    let one = leaf(&root, same);
+    assert_ne!(ready(one), ready(leaf(&root, same)));
+    assert_ne!(issuer(), ready(leaf(&root, same)));
 }
 
 #[test]

@@ -140,7 +140,7 @@ pub enum VerifyError {
         /// The id.
         id: SpiffeId,
         /// The authority.
-        authority: Fingerprint,
+        authority: Box<Fingerprint>,
         /// Its end.
         not_after: Timestamp,
         /// The clock of the verifier.
@@ -155,7 +155,7 @@ pub enum VerifyError {
         /// The id.
         id: SpiffeId,
         /// The authority.
-        authority: Fingerprint,
+        authority: Box<Fingerprint>,
         /// Its start.
         not_before: Timestamp,
         /// The clock of the verifier.

@@ -1,0 +1,137 @@
+//! Identity from a directory in the layout of a Kubernetes TLS Secret: `tls.crt`, `tls.key`, `ca.crt`.
+//!
+//! Owns the reading of the directory and its following: events where the file system sends them, and a look every thirty
+//! seconds where it does not. An update that is not complete yet (the certificate new, the key still old) is given a few
+//! seconds. Never writes there.
+
+mod changes;
+mod settling;
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use anyhow::bail;
+use federation_model::spiffe::SpiffeId;
+use federation_pki::{
+    SecretPem,
+    material::{Material, MaterialError, SecretTexts},
+};
+use federation_runtime::state::{self, StateError};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    changes::Changes,
+    settling::{Settling, Verdict},
+};
+use super::{Feed, Outlet};
+
+/// How often the directory is read without an event: network file systems send none, and the target of a link may change
+/// elsewhere.
+const LOOK: Duration = Duration::from_secs(30);
+/// How often a directory is read that gives nothing usable yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// A directory that has given its first material.
+#[derive(Debug)]
+pub struct FileSource {
+    place: Place,
+    outlet: Outlet,
+}
+
+/// Where to read, and whose the material must be.
+#[derive(Debug, Clone)]
+struct Place {
+    dir: PathBuf,
+    gateway_id: SpiffeId,
+}
+
+impl FileSource {
+    /// Reads the directory until it gives something usable, for as long as an update may take to be complete.
+    ///
+    /// # Errors
+    /// When it gives nothing usable.
+    pub async fn open(dir: PathBuf, gateway_id: SpiffeId) -> anyhow::Result<Self> {
+        let place = Place { dir, gateway_id };
+        let mut settling = Settling::default();
+        loop {
+            match settling.handle_reading(place.read().await?, Instant::now()) {
+                Verdict::Usable(material) => return Ok(Self { place, outlet: Outlet::new(*material) }),
+                Verdict::Doubtful => tokio::time::sleep(LOOK_AGAIN).await,
+                Verdict::Faulty(fault) => bail!("identity.source is \"files\", and {fault}"),
+            }
+        }
+    }
+
+    /// What it says.
+    #[must_use]
+    pub fn feed(&self) -> Feed {
+        self.outlet.feed()
+    }
+
+    /// Follows the directory until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let Self { place, outlet } = self;
+        let mut changes = Changes::of(&place.dir);
+        let mut settling = Settling::default();
+        loop {
+            // An error here means that the runtime is shutting down.
+            let Ok(reading) = place.read().await else { return };
+            let pause = match settling.handle_reading(reading, Instant::now()) {
+                Verdict::Usable(material) => {
+                    outlet.publish(*material);
+                    LOOK
+                }
+                Verdict::Doubtful => LOOK_AGAIN,
+                Verdict::Faulty(fault) => {
+                    outlet.report(fault);
+                    LOOK
+                }
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = changes.next_within(pause) => {}
+            }
+        }
+    }
+}
+
+/// Why a directory gives nothing usable at one moment.
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error("the files of identity.dir cannot be read: {0}")]
+    File(#[from] StateError),
+    #[error("what is in identity.dir ({}) cannot be used: {reason}", dir.display())]
+    Material { dir: PathBuf, reason: Box<MaterialError> },
+}
+
+impl Place {
+    /// Reads and judges where blocking is allowed.
+    async fn read(&self) -> Result<Result<Material, ReadError>, tokio::task::JoinError> {
+        let place = self.clone();
+        tokio::task::spawn_blocking(move || place.read_blocking(SystemTime::now())).await
+    }
+
+    fn read_blocking(&self, now: SystemTime) -> Result<Material, ReadError> {
+        let certificate = state::read_text(&self.dir.join("tls.crt"))?;
+        let key = SecretPem::new(state::read_mounted_key(&self.dir.join("tls.key"))?);
+        let authorities = optional(&self.dir.join("ca.crt"))?;
+        let texts = SecretTexts { certificate: &certificate, key: key.expose(), authorities: authorities.as_deref() };
+        Material::from_secret(texts, &self.gateway_id, now.into())
+            .map_err(|reason| ReadError::Material { dir: self.dir.clone(), reason: reason.into() })
+    }
+}
+
+fn optional(path: &Path) -> Result<Option<String>, StateError> {
+    match state::read_text(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(StateError::Missing(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests;
