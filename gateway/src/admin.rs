@@ -19,8 +19,9 @@ use futures::Stream;
 use gateway_core::tables::Tables;
 use gateway_tunnel::Tunnels;
 use proto::gateway::v1::{
-    CheckRequest, CheckResponse, GetStatusRequest, JoinProgress, JoinRequest, LeaveRequest, LeaveResponse,
-    ListServicesRequest, ListServicesResponse, Status as StatusMessage,
+    AcceptBundleRequest, AcceptBundleResponse, CheckRequest, CheckResponse, GetStatusRequest, JoinProgress,
+    JoinRequest, LeaveRequest, LeaveResponse, ListCertificatesRequest, ListCertificatesResponse, ListServicesRequest,
+    ListServicesResponse, RotateTrustRequest, RotationStanding, Status as StatusMessage,
     gateway_admin_server::{GatewayAdmin, GatewayAdminServer},
 };
 use tokio::{
@@ -33,10 +34,12 @@ use tonic::{Request, Response, Status};
 
 use crate::{config::Config, identity::ClusterIdentity, membership::follow::Follower, record::Recorder};
 
+mod certificates;
 mod check;
 mod join;
 mod services;
 mod status;
+mod trust;
 
 /// The only mode the socket has.
 const MODE: u32 = 0o600;
@@ -66,7 +69,7 @@ pub struct Administration {
     pub recorder: Recorder,
     /// When this gateway started.
     pub started_at: Timestamp,
-    /// Joins under way.
+    /// Joins, and rotations that somebody follows.
     pub joins: TaskTracker,
 }
 
@@ -145,6 +148,38 @@ impl GatewayAdmin for Service {
         };
         self.0.joins.spawn(joining);
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    type RotateTrustStream = Pin<Box<dyn Stream<Item = Result<RotationStanding, Status>> + Send>>;
+
+    async fn rotate_trust(
+        &self,
+        request: Request<RotateTrustRequest>,
+    ) -> Result<Response<Self::RotateTrustStream>, Status> {
+        let (told, receiver) = mpsc::channel(STEPS);
+        let administration = self.0.clone();
+        let rotating = async move {
+            if let Err(status) = trust::rotate(&administration, request.into_inner(), &told).await {
+                // Who asked may have gone away.
+                let _ = told.send(Err(status)).await;
+            }
+        };
+        self.0.joins.spawn(rotating);
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn accept_bundle(
+        &self,
+        request: Request<AcceptBundleRequest>,
+    ) -> Result<Response<AcceptBundleResponse>, Status> {
+        trust::accept(&self.0, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_certificates(
+        &self,
+        _: Request<ListCertificatesRequest>,
+    ) -> Result<Response<ListCertificatesResponse>, Status> {
+        Ok(Response::new(certificates::certificates(&self.0)))
     }
 
     async fn leave(&self, request: Request<LeaveRequest>) -> Result<Response<LeaveResponse>, Status> {

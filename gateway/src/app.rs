@@ -42,7 +42,8 @@ use crate::{
     admin::{AdminSocket, Administration},
     config::Config,
     control::{Control, ControlInputs, ControlOutputs, first_tables},
-    identity::ClusterIdentity,
+    identity::{ClusterIdentity, Keeper, Surroundings},
+    identity_source::Source,
     listeners,
     live::Live,
     membership::follow::Follower,
@@ -118,7 +119,7 @@ impl Gateway {
         state::create_private_dir(&config.state.dir)?;
         let lock = StateLock::acquire(&config.state.dir, "landbridge-gateway")?;
         let mut registry = Registry::with_prefix("landbridge_gateway");
-        let parts = Parts::open(config, socket, &mut registry)?;
+        let parts = Parts::open(config, socket, &mut registry).await?;
         let servers = Servers::open(&parts, registry).await?;
         let addresses = servers.addresses(&parts)?;
         let drain_timeout = parts.config.limits.drain_timeout;
@@ -151,6 +152,8 @@ impl Gateway {
 struct Parts {
     config: Config,
     identity: Arc<ClusterIdentity>,
+    keeper: Keeper,
+    source: Option<Source>,
     follower: Arc<Follower>,
     manifests: ManifestSource,
     control: Control,
@@ -161,9 +164,12 @@ struct Parts {
 }
 
 impl Parts {
-    fn open(config: Config, socket: TunnelSocket, registry: &mut Registry) -> anyhow::Result<Self> {
-        let identity = Arc::new(ClusterIdentity::open(&config.state.dir, &config.cluster, &config.identity, registry)?);
-        let follower = Arc::new(Follower::open(&config, identity.live())?);
+    async fn open(config: Config, socket: TunnelSocket, registry: &mut Registry) -> anyhow::Result<Self> {
+        let source = Source::open(&config.identity, &config.cluster.gateway_id()).await?;
+        let feed = source.as_ref().map(Source::feed);
+        let (identity, keeper) =
+            ClusterIdentity::open(&config.state.dir, &config.cluster, &config.identity, feed, registry)?;
+        let follower = Arc::new(Follower::open(&config, (identity.live(), identity.lineage()), registry)?);
         let manifests = ManifestSource::open(&config.catalog.dir)?;
         let live = Live::default();
         let (catalog, catalog_receiver) = watch::channel(Arc::new(Catalog::empty(config.cluster.name.clone())));
@@ -175,6 +181,7 @@ impl Parts {
         let control = Control::new(&config, outputs, live.clone(), registry)?;
         let sources = Sources {
             identity: identity.live(),
+            renewed: identity.renewed(),
             trust: follower.trust(),
             members: follower.members(),
             catalog: catalog_receiver,
@@ -194,12 +201,30 @@ impl Parts {
             places: Arc::new(Semaphore::new(config.limits.connections)),
             connections: TaskTracker::new(),
         });
-        Ok(Self { config, identity, follower, manifests, control, tables: tables_receiver, started, path, readiness })
+        Ok(Self {
+            config,
+            identity,
+            keeper,
+            source,
+            follower,
+            manifests,
+            control,
+            tables: tables_receiver,
+            started,
+            path,
+            readiness,
+        })
     }
 
     /// Starts every task, each with the rule for its end.
     fn start(self, servers: Servers, tasks: &Tasks) {
-        let Self { identity, follower, manifests, control, tables, started, path, readiness, .. } = self;
+        let Self { keeper, source, follower, manifests, control, tables, started, path, readiness, config, .. } = self;
+        let around = Surroundings {
+            tunnels: started.tunnels.clone(),
+            members: follower.members(),
+            membership: follower.memberships(),
+            own_advertises: !config.tunnel.advertise.is_empty(),
+        };
         let inputs =
             ControlInputs { manifests: manifests.subscribe(), members: follower.members(), events: started.events };
         let accepting = tasks.stage(Stage::Accept);
@@ -226,7 +251,11 @@ impl Parts {
         support.spawn("control", OnEnd::Stop, control.run(inputs, stop.clone()));
         support.spawn("manifests", OnEnd::Stop, manifests.run(stop.clone()));
         support.spawn("membership", OnEnd::Stop, follower.run(stop.clone()));
-        support.spawn("certificate-renewal", OnEnd::Stop, identity.renew(stop.clone()));
+        let certificate = readiness.condition("certificate");
+        support.spawn("identity", OnEnd::Stop, keeper.run(around, certificate, stop.clone()));
+        if let Some(source) = source {
+            support.spawn("identity-source", OnEnd::Stop, source.run(stop.clone()));
+        }
         support.spawn("deliver", OnEnd::Stop, deliver_streams(path, started.inbound));
         support.spawn("tunnels", OnEnd::Stop, started.driver);
         support.spawn("tunnels-close", OnEnd::Stop, close(started.tunnels, stop.clone()));

@@ -1,76 +1,112 @@
-//! The cluster's certificate authority and the gateway's own certificate.
+//! The cluster's authority, its trust bundle, and the gateway's own certificate.
 //!
-//! Owns where the authority comes from, and the renewal of the leaf at half life. Never shows a key to anybody: signing goes
-//! through `federation-pki`.
+//! Owns what is presented and what is published, and their change under way: renewal at half life, and the rotation of the
+//! authority. Never shows a key to anybody: signing goes through `federation-pki`.
+//!
+//! ```text
+//! origin (own authority, files, spire) ──┐
+//! what peers believe and judge by ───────┼──> keeper ──> certificate in use ──> tunnels, federation client
+//! orders of an operator ─────────────────┘        └────> versions of the trust bundle ──> federation service ──> members
+//! ```
 
-use std::{
-    path::Path,
-    sync::Arc,
-    time::{Duration, SystemTime},
+use std::{path::Path, sync::Arc, time::SystemTime};
+
+use arc_swap::ArcSwapOption;
+use federation_model::{
+    bundle::TrustBundle,
+    lineage::{Lineage, SignedBundle},
+    time::Timestamp,
+};
+use federation_pki::{ca::Authority, identity::LiveIdentity, material::Material, renew, signer::Signer, svid::Svid};
+use prometheus_client::registry::Registry;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    config::{ClusterConfig, IdentityConfig},
+    identity_source::Feed,
 };
 
-use anyhow::Context as _;
-use federation_model::{bundle::TrustBundle, time::Timestamp};
-use federation_pki::{
-    Validity,
-    ca::{Authority, SvidRequest},
-    identity::LiveIdentity,
-    renew,
-    svid::Svid,
-};
-use federation_runtime::state;
-use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
-use tokio_util::sync::CancellationToken;
+mod keeper;
+mod kept;
+mod metrics;
+mod origin;
+mod outset;
+mod self_signed;
+mod standing;
 
-use crate::config::{ClusterConfig, IdentityConfig, IdentitySource};
+pub use keeper::Keeper;
+pub use standing::{Standing, Surroundings};
 
-/// Lifetime of a self-made authority: long, since replacing it needs every member's acknowledgement.
-const AUTHORITY_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-/// How often the clock is compared with the due time: a machine that slept must not miss its renewal.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// The pause before a failed renewal is tried again.
-const RETRY: Duration = Duration::from_secs(10);
+use kept::Kept;
+use metrics::Metrics;
+use origin::Origin;
+use outset::Outset;
+
+/// Orders that wait: a person gives one at a time.
+const MAX_ORDERS: usize = 8;
+
+/// What an operator orders.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Begin to replace the authority, or go on with it.
+    Rotate,
+    /// Give up a rotation that nobody relies on yet.
+    Cancel,
+    /// Pass the gate that is closed now, whoever has not come.
+    Force,
+}
+
+/// An order, and where its answer goes.
+type Ordered = (Order, oneshot::Sender<Result<(), String>>);
 
 /// The identity of this cluster and of this gateway.
 #[derive(Debug)]
 pub struct ClusterIdentity {
-    authority: Authority,
-    live: Arc<LiveIdentity>,
     cluster: ClusterConfig,
     config: IdentityConfig,
-    expiry: Gauge,
+    live: Arc<LiveIdentity>,
+    renewed: watch::Sender<u64>,
+    lineage: watch::Sender<Arc<Lineage>>,
+    standing: watch::Sender<Arc<Standing>>,
+    /// What issues the certificate in use, where its key is here.
+    issuer: ArcSwapOption<Authority>,
+    orders: mpsc::Sender<Ordered>,
+    kept: Kept,
+    metrics: Metrics,
 }
 
 impl ClusterIdentity {
-    /// Loads the authority, or makes it at the first start, and issues the first leaf.
+    /// Loads what is kept and what the source offers, or makes the cluster's own authority at the first start; `feed` is
+    /// nothing where the authority is made here. The keeper is to be run.
     ///
     /// # Errors
-    /// When the authority cannot be read, does not fit the trust domain, or cannot issue.
+    /// When there is no certificate to start with, or the state directory cannot be used.
     pub fn open(
         state_dir: &Path,
         cluster: &ClusterConfig,
         config: &IdentityConfig,
+        feed: Option<Feed>,
         registry: &mut Registry,
-    ) -> anyhow::Result<Self> {
-        let authority = match config.source {
-            IdentitySource::SelfSigned => self_signed(state_dir, cluster)?,
-            IdentitySource::Files => anyhow::bail!("identity.source = \"files\" is not wired"),
-        };
-        let svid = issue(&authority, cluster, config)?;
-        let expiry = Gauge::default();
-        registry.register(
-            "certificate_expiry_timestamp_seconds",
-            "When the gateway's certificate expires",
-            expiry.clone(),
-        );
-        expiry.set(seconds(svid.not_after()));
-        Ok(Self {
-            authority,
-            live: Arc::new(LiveIdentity::new(svid)),
+    ) -> anyhow::Result<(Arc<Self>, Keeper)> {
+        let kept = Kept::in_dir(state_dir);
+        let origin = Origin::open(state_dir, cluster, feed)?;
+        let outset = Outset::find(&kept, &origin, cluster, config)?;
+        let metrics = Metrics::register(registry);
+        let (orders, ordered) = mpsc::channel(MAX_ORDERS);
+        let identity = Arc::new(Self {
             cluster: cluster.clone(),
             config: config.clone(),
-            expiry,
-        })
+            live: Arc::new(LiveIdentity::new(outset.svid.clone())),
+            renewed: watch::Sender::new(0),
+            lineage: watch::Sender::new(Arc::new(outset.lineage)),
+            standing: watch::Sender::default(),
+            issuer: ArcSwapOption::new(outset.active.as_deref().and_then(issuer)),
+            orders,
+            kept,
+            metrics,
+        });
+        identity.metrics.svid(&outset.svid);
+        Ok((identity.clone(), Keeper::new(identity, origin, outset.active, ordered)))
     }
 
     /// The gateway's certificate, replaced under way.
@@ -79,16 +115,41 @@ impl ClusterIdentity {
         self.live.clone()
     }
 
-    /// The cluster's authority.
+    /// Changes whenever the gateway's certificate was replaced.
     #[must_use]
-    pub fn authority(&self) -> &Authority {
-        &self.authority
+    pub fn renewed(&self) -> watch::Receiver<u64> {
+        self.renewed.subscribe()
     }
 
-    /// The trust bundle of this cluster.
+    /// The versions of this cluster's trust bundle, as they come.
+    #[must_use]
+    pub fn lineage(&self) -> watch::Receiver<Arc<Lineage>> {
+        self.lineage.subscribe()
+    }
+
+    /// The trust bundle of this cluster as it is published.
     #[must_use]
     pub fn bundle(&self) -> TrustBundle {
-        self.authority.bundle(1)
+        self.newest().bundle
+    }
+
+    /// The version of the trust bundle that is published.
+    ///
+    /// # Panics
+    /// Never: an identity begins with a version, and each replaces one.
+    #[must_use]
+    pub fn newest(&self) -> SignedBundle {
+        self.lineage
+            .borrow()
+            .newest()
+            .cloned()
+            .expect("an identity has a version of its bundle from its first moment on")
+    }
+
+    /// Where renewal and rotation stand.
+    #[must_use]
+    pub fn standing(&self) -> watch::Receiver<Arc<Standing>> {
+        self.standing.subscribe()
     }
 
     /// The word for where the authority comes from.
@@ -97,77 +158,49 @@ impl ClusterIdentity {
         self.config.source.label()
     }
 
-    /// Renews the leaf whenever it is due, until `stop`.
-    pub async fn renew(self: Arc<Self>, stop: CancellationToken) {
-        loop {
-            let due = renew::due(&self.live.current().validity(), rand::random());
-            let renewed = tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                () = until(due) => self.reissue(),
-            };
-            if let Err(error) = renewed {
-                let expires_in = self.live.current().not_after().since(SystemTime::now().into());
-                tracing::error!(error = format!("{error:#}"), ?expires_in, "cannot renew the gateway's certificate");
-                tokio::select! {
-                    biased;
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(RETRY) => {}
-                }
-            }
+    /// The key that speaks for the cluster towards a federation service it joins: the authority's where it is here, else that
+    /// of the gateway.
+    #[must_use]
+    pub fn signer(&self) -> Signer {
+        match self.issuer.load_full() {
+            Some(authority) => Signer::Authority(authority),
+            None => Signer::Gateway(self.live.current()),
         }
     }
 
-    fn reissue(&self) -> anyhow::Result<()> {
-        let svid = issue(&self.authority, &self.cluster, &self.config)?;
-        self.expiry.set(seconds(svid.not_after()));
-        tracing::info!(serial = svid.serial(), "renewed the gateway's certificate");
+    /// Has an order carried out.
+    ///
+    /// # Errors
+    /// Why it cannot be.
+    pub(crate) async fn order(&self, order: Order) -> Result<(), String> {
+        let stopping = || "the gateway is stopping".to_owned();
+        let (reply, answer) = oneshot::channel();
+        self.orders.send((order, reply)).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?
+    }
+
+    /// Presents another certificate from now on, in live tunnels too.
+    fn present(&self, svid: Svid) {
+        tracing::info!(serial = svid.serial(), not_after = svid.not_after().0, "the gateway has a new certificate");
+        self.metrics.svid(&svid);
         self.live.replace(svid);
-        Ok(())
+        self.renewed.send_modify(|count| *count = count.wrapping_add(1));
     }
 }
 
-fn seconds(timestamp: Timestamp) -> i64 {
-    i64::try_from(timestamp.0).unwrap_or(i64::MAX)
-}
-
-async fn until(due: Timestamp) {
-    loop {
-        let left = due.since(SystemTime::now().into());
-        if left.is_zero() {
-            return;
-        }
-        tokio::time::sleep(left.min(LONGEST_WAIT)).await;
+/// The authority of a material that issues.
+fn issuer(material: &Material) -> Option<Arc<Authority>> {
+    match material {
+        Material::Issuer(authority) => Some(authority.clone()),
+        Material::Leaf { .. } => None,
     }
 }
 
-/// The authority in `<state>/ca`, in the layout of a Kubernetes TLS Secret.
-fn self_signed(state_dir: &Path, cluster: &ClusterConfig) -> anyhow::Result<Authority> {
-    let dir = state_dir.join("ca");
-    let (certificate, key) = (dir.join("tls.crt"), dir.join("tls.key"));
-    if certificate.exists() {
-        let loaded = Authority::from_pem(
-            &state::read_private_text(&certificate)?,
-            &state::read_private_text(&key)?,
-            &cluster.trust_domain,
-        );
-        return loaded.with_context(|| format!("the authority in {} is not usable", dir.display()));
-    }
-    let validity = Validity::starting(SystemTime::now().into(), AUTHORITY_LIFETIME);
-    let authority = Authority::generate(&cluster.trust_domain, &format!("Landbridge {}", cluster.name), validity)?;
-    state::create_private_dir(&dir)?;
-    // The key first: a certificate without its key would be taken for a broken state at the next start.
-    state::write_private(&key, authority.key_pem().expose().as_bytes())?;
-    state::write_private(&certificate, authority.certificate_pem().as_bytes())?;
-    tracing::info!(dir = %dir.display(), fingerprint = %authority.fingerprint(), "made the cluster's own authority");
-    Ok(authority)
+fn now() -> Timestamp {
+    SystemTime::now().into()
 }
 
-fn issue(authority: &Authority, cluster: &ClusterConfig, config: &IdentityConfig) -> anyhow::Result<Svid> {
-    let request = SvidRequest {
-        id: cluster.gateway_id(),
-        names: Vec::new(),
-        validity: Validity::starting(SystemTime::now().into(), config.ttl),
-    };
-    authority.issue(&request).context("cannot issue the gateway's certificate")
+/// Whether so little of a certificate's life is left that nobody is waited for.
+fn is_urgent(svid: &Svid, now: Timestamp) -> bool {
+    now >= renew::urgent(&svid.validity())
 }

@@ -4,7 +4,7 @@
 //! runs without the federation service; only changes wait for it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -25,7 +25,11 @@ use federation_runtime::state::{self, StateError};
 use prost::Message as _;
 use proto::federation::v1;
 
+pub mod continuity;
 pub mod follow;
+mod metrics;
+
+pub use continuity::{Known, Refused};
 
 /// What a member knows of its cluster set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,10 +49,15 @@ pub struct Membership {
 }
 
 /// What an update means for this cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Applied {
     /// It is still a member.
-    Member(Membership),
+    Member {
+        /// The state after the update.
+        next: Membership,
+        /// What of the update is not believed.
+        refused: Vec<Refused>,
+    },
     /// It was removed from the set.
     Removed,
 }
@@ -70,26 +79,63 @@ impl Membership {
         }
     }
 
-    /// The state after `update`.
+    /// The state after `update`; `known` is what is remembered of former members.
     #[must_use]
-    pub fn after(&self, update: WatchUpdate) -> Applied {
+    pub fn after(&self, update: WatchUpdate, known: &mut Known) -> Applied {
         let mut next = self.clone();
+        let mut refused = Vec::new();
         if update.reset {
-            next.members.clear();
+            let named = |change: &Change| match change {
+                Change::Upsert(member) => Some(member.cluster.clone()),
+                Change::Removed(_) | Change::Federation(_) => None,
+            };
+            let named: BTreeSet<ClusterName> = update.changes.iter().filter_map(named).collect();
+            let gone: Vec<ClusterName> = next.members.keys().filter(|held| !named.contains(*held)).cloned().collect();
+            gone.iter().for_each(|cluster| next.forget(cluster, known));
         }
         for change in update.changes {
             match change {
-                Change::Upsert(member) => {
-                    next.members.insert(member.cluster.clone(), member);
-                }
-                Change::Removed(cluster) => {
-                    next.members.remove(&cluster);
-                }
+                Change::Upsert(member) => refused.extend(next.admit(member, known)),
+                Change::Removed(cluster) => next.forget(&cluster, known),
                 Change::Federation(bundle) => next.federation = bundle,
             }
         }
         next.position = update.position;
-        if next.members.contains_key(&next.own) { Applied::Member(next) } else { Applied::Removed }
+        if next.members.contains_key(&next.own) { Applied::Member { next, refused } } else { Applied::Removed }
+    }
+
+    /// Takes in what is told of a member, as far as it is believed; what is not.
+    pub fn admit(&mut self, offered: Member, known: &mut Known) -> Option<Refused> {
+        let cluster = offered.cluster.clone();
+        if cluster == self.own {
+            // Nobody has to tell this cluster what its own bundle is.
+            self.members.insert(cluster, offered);
+            return None;
+        }
+        match continuity::judge(self.members.get(&cluster), known, &offered) {
+            Ok(()) => {
+                known.forget(&offered);
+                self.members.insert(cluster, offered);
+                None
+            }
+            Err(error) => {
+                if let Some(held) = self.members.get_mut(&cluster) {
+                    // Where it listens and what it is called may be told by anybody: whoever answers there proves who it is.
+                    held.advertise.clone_from(&offered.advertise);
+                    held.region.clone_from(&offered.region);
+                    held.zone.clone_from(&offered.zone);
+                }
+                Some(Refused { member: offered, error })
+            }
+        }
+    }
+
+    fn forget(&mut self, cluster: &ClusterName, known: &mut Known) {
+        if let Some(gone) = self.members.remove(cluster)
+            && *cluster != self.own
+        {
+            known.remember(&gone);
+        }
     }
 }
 
@@ -182,21 +228,24 @@ pub type Current = Option<Arc<Membership>>;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use federation_model::time::Timestamp;
-    use federation_pki::{Validity, ca::Authority};
+    use federation_model::{lineage::Lineage, time::Timestamp};
+    use federation_pki::{Validity, ca::Authority, signer::Signer};
 
     fn member(cluster: &str) -> Member {
         let id = SpiffeId::new(format!("spiffe://{cluster}.example/landbridge/gateway")).unwrap();
         let validity = Validity { not_before: Timestamp(1), not_after: Timestamp(2_000_000_000) };
-        let authority = Authority::generate(id.trust_domain(), cluster, validity).unwrap();
+        let authority = Arc::new(Authority::generate(id.trust_domain(), cluster, validity).unwrap());
+        let (signer, cluster) = (Signer::Authority(authority.clone()), cluster.parse().unwrap());
+        let authorities = vec![authority.certificate().clone()];
+        let first = federation_pki::continuity::first(&cluster, &id, authorities, (&signer, Timestamp(7))).unwrap();
         Member {
-            cluster: cluster.parse().unwrap(),
+            lineage: Lineage::new(vec![first]),
+            cluster,
             gateway_id: id,
             advertise: vec!["gateway.example:15443".parse().unwrap()],
             bundle: authority.bundle(1),
             region: "r".to_owned(),
             zone: String::new(),
-            lineage: federation_model::lineage::Lineage::default(),
             joined_at: Timestamp(7),
         }
     }
@@ -218,7 +267,7 @@ mod tests {
     }
 
     fn after(changes: Vec<Change>, reset: bool) -> Applied {
-        membership().after(update(reset, changes))
+        membership().after(update(reset, changes), &mut Known::default())
     }
 
     #[test]
@@ -243,12 +292,12 @@ mod tests {
 
     #[test]
     fn changes_are_applied_and_the_position_moves_on() {
-        let Applied::Member(next) =
+        let Applied::Member { next, refused } =
             after(vec![Change::Upsert(member("north")), Change::Removed("west".parse().unwrap())], false)
         else {
             panic!("still a member");
         };
-        assert_eq!(next.position.revision, 5);
+        assert_eq!((next.position.revision, refused), (5, Vec::new()));
         assert_eq!(next.others().keys().map(ToString::to_string).collect::<Vec<_>>(), ["north"]);
     }
 

@@ -85,6 +85,30 @@ impl GatewayClient {
         Ok(Steps(answer(self.client.join(request)).await.map_err(call)?))
     }
 
+    /// Replaces the cluster's authority, or asks how far that is; every change is told.
+    ///
+    /// # Errors
+    /// When the gateway refuses or the call fails.
+    pub async fn rotate_trust(&mut self, request: wire::RotateTrustRequest) -> Result<Rotation, GatewayError> {
+        Ok(Rotation(answer(self.client.rotate_trust(request)).await.map_err(call)?))
+    }
+
+    /// Believes a bundle that was refused; its sequence.
+    ///
+    /// # Errors
+    /// When the gateway refuses or the call fails.
+    pub async fn accept_bundle(&mut self, request: wire::AcceptBundleRequest) -> Result<u64, GatewayError> {
+        Ok(answer(self.client.accept_bundle(request)).await.map_err(call)?.sequence)
+    }
+
+    /// Every certificate that matters to the gateway.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub async fn certificates(&mut self) -> Result<wire::ListCertificatesResponse, GatewayError> {
+        answer(self.client.list_certificates(wire::ListCertificatesRequest {})).await.map_err(call)
+    }
+
     /// Leaves the cluster set.
     ///
     /// # Errors
@@ -138,6 +162,20 @@ impl Steps {
             }
         }
         Ok(None)
+    }
+}
+
+/// Where a rotation stands, as it changes.
+#[derive(Debug)]
+pub struct Rotation(Streaming<wire::RotationStanding>);
+
+impl Rotation {
+    /// The next change, or nothing at the end.
+    ///
+    /// # Errors
+    /// When the order was refused.
+    pub async fn next(&mut self) -> Result<Option<wire::RotationStanding>, GatewayError> {
+        self.0.message().await.map_err(|status| call(status.into()))
     }
 }
 

@@ -12,6 +12,11 @@ use federation_pki::token::TokenId;
 
 use crate::clock::parse_span;
 
+mod trust;
+
+pub(crate) use trust::phase;
+pub use trust::{Accept, Rotate, Trust};
+
 const EXAMPLES: &str = "\
 Examples:
   fedctl token create --cluster west   on the federation side: what lets cluster west join
@@ -89,6 +94,11 @@ pub enum Command {
     Services,
     /// Test the gateway, the federation service, or both
     Check,
+    /// Replace an authority, and say whom to believe
+    #[command(subcommand)]
+    Trust(Trust),
+    /// List certificates: whose, by whom, until when
+    Certs,
     /// Write the completion script of a shell
     Completion {
         /// The shell

@@ -2,19 +2,22 @@
 //!
 //! Owns which command runs. A command plans, acts, shows what came of it and says what to do next.
 
+mod accept;
+mod certs;
 mod check;
 mod completion;
 mod init;
 mod join;
 mod leave;
 mod members;
+mod rotate;
 mod services;
 mod status;
 mod token;
 
 use crate::{
     Ending,
-    args::{Cli, Command},
+    args::{Cli, Command, Trust},
     failure::Failure,
     print::Console,
     render::Look,
@@ -32,6 +35,9 @@ pub(crate) async fn run(cli: Cli, console: &mut Console) -> Result<Ending, Failu
         Command::Status => status::run(&target, console).await,
         Command::Services => services::run(&target, console).await,
         Command::Check => check::run(&target, console).await,
+        Command::Trust(Trust::Rotate(what)) => rotate::run(what, &target, console).await,
+        Command::Trust(Trust::Accept(what)) => accept::run(what, &target, console).await,
+        Command::Certs => certs::run(&target, console).await,
         Command::Completion { shell } => completion::run(shell, console),
     }
 }

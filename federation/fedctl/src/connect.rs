@@ -4,6 +4,7 @@
 
 use std::{path::Path, time::Duration};
 
+pub(crate) use federation_client::gateway::Rotation;
 use federation_client::{
     call::CallError,
     dial::DialError,
@@ -57,6 +58,21 @@ impl Gateway {
     /// Starts a join, and gives its steps.
     pub(crate) async fn join(&mut self, request: gateway::JoinRequest) -> Result<Steps, Failure> {
         self.0.join(request).await.map_err(gateway_failure)
+    }
+
+    /// Replaces the cluster's authority, or asks how far that is.
+    pub(crate) async fn rotate_trust(&mut self, request: gateway::RotateTrustRequest) -> Result<Rotation, Failure> {
+        self.0.rotate_trust(request).await.map_err(gateway_failure)
+    }
+
+    /// Believes a bundle that was refused; its sequence.
+    pub(crate) async fn accept_bundle(&mut self, request: gateway::AcceptBundleRequest) -> Result<u64, Failure> {
+        self.0.accept_bundle(request).await.map_err(gateway_failure)
+    }
+
+    /// Every certificate that matters to it.
+    pub(crate) async fn certificates(&mut self) -> Result<gateway::ListCertificatesResponse, Failure> {
+        self.0.certificates().await.map_err(gateway_failure)
     }
 
     /// Leaves the cluster set.

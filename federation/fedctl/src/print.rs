@@ -122,6 +122,11 @@ impl Console {
         self.note(&format!("{lines}  try: {}", failure.hint()));
     }
 
+    /// Whether somebody is there to answer.
+    pub(crate) fn asks(&self) -> bool {
+        self.features.questions
+    }
+
     /// Asks a question that is answered with yes or no; when nobody is there to answer, nothing is asked and it is yes.
     pub(crate) fn confirms(&mut self, question: &str) -> bool {
         if !self.features.questions {

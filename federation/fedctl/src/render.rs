@@ -3,9 +3,11 @@
 //! Owns how each answer looks: one module each, a value that serializes to the JSON of `-o json` and becomes a table of
 //! text. Field names of the JSON are a promise. Never talks to anybody.
 
+pub(crate) mod certificates;
 pub(crate) mod findings;
 pub(crate) mod join;
 pub(crate) mod members;
+pub(crate) mod rotation;
 pub(crate) mod services;
 pub(crate) mod status;
 pub(crate) mod tokens;

@@ -13,6 +13,8 @@ use crate::validity::{CLOCK_SKEW, Validity};
 pub const SPREAD: f64 = 0.1;
 /// The part of a life after which a certificate that was not renewed is late: renewals are due long before.
 pub const LATE: f64 = 0.75;
+/// The part of a life after which nobody is waited for any more.
+pub const URGENT: f64 = 0.9;
 /// The first pause after a renewal that failed, and the longest.
 pub const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// See [`FIRST_RETRY`]: five minutes are little in a life of hours, and enough for whoever mends the authority.
@@ -30,6 +32,12 @@ pub fn due(validity: &Validity, jitter: f64) -> Timestamp {
 #[must_use]
 pub fn late(validity: &Validity) -> Timestamp {
     part(validity, LATE)
+}
+
+/// From when on nobody is waited for any more.
+#[must_use]
+pub fn urgent(validity: &Validity) -> Timestamp {
+    part(validity, URGENT)
 }
 
 fn part(validity: &Validity, part: f64) -> Timestamp {
@@ -56,7 +64,7 @@ mod tests {
         assert_eq!(due(&validity, 0.0), Timestamp(1_400));
         assert_eq!(due(&validity, 1.0), Timestamp(1_600));
         assert_eq!(due(&validity, f64::NAN), Timestamp(1_500));
-        assert_eq!(late(&validity), Timestamp(1_750));
+        assert_eq!((late(&validity), urgent(&validity)), (Timestamp(1_750), Timestamp(1_900)));
     }
 
     #[test]

@@ -4,7 +4,11 @@
 
 use std::{fmt, sync::Arc};
 
-use federation_model::{bundle::Fingerprint, spiffe::SpiffeId, time::Timestamp};
+use federation_model::{
+    bundle::{Fingerprint, TrustBundle},
+    spiffe::SpiffeId,
+    time::Timestamp,
+};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use zeroize::Zeroizing;
@@ -13,8 +17,9 @@ use crate::{
     ca::MAX_CHAIN,
     secret::SecretPem,
     tls::provider,
+    trust::TrustStore,
     validity::Validity,
-    verify::{self, VerifyError},
+    verify::{self, Usage, VerifyError},
     x509::{Malformed, Parsed},
 };
 
@@ -110,6 +115,15 @@ impl Svid {
     #[must_use]
     pub fn validity(&self) -> Validity {
         self.validity
+    }
+
+    /// Whether an authority of `bundle` stands above it, and it is valid at `now`.
+    #[must_use]
+    pub fn stands_under(&self, bundle: &TrustBundle, now: Timestamp) -> bool {
+        let trust = TrustStore::new();
+        // A bundle that is not usable counts as empty.
+        let _ = trust.replace([bundle.clone()]);
+        verify::verify_leaf(&self.chain, &trust, now, Usage::Server).is_ok()
     }
 
     /// SHA-256 of the leaf.

@@ -7,7 +7,10 @@ use std::time::{Duration, SystemTime};
 use federation_model::{finding::Finding, time::Timestamp};
 use gateway_tunnel::{PeerStatus, TunnelState};
 
-use super::{Administration, status::words};
+use super::{
+    Administration,
+    status::{self, words},
+};
 use crate::config::IdentitySource;
 
 /// A certificate with less than this part of its life left should have been renewed: renewal is at half life.
@@ -52,8 +55,7 @@ fn certificate(this: &Administration) -> Finding {
 }
 
 fn authority(this: &Administration) -> Finding {
-    let authority = this.identity.authority();
-    let detail = format!("{} ({})", authority.fingerprint(), this.identity.source());
+    let detail = format!("{} ({})", status::authority(&this.identity), this.identity.source());
     match this.config.identity.source {
         IdentitySource::SelfSigned => Finding::warning(
             "authority",

@@ -11,6 +11,7 @@ use std::{
 use federation_client::membership::{Application, JoinClient};
 use federation_model::{
     finding::{Finding, Level},
+    lineage::Lineage,
     member::Member,
     names::ClusterName,
     time::Timestamp,
@@ -39,11 +40,10 @@ async fn tell(steps: &Steps, step: Step) -> Result<(), Status> {
 /// Joins, or tests a join.
 pub(super) async fn join(this: &Administration, request: JoinRequest, steps: &Steps) -> Result<(), Status> {
     let token: JoinToken = request.token.trim().parse().map_err(|e| Status::invalid_argument(format!("{e}")))?;
-    let authority = this.identity.authority();
     let fingerprints = Fingerprints {
         cluster: this.config.cluster.name.to_string(),
         trust_domain: this.config.cluster.trust_domain.to_string(),
-        cluster_authority: authority.fingerprint().to_string(),
+        cluster_authority: status::authority(&this.identity),
         federation_authority: token.pin.to_string(),
     };
     tell(steps, Step::Fingerprints(fingerprints)).await?;
@@ -99,16 +99,19 @@ fn local_checks(this: &Administration, token: &JoinToken) -> Result<(), Status> 
 
 /// Runs the checks of the service and, unless this is a dry run, spends the token; how many members there are.
 async fn spend(this: &Administration, token: &JoinToken, dry_run: bool, steps: &Steps) -> Result<u32, Status> {
+    let lineage = Lineage::clone(&this.identity.lineage().borrow());
     let member = Member {
         cluster: this.config.cluster.name.clone(),
         gateway_id: this.config.cluster.gateway_id(),
         advertise: this.config.tunnel.advertise.clone(),
         bundle: this.identity.bundle(),
+        lineage,
         region: this.config.cluster.region.clone(),
         zone: this.config.cluster.zone.clone(),
         joined_at: SystemTime::now().into(),
     };
-    let application = Application { member: &member, authority: this.identity.authority(), software: SOFTWARE };
+    let signer = this.identity.signer();
+    let application = Application { member: &member, signer: &signer, software: SOFTWARE };
     let failed = |error: &dyn std::fmt::Display| Status::failed_precondition(error.to_string());
     let mut client = JoinClient::connect(token).await.map_err(|e| failed(&e))?;
     let reached = Finding::ok("reachability", format!("the federation service answers at {}", client.address()));

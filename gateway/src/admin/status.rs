@@ -9,7 +9,7 @@ use gateway_tunnel::{PeerStatus, TunnelState, TunnelStatus};
 use proto::gateway::v1::{Federation, Peer, PeerState, Quarantined, Status, Tunnel};
 
 use super::Administration;
-use crate::SOFTWARE;
+use crate::{SOFTWARE, identity::ClusterIdentity};
 
 /// Everything `fedctl status` shows.
 pub(super) fn status(this: &Administration) -> Status {
@@ -23,7 +23,7 @@ pub(super) fn status(this: &Administration) -> Status {
         gateway_id: this.config.cluster.gateway_id().to_string(),
         software: SOFTWARE.to_owned(),
         started_at: this.started_at.0,
-        cluster_authority: this.identity.authority().fingerprint().to_string(),
+        cluster_authority: authority(&this.identity),
         certificate_expires_at: this.identity.live().current().not_after().0,
         federation: Some(federation(this)),
         peers: peers(this),
@@ -44,6 +44,11 @@ pub(super) fn status(this: &Administration) -> Status {
         ready: blocked.is_none(),
         not_ready_reason: blocked.unwrap_or_default(),
     }
+}
+
+/// The fingerprints of the authorities of this cluster as people compare them; two while one replaces the other.
+pub(super) fn authority(identity: &ClusterIdentity) -> String {
+    identity.bundle().fingerprints().map(|shown| shown.to_string()).collect::<Vec<_>>().join(" ")
 }
 
 fn federation(this: &Administration) -> Federation {

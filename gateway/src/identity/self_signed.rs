@@ -98,7 +98,9 @@ fn load(dir: &Path, cluster: &ClusterConfig) -> anyhow::Result<Option<Arc<Author
     }
     let read = |name: &str| state::read_private_text(&dir.join(name));
     let loaded = Authority::from_pem(&read("tls.crt")?, &read("tls.key")?, &cluster.trust_domain);
-    loaded.map(|authority| Some(Arc::new(authority))).with_context(|| format!("the authority in {} is not usable", dir.display()))
+    loaded
+        .map(|authority| Some(Arc::new(authority)))
+        .with_context(|| format!("the authority in {} is not usable", dir.display()))
 }
 
 fn make(dir: &Path, cluster: &ClusterConfig) -> anyhow::Result<Arc<Authority>> {

@@ -1,10 +1,14 @@
 //! Follows the federation service: joins, applies what changes, leaves.
 //!
 //! Owns the order in which a change takes effect: on disk, then in the trust store, then in the members that tunnels are
-//! made to, and only then it is acknowledged. A change that the disk refuses is in force all the same, since it may remove
+//! made to, and only then it is acknowledged. What a member's own authority does not speak for is not applied at all. A change that the disk refuses is in force all the same, since it may remove
 //! somebody; it is not acknowledged. Never forgets a member because the service cannot be reached.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use anyhow::Context as _;
 use federation_client::{
@@ -13,13 +17,17 @@ use federation_client::{
 };
 use federation_model::{
     addr::GatewayAddr,
+    bundle::Fingerprint,
+    lineage::Lineage,
+    names::ClusterName,
     spiffe::{SpiffeId, TrustDomain},
 };
 use federation_pki::{identity::LiveIdentity, trust::TrustStore};
+use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Applied, Current, Membership, MembershipFile};
+use super::{Applied, Current, Known, Membership, MembershipFile, Refused, metrics::Refusals};
 use crate::{SOFTWARE, config::Config, control::Members};
 
 /// How the connection to the federation service is.
@@ -29,6 +37,14 @@ pub struct Link {
     pub connected: Option<GatewayAddr>,
     /// Why it last did not.
     pub last_error: String,
+    /// Why it does not take the newest version of this cluster's bundle.
+    pub bundle_error: Option<String>,
+}
+
+impl Link {
+    fn lost(&mut self, why: String) {
+        (self.connected, self.last_error) = (None, why);
+    }
 }
 
 /// The membership of this cluster, with everything that depends on it.
@@ -39,6 +55,11 @@ pub struct Follower {
     members: watch::Sender<Members>,
     trust: Arc<TrustStore>,
     identity: Arc<LiveIdentity>,
+    lineage: watch::Receiver<Arc<Lineage>>,
+    state_dir: PathBuf,
+    known: Mutex<Known>,
+    refused: watch::Sender<Arc<BTreeMap<ClusterName, Refused>>>,
+    metrics: Refusals,
     link: Mutex<Link>,
     publication: Publication,
     addresses: Vec<GatewayAddr>,
@@ -52,7 +73,11 @@ impl Follower {
     ///
     /// # Errors
     /// When the file is damaged.
-    pub fn open(config: &Config, identity: Arc<LiveIdentity>) -> anyhow::Result<Self> {
+    pub fn open(
+        config: &Config,
+        (identity, lineage): (Arc<LiveIdentity>, watch::Receiver<Arc<Lineage>>),
+        registry: &mut Registry,
+    ) -> anyhow::Result<Self> {
         let file = MembershipFile::in_dir(&config.state.dir);
         let loaded = file.load()?;
         let follower = Self {
@@ -61,6 +86,11 @@ impl Follower {
             members: watch::Sender::new(Members::default()),
             trust: Arc::new(TrustStore::new()),
             identity,
+            lineage,
+            state_dir: config.state.dir.clone(),
+            known: Mutex::new(Known::load(&config.state.dir)?),
+            refused: watch::Sender::default(),
+            metrics: Refusals::register(registry),
             link: Mutex::default(),
             publication: Publication {
                 advertise: config.tunnel.advertise.clone(),
@@ -82,6 +112,18 @@ impl Follower {
             follower.enforce(Some(membership));
         }
         Ok(follower)
+    }
+
+    /// The membership, as it changes.
+    #[must_use]
+    pub fn memberships(&self) -> watch::Receiver<Current> {
+        self.current.subscribe()
+    }
+
+    /// The members the federation service tells of that are not believed, and why.
+    #[must_use]
+    pub fn refused(&self) -> Arc<BTreeMap<ClusterName, Refused>> {
+        self.refused.borrow().clone()
     }
 
     /// The membership now.
@@ -120,17 +162,57 @@ impl Follower {
         MemberClient::new(endpoint, self.identity.clone()).context("cannot talk to the federation service")
     }
 
-    /// Keeps a membership and puts it into force.
+    /// Keeps a membership and puts it into force, but for members that are not believed.
     ///
     /// # Errors
     /// When it cannot be kept; then it is not in force either.
     pub async fn adopt(self: &Arc<Self>, membership: Membership) -> anyhow::Result<()> {
         let adopt = |this: &Self| {
-            this.file.save(&membership)?;
-            this.enforce(Some(membership));
+            let mut known = this.known();
+            let mut believed = Membership { members: BTreeMap::new(), ..membership.clone() };
+            let refused = membership.members.into_values().filter_map(|member| believed.admit(member, &mut known));
+            let refused: Vec<Refused> = refused.collect();
+            this.file.save(&believed)?;
+            this.keep_known(known);
+            this.report(&refused, true);
+            this.enforce(Some(believed));
             Ok(())
         };
         self.replace(adopt).await?
+    }
+
+    /// Believes a member that was refused, because a person compared its fingerprint; the version believed.
+    ///
+    /// # Errors
+    /// When no such member was refused, or it has another fingerprint.
+    pub async fn accept(self: &Arc<Self>, cluster: ClusterName, fingerprint: Fingerprint) -> anyhow::Result<u64> {
+        let accept = move |this: &Self| {
+            let refused = this.refused().get(&cluster).cloned();
+            let refused = refused.with_context(|| format!("no bundle of {cluster} was refused; see fedctl members"))?;
+            let offered = refused.member;
+            let shown: Vec<String> = offered.bundle.fingerprints().map(|shown| shown.to_string()).collect();
+            anyhow::ensure!(
+                offered.bundle.fingerprints().any(|shown| shown == fingerprint),
+                "the bundle of {cluster} that was refused has {}, not {fingerprint}; nothing was changed",
+                shown.join(", ")
+            );
+            federation_pki::continuity::check(&cluster, &offered.lineage)?;
+            let membership = this.current().context("this cluster is not a member of a set")?;
+            let mut next = Membership::clone(&membership);
+            let mut known = this.known();
+            known.forget(&offered);
+            next.members.remove(&cluster);
+            let sequence = offered.bundle.sequence;
+            if let Some(refused) = next.admit(offered, &mut known) {
+                return Err(refused.error.into());
+            }
+            this.file.save(&next)?;
+            this.keep_known(known);
+            this.refused.send_modify(|refused| drop(Arc::make_mut(refused).remove(&cluster)));
+            this.enforce(Some(next));
+            Ok(sequence)
+        };
+        self.replace(accept).await?
     }
 
     /// Ends the membership here: every tunnel is cut.
@@ -139,7 +221,12 @@ impl Follower {
     /// When the file cannot be removed; it is out of force all the same.
     pub async fn forget(self: &Arc<Self>) -> anyhow::Result<()> {
         let forget = |this: &Self| {
+            let mut known = this.known();
+            let members = this.current().map(|membership| membership.others()).unwrap_or_default();
+            members.values().for_each(|member| known.remember(member));
             this.enforce(None);
+            this.refused.send_replace(Arc::default());
+            this.keep_known(known);
             Ok(this.file.remove()?)
         };
         self.replace(forget).await?
@@ -158,6 +245,42 @@ impl Follower {
             replacement(&this)
         });
         replaced.await.context("the change of the membership ended half-way; look at the log")
+    }
+
+    /// Holders change whole values, so a poisoned lock guards nothing that is half done.
+    fn known(&self) -> Known {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn keep_known(&self, known: Known) {
+        let mut held = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if *held == known {
+            return;
+        }
+        if let Err(error) = known.save(&self.state_dir) {
+            tracing::error!(%error, "cannot keep what is known of former members; after a restart they are believed anew");
+        }
+        *held = known;
+    }
+
+    /// Tells what is refused of an update; `all` when what was refused before is no longer told.
+    fn report(&self, refused: &[Refused], all: bool) {
+        self.refused.send_if_modified(|told| {
+            let mut next = if all { BTreeMap::new() } else { BTreeMap::clone(told) };
+            for Refused { member, error } in refused {
+                let cluster = &member.cluster;
+                if told.get(cluster).is_none_or(|before| before.error != *error) {
+                    tracing::error!(%cluster, %error, "the federation service tells of a bundle that is not believed");
+                    self.metrics.refused(error);
+                }
+                next.insert(cluster.clone(), Refused { member: member.clone(), error: error.clone() });
+            }
+            let changed = **told != next;
+            if changed {
+                *told = Arc::new(next);
+            }
+            changed
+        });
     }
 
     fn enforce(&self, membership: Option<Membership>) {
@@ -218,9 +341,11 @@ impl Follower {
             }
         };
         let mut watch = client.watch(membership.position.clone());
+        let mut lineage = self.lineage.clone();
         loop {
             tokio::select! {
                 biased;
+                Ok(()) = lineage.changed() => self.announce(&client).await,
                 changed = current.changed() => {
                     let same = |now: &Membership| now.federation_id == membership.federation_id;
                     if changed.is_err() || !current.borrow_and_update().as_deref().is_some_and(same) {
@@ -236,18 +361,18 @@ impl Follower {
                         }
                     }
                     WatchEvent::Disconnected { error, .. } if error.not_a_member_in(&self.store_id()) => {
-                        self.set_link(|link| *link = Link { connected: None, last_error: error.to_string() });
+                        self.set_link(|link| link.lost(error.to_string()));
                         self.removed().await;
                         return;
                     }
                     WatchEvent::Disconnected { error, retry_in } if error.not_a_member() => {
                         tracing::error!(%error, ?retry_in, "the federation service has lost its store; traffic goes on, restore the store from a backup");
                         let last_error = format!("the service has lost its store: {error}");
-                        self.set_link(|link| *link = Link { connected: None, last_error });
+                        self.set_link(|link| link.lost(last_error));
                     }
                     WatchEvent::Disconnected { error, retry_in } => {
                         tracing::warn!(%error, ?retry_in, "no connection to the federation service; traffic goes on");
-                        self.set_link(|link| *link = Link { connected: None, last_error: error.to_string() });
+                        self.set_link(|link| link.lost(error.to_string()));
                     }
                 },
             }
@@ -257,7 +382,8 @@ impl Follower {
     /// The service answers: it is told when this gateway's settings are not what it knows.
     async fn connected(&self, address: GatewayAddr, client: &MemberClient) {
         tracing::info!(%address, "following the federation service");
-        self.set_link(|link| *link = Link { connected: Some(address), last_error: String::new() });
+        self.set_link(|link| (link.connected, link.last_error) = (Some(address), String::new()));
+        self.announce(client).await;
         let Some(membership) = self.current() else { return };
         let known = membership.members.get(&membership.own);
         let told = known.is_some_and(|own| {
@@ -272,6 +398,27 @@ impl Follower {
             Ok(revision) => tracing::info!(revision, "told the federation service the new addresses of this cluster"),
             Err(error) => {
                 tracing::warn!(%error, "cannot tell the federation service the new addresses of this cluster")
+            }
+        }
+    }
+
+    /// Sends the newest versions of this cluster's bundle, when the service does not have them.
+    async fn announce(&self, client: &MemberClient) {
+        let lineage = self.lineage.borrow().clone();
+        let Some(membership) = self.current() else { return };
+        let known = membership.members.get(&membership.own).and_then(|own| own.lineage.newest());
+        let newest = lineage.newest().map(|version| version.digest());
+        if known.map(|version| version.digest()) == newest {
+            return;
+        }
+        match client.publish_bundle(&lineage).await {
+            Ok(revision) => {
+                tracing::info!(revision, "told the federation service the new trust bundle of this cluster");
+                self.set_link(|link| link.bundle_error = None);
+            }
+            Err(error) => {
+                tracing::error!(%error, "the federation service does not take the new trust bundle of this cluster");
+                self.set_link(|link| link.bundle_error = Some(error.to_string()));
             }
         }
     }
@@ -291,9 +438,12 @@ impl Follower {
         let apply = move |this: &Self| {
             let followed = this.current().filter(|membership| membership.federation_id == from);
             let Some(membership) = followed else { return Some(Ok(())) };
-            match membership.after(update) {
-                Applied::Member(next) => {
+            let (mut known, reset) = (this.known(), update.reset);
+            match membership.after(update, &mut known) {
+                Applied::Member { next, refused } => {
                     let kept = this.file.save(&next);
+                    this.keep_known(known);
+                    this.report(&refused, reset);
                     this.enforce(Some(next));
                     Some(kept)
                 }

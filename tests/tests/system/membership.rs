@@ -15,6 +15,7 @@ use federation_client::{
 };
 use federation_model::{
     finding::Level,
+    lineage::Lineage,
     member::{Change, Member},
     spiffe::{SpiffeId, TrustDomain},
     time::Timestamp,
@@ -22,7 +23,9 @@ use federation_model::{
 use federation_pki::{
     Validity,
     ca::{Authority, SvidRequest},
+    continuity,
     identity::LiveIdentity,
+    signer::Signer,
     token::JoinToken,
 };
 use futures::future::join_all;
@@ -159,18 +162,21 @@ async fn a_token_that_the_service_holds_for_expired_is_refused_whatever_the_gate
     federation.start(Clock::system()).await;
     let domain = TrustDomain::new("west.example").unwrap();
     let validity = Validity::starting(SystemTime::now().into(), Duration::from_secs(3600));
-    let authority = Authority::generate(&domain, "west", validity).unwrap();
+    let signer = Signer::Authority(Arc::new(Authority::generate(&domain, "west", validity).unwrap()));
+    let gateway_id = SpiffeId::from_segments(domain, &["landbridge", "gateway"]).unwrap();
+    let (cluster, now) = ("west".parse().unwrap(), SystemTime::now().into());
+    let first = continuity::first(&cluster, &gateway_id, signer.certificates(), (&signer, now)).unwrap();
     let member = Member {
-        cluster: "west".parse().unwrap(),
-        gateway_id: SpiffeId::from_segments(domain, &["landbridge", "gateway"]).unwrap(),
+        cluster,
+        gateway_id,
         advertise: Vec::new(),
-        bundle: authority.bundle(1),
+        bundle: first.bundle.clone(),
+        lineage: Lineage::new(vec![first]),
         region: String::new(),
         zone: String::new(),
-        lineage: federation_model::lineage::Lineage::default(),
         joined_at: Timestamp(0),
     };
-    let application = Application { member: &member, authority: &authority, software: "test" };
+    let application = Application { member: &member, signer: &signer, software: "test" };
     let mut client = JoinClient::connect(&parsed).await.unwrap();
     let error = client.join(application).await.unwrap_err();
     assert_eq!(error.refusal(), Some(Refusal::TokenExpired), "{error}");

@@ -25,6 +25,8 @@ struct Script {
     steps: Vec<Step>,
     findings: Vec<Finding>,
     left: wire::LeaveResponse,
+    standings: Vec<wire::RotationStanding>,
+    certificates: wire::ListCertificatesResponse,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
@@ -38,6 +40,32 @@ impl GatewayAdmin for Script {
         self.asked.lock().unwrap().push(format!("join readable={readable} dry_run={dry_run} wait={wait_seconds}"));
         let steps = self.steps.clone().into_iter().map(|step| Ok(JoinProgress { step: Some(step) }));
         Ok(Response::new(stream::iter(steps).boxed()))
+    }
+    type RotateTrustStream = BoxStream<'static, Result<wire::RotationStanding, Status>>;
+
+    async fn rotate_trust(
+        &self,
+        request: Request<wire::RotateTrustRequest>,
+    ) -> Result<Response<Self::RotateTrustStream>, Status> {
+        let request = request.into_inner();
+        let action = request.action().as_str_name().trim_start_matches("ROTATE_ACTION_").to_lowercase();
+        self.asked.lock().unwrap().push(format!("rotate {} {action} wait={}", request.cluster, request.wait_seconds));
+        let told = if action == "status" { &self.standings[..1] } else { &self.standings };
+        Ok(Response::new(stream::iter(told.to_vec().into_iter().map(Ok)).boxed()))
+    }
+    async fn accept_bundle(
+        &self,
+        request: Request<wire::AcceptBundleRequest>,
+    ) -> Result<Response<wire::AcceptBundleResponse>, Status> {
+        let wire::AcceptBundleRequest { cluster, fingerprint } = request.into_inner();
+        self.asked.lock().unwrap().push(format!("accept {cluster} {fingerprint}"));
+        Ok(Response::new(wire::AcceptBundleResponse { sequence: 3 }))
+    }
+    async fn list_certificates(
+        &self,
+        _: Request<wire::ListCertificatesRequest>,
+    ) -> Result<Response<wire::ListCertificatesResponse>, Status> {
+        Ok(Response::new(self.certificates.clone()))
     }
     async fn leave(&self, request: Request<wire::LeaveRequest>) -> Result<Response<wire::LeaveResponse>, Status> {
         self.asked.lock().unwrap().push(format!("leave force={}", request.into_inner().force));

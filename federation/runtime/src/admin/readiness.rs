@@ -12,8 +12,14 @@ use serde::Serialize;
 /// The conditions of one program; ready when all of them hold.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness {
-    /// Name to the reason why it does not hold.
-    conditions: Arc<Mutex<BTreeMap<&'static str, Option<String>>>>,
+    conditions: Arc<Mutex<BTreeMap<&'static str, State>>>,
+}
+
+#[derive(Debug, Clone)]
+enum State {
+    Holds,
+    Endangered(String),
+    Fails(String),
 }
 
 /// What `/readyz` answers.
@@ -35,35 +41,49 @@ pub struct ConditionReport {
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What will make it fail unless somebody does something.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+impl ConditionReport {
+    fn new(name: &'static str, state: &State) -> Self {
+        let (ready, reason, warning) = match state {
+            State::Holds => (true, None, None),
+            State::Endangered(warning) => (true, None, Some(warning.clone())),
+            State::Fails(reason) => (false, Some(reason.clone()), None),
+        };
+        Self { name, ready, reason, warning }
+    }
 }
 
 impl Readiness {
     /// Adds a condition that does not hold yet.
     #[must_use]
     pub fn condition(&self, name: &'static str) -> Condition {
-        self.conditions().insert(name, Some("starting".to_owned()));
+        self.conditions().insert(name, State::Fails("starting".to_owned()));
         Condition { name, readiness: self.clone() }
     }
 
     /// Every condition as it is.
     #[must_use]
     pub fn report(&self) -> Report {
-        let conditions: Vec<_> = self
-            .conditions()
-            .iter()
-            .map(|(name, reason)| ConditionReport { name, ready: reason.is_none(), reason: reason.clone() })
-            .collect();
+        let held = self.conditions();
+        let conditions: Vec<_> = held.iter().map(|(name, state)| ConditionReport::new(name, state)).collect();
         Report { ready: conditions.iter().all(|condition| condition.ready), conditions }
     }
 
     /// The first condition that does not hold, `name: reason`.
     #[must_use]
     pub fn blocked_by(&self) -> Option<String> {
-        self.conditions().iter().find_map(|(name, reason)| Some(format!("{name}: {}", reason.as_ref()?)))
+        self.conditions().iter().find_map(|(name, state)| match state {
+            State::Holds | State::Endangered(_) => None,
+            State::Fails(reason) => Some(format!("{name}: {reason}")),
+        })
     }
 
     /// Holders of the lock only replace values, so a poisoned one is still whole.
-    fn conditions(&self) -> MutexGuard<'_, BTreeMap<&'static str, Option<String>>> {
+    fn conditions(&self) -> MutexGuard<'_, BTreeMap<&'static str, State>> {
         self.conditions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -78,11 +98,16 @@ pub struct Condition {
 impl Condition {
     /// It holds.
     pub fn holds(&self) {
-        self.readiness.conditions().insert(self.name, None);
+        self.readiness.conditions().insert(self.name, State::Holds);
+    }
+
+    /// It holds, and will not for long because of `warning`: the program stays ready.
+    pub fn endangered(&self, warning: impl Into<String>) {
+        self.readiness.conditions().insert(self.name, State::Endangered(warning.into()));
     }
 
     /// It does not hold, because of `reason`.
     pub fn fails(&self, reason: impl Into<String>) {
-        self.readiness.conditions().insert(self.name, Some(reason.into()));
+        self.readiness.conditions().insert(self.name, State::Fails(reason.into()));
     }
 }

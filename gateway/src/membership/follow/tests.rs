@@ -9,25 +9,35 @@ use federation_model::{
 use federation_pki::{
     Validity,
     ca::{Authority, SvidRequest},
+    continuity,
+    signer::Signer,
 };
 
 use super::*;
 
-fn authority(domain: &TrustDomain) -> Authority {
+fn authority(domain: &TrustDomain) -> Arc<Authority> {
     let validity = Validity::starting(Timestamp(1_700_000_000), Duration::from_secs(3600));
-    Authority::generate(domain, "authority", validity).unwrap()
+    Arc::new(Authority::generate(domain, "authority", validity).unwrap())
 }
 
 fn member(cluster: &str, domain: &str) -> Member {
     let gateway_id = SpiffeId::new(format!("spiffe://{domain}/landbridge/gateway")).unwrap();
+    member_of(cluster, &authority(gateway_id.trust_domain()))
+}
+
+fn member_of(cluster: &str, authority: &Arc<Authority>) -> Member {
+    let gateway_id = SpiffeId::from_segments(authority.trust_domain().clone(), &["landbridge", "gateway"]).unwrap();
+    let (signer, cluster) = (Signer::Authority(authority.clone()), cluster.parse().unwrap());
+    let authorities = vec![authority.certificate().clone()];
+    let first = continuity::first(&cluster, &gateway_id, authorities, (&signer, Timestamp(1_700_000_000))).unwrap();
     Member {
-        cluster: cluster.parse().unwrap(),
-        bundle: authority(gateway_id.trust_domain()).bundle(1),
+        cluster,
+        bundle: first.bundle.clone(),
+        lineage: Lineage::new(vec![first]),
         gateway_id,
         advertise: Vec::new(),
         region: String::new(),
         zone: String::new(),
-        lineage: federation_model::lineage::Lineage::default(),
         joined_at: Timestamp(1),
     }
 }
@@ -53,7 +63,9 @@ async fn joined(dir: &Path) -> Arc<Follower> {
         validity: Validity::starting(Timestamp(1_700_000_000), Duration::from_secs(60)),
     };
     let svid = authority(&config.cluster.trust_domain).issue(&request).unwrap();
-    let follower = Arc::new(Follower::open(&config, Arc::new(LiveIdentity::new(svid))).unwrap());
+    let lineage = watch::channel(Arc::default()).1;
+    let identity = (Arc::new(LiveIdentity::new(svid)), lineage);
+    let follower = Arc::new(Follower::open(&config, identity, &mut Registry::default()).unwrap());
     let membership = Membership::from(Joined {
         member: member("east", "east.example"),
         federation: authority(service().trust_domain()).bundle(1),

@@ -1,0 +1,36 @@
+//! What is counted of a membership.
+//!
+//! Owns the names. Never decides anything by them.
+
+use federation_pki::continuity::ContinuityError;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+/// Bundles that were not believed.
+#[derive(Debug, Default)]
+pub(super) struct Refusals(Family<Reason, Counter>);
+
+impl Refusals {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let refusals = Self::default();
+        // From the start: a counter that appears with its first event has no rate then.
+        for reason in ContinuityError::LABELS {
+            refusals.0.get_or_create(&Reason { reason }).inc_by(0);
+        }
+        let about = "Bundles of members that the federation service told of and this gateway does not believe";
+        registry.register("bundles_refused", about, refusals.0.clone());
+        refusals
+    }
+
+    pub(super) fn refused(&self, error: &ContinuityError) {
+        self.0.get_or_create(&Reason { reason: error.label() }).inc();
+    }
+}
