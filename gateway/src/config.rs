@@ -315,6 +315,9 @@ const MAX_CONNECTIONS: usize = 1 << 20;
 /// The most of `limits.streams_per_peer`: every tunnel keeps an entry for each, used or not.
 const MAX_STREAMS_PER_PEER: usize = 1 << 16;
 
+/// The shortest life of a certificate: seconds are counted whole, and a renewal that fails is tried again within one.
+const SHORTEST_TTL: Duration = Duration::from_secs(10);
+
 /// A setting that is well-formed but cannot work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigConflict {
@@ -355,7 +358,7 @@ pub enum ConfigConflict {
     )]
     IdentityDir,
     /// Too short a certificate lifetime.
-    #[error("identity.ttl is {0:?}; write at least 1m, so that a renewal fits in before the certificate expires")]
+    #[error("identity.ttl is {0:?}; write at least 10s, so that a renewal fits in before the certificate expires")]
     Ttl(Duration),
 }
 
@@ -373,7 +376,7 @@ impl Config {
         if advertise.len() > MAX_ADVERTISED {
             return Err(ConfigConflict::Advertise(advertise.len()));
         }
-        if self.identity.ttl < Duration::from_secs(60) {
+        if self.identity.ttl < SHORTEST_TTL {
             return Err(ConfigConflict::Ttl(self.identity.ttl));
         }
         let has_dir = self.identity.dir.as_ref().is_some_and(|dir| !dir.as_os_str().is_empty());

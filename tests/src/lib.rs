@@ -12,5 +12,6 @@ pub mod net;
 pub mod peer;
 pub mod probe;
 pub mod process;
+pub mod puppet;
 pub mod tls;
 pub mod wait;

@@ -3,10 +3,10 @@
 //! Owns reconnecting: from the last revision, to any address, with growing random pauses, for ever. Never applies a change,
 //! but for the authorities of the service itself, which the next connection needs.
 
-use std::{fmt, pin::Pin, time::Duration};
+use std::{collections::BTreeSet, fmt, pin::Pin, time::Duration};
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
-use federation_model::{addr::GatewayAddr, member::Change};
+use federation_model::{addr::GatewayAddr, member::Change, names::ClusterName};
 use futures::{Stream, StreamExt as _, stream};
 use proto::{convert::ConvertError, federation::v1 as wire};
 use tokio::{sync::watch, time::sleep};
@@ -40,6 +40,19 @@ pub struct WatchUpdate {
     pub reset: bool,
     /// What changed; may be empty.
     pub changes: Vec<Change>,
+}
+
+impl WatchUpdate {
+    /// The members it tells of; nothing when it tells of all there are.
+    #[must_use]
+    pub fn names(&self) -> Option<BTreeSet<ClusterName>> {
+        let named = self.changes.iter().filter_map(|change| match change {
+            Change::Upsert(member) => Some(member.cluster.clone()),
+            Change::Removed(cluster) => Some(cluster.clone()),
+            Change::Federation(_) => None,
+        });
+        (!self.reset).then(|| named.collect())
+    }
 }
 
 /// What a watch tells.

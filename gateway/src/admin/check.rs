@@ -5,6 +5,7 @@
 use std::time::{Duration, SystemTime};
 
 use federation_model::{finding::Finding, time::Timestamp};
+use federation_pki::rotation::Phase;
 use gateway_tunnel::{PeerStatus, TunnelState};
 
 use super::{
@@ -24,6 +25,7 @@ const SKEW_TO_MENTION: Duration = Duration::from_secs(5);
 pub(super) async fn check(this: &Administration) -> Vec<Finding> {
     let mut findings = vec![readiness(this), certificate(this), authority(this)];
     findings.push(federation(this));
+    findings.extend(trust(this));
     findings.extend(this.tunnels.status().iter().flat_map(peer));
     findings.extend(quarantined(this));
     findings.extend(this.notices.borrow().iter().cloned());
@@ -85,6 +87,35 @@ fn federation(this: &Administration) -> Finding {
             "traffic goes on; changes of membership wait until the service is back",
         ),
     }
+}
+
+/// What is not believed, what a rotation waits for, and what ends soon.
+fn trust(this: &Administration) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (cluster, refused) in this.follower.refused().iter() {
+        findings.push(Finding::failed(
+            &format!("bundle of {cluster}"),
+            refused.error.to_string(),
+            format!(
+                "compare fingerprints with the operators of {cluster}; when it is right: fedctl trust accept {cluster}"
+            ),
+        ));
+    }
+    if let Some(error) = this.follower.link().bundle_error {
+        findings.push(Finding::failed(
+            "bundle of this cluster",
+            format!("the federation service does not take it: {error}"),
+            "the other members believe the version before; look at the log of the federation service",
+        ));
+    }
+    let standing = this.identity.standing().borrow().clone();
+    if standing.phase != Phase::Settled {
+        let waits: Vec<_> = standing.blockers.iter().map(|blocker| blocker.reason.clone()).collect();
+        let detail = format!("{}: {}", standing.phase, waits.join("; "));
+        let hint = format!("fedctl trust rotate {} --status", this.config.cluster.name);
+        findings.push(Finding::warning("rotation of the authority", detail, hint));
+    }
+    findings
 }
 
 fn peer(peer: &PeerStatus) -> Vec<Finding> {

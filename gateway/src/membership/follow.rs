@@ -174,7 +174,7 @@ impl Follower {
             let refused: Vec<Refused> = refused.collect();
             this.file.save(&believed)?;
             this.keep_known(known);
-            this.report(&refused, true);
+            this.report(&refused, |_| true);
             this.enforce(Some(believed));
             Ok(())
         };
@@ -263,10 +263,11 @@ impl Follower {
         *held = known;
     }
 
-    /// Tells what is refused of an update; `all` when what was refused before is no longer told.
-    fn report(&self, refused: &[Refused], all: bool) {
+    /// Tells what is refused of an update; of clusters that it does not name, what was refused before still is.
+    fn report(&self, refused: &[Refused], named: impl Fn(&ClusterName) -> bool) {
         self.refused.send_if_modified(|told| {
-            let mut next = if all { BTreeMap::new() } else { BTreeMap::clone(told) };
+            let mut next = BTreeMap::clone(told);
+            next.retain(|cluster, _| !named(cluster));
             for Refused { member, error } in refused {
                 let cluster = &member.cluster;
                 if told.get(cluster).is_none_or(|before| before.error != *error) {
@@ -438,12 +439,12 @@ impl Follower {
         let apply = move |this: &Self| {
             let followed = this.current().filter(|membership| membership.federation_id == from);
             let Some(membership) = followed else { return Some(Ok(())) };
-            let (mut known, reset) = (this.known(), update.reset);
+            let (mut known, named) = (this.known(), update.names());
             match membership.after(update, &mut known) {
                 Applied::Member { next, refused } => {
                     let kept = this.file.save(&next);
                     this.keep_known(known);
-                    this.report(&refused, reset);
+                    this.report(&refused, |cluster| named.as_ref().is_none_or(|named| named.contains(cluster)));
                     this.enforce(Some(next));
                     Some(kept)
                 }

@@ -50,6 +50,8 @@ pub struct Settings {
     pub tunnel: String,
     /// Lines of the section `[limits]`.
     pub limits: String,
+    /// Lines of the section `[identity]`.
+    pub identity: String,
 }
 
 impl Settings {
@@ -63,6 +65,7 @@ impl Settings {
             lease: Duration::from_secs(10),
             tunnel: String::new(),
             limits: String::new(),
+            identity: String::new(),
         }
     }
 
@@ -164,7 +167,7 @@ impl Cluster {
     }
 
     fn config(&self) -> String {
-        let Settings { name, trust_domain, advertises, lease, tunnel, limits } = &self.settings;
+        let Settings { name, trust_domain, advertises, lease, tunnel, limits, identity } = &self.settings;
         let advertise = if *advertises { format!("\"{}\"", self.tunnel) } else { String::new() };
         let (lease, idle) = (lease.as_millis(), lease.as_millis() * 2);
         format!(
@@ -175,7 +178,8 @@ impl Cluster {
              [admin]\nlisten = \"{admin}\"\n\
              [catalog]\ndir = \"{dir}/manifests\"\n\
              [state]\ndir = \"{dir}/state\"\n\
-             [limits]\n{limits}\n",
+             [limits]\n{limits}\n\
+             [identity]\n{identity}\n",
             imports = self.block.imports(),
             sni = self.sni(),
             dns = self.dns(),
