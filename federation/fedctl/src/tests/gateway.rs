@@ -354,3 +354,123 @@ fn the_status_of_one_is_shown_even_when_the_other_is_away() {
     assert!(ran.stdout.contains("west (west.example)"), "{}", ran.stdout);
     assert!(ran.stderr.contains("no operator credential"), "{}", ran.stderr);
 }
+
+fn rotation(phase: &str, sequence: u64, authorities: &[&str]) -> wire::RotationStanding {
+    wire::RotationStanding {
+        cluster: "west".to_owned(),
+        phase: phase.to_owned(),
+        sequence,
+        authorities: authorities.iter().map(|name| Fingerprint::of(name.as_bytes()).to_string()).collect(),
+        certificate: Fingerprint::of(if sequence > 2 { b"new" } else { b"old" }).to_string(),
+        ..wire::RotationStanding::default()
+    }
+}
+
+fn waiting_for_north() -> wire::RotationStanding {
+    let north = wire::Blocker {
+        cluster: "north".to_owned(),
+        reason: "no tunnel to it is up, so that nobody knows what it believes".to_owned(),
+        consequence: "north refuses tunnels of this cluster until it hears of version 2 of the bundle".to_owned(),
+    };
+    wire::RotationStanding { blockers: vec![north], ..rotation("preparing", 2, &["old", "new"]) }
+}
+
+#[test]
+fn a_rotation_asks_first_tells_every_step_and_ends_when_it_is_done() {
+    let done = wire::RotationStanding { done: true, ..rotation("settled", 3, &["new"]) };
+    let first = rotation("settled", 1, &["old"]);
+    let standings = vec![first, waiting_for_north(), rotation("draining", 2, &["old", "new"]), done];
+    let gateway = Serving::start(Script { standings, ..Script::default() });
+    let refused = gateway.run(&["trust", "rotate", "west"], Some("n\n"));
+    refused.assert_code(2);
+    assert!(refused.stderr.contains("Replace the authority of west?"), "{}", refused.stderr);
+    assert_eq!(gateway.asked(), ["rotate west status wait=0"]);
+    let ran = gateway.run(&["trust", "rotate", "west", "--yes"], None);
+    ran.assert_code(0);
+    insta::assert_snapshot!("rotate", format!("{}---\n{}", ran.stderr, ran.stdout));
+    assert_eq!(gateway.asked().last().unwrap(), "rotate west begin wait=600");
+}
+
+#[test]
+fn a_rotation_that_waits_names_who_blocks_it_and_forcing_says_what_breaks() {
+    let gateway = Serving::start(Script { standings: vec![waiting_for_north()], ..Script::default() });
+    let status = gateway.run(&["trust", "rotate", "west", "--status"], None);
+    status.assert_code(1);
+    insta::assert_snapshot!("rotate_blocked", status.stdout);
+    let forced = gateway.run(&["trust", "rotate", "west", "--force"], Some("y\n"));
+    assert!(forced.stderr.contains("then north refuses tunnels of this cluster"), "{}", forced.stderr);
+    assert_eq!(gateway.asked().last().unwrap(), "rotate west force wait=600");
+    let json = gateway.run(&["trust", "rotate", "west", "--status", "-o", "json"], None);
+    let value: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(value["blockers"][0]["cluster"], "north");
+}
+
+fn certificates() -> wire::ListCertificatesResponse {
+    let certificate = |cluster: &str, role: wire::CertificateRole, id: &str, hours: u64| wire::Certificate {
+        cluster: cluster.to_owned(),
+        role: role.into(),
+        id: id.to_owned(),
+        issuers: if hours < 1000 { vec![format!("CN=Landbridge {cluster}")] } else { Vec::new() },
+        serial: "0a".to_owned(),
+        fingerprint: Fingerprint::of(id.as_bytes()).to_string(),
+        not_before: NOW - 43_200,
+        not_after: NOW + hours * 3600,
+        next_renewal: if cluster == "west" && hours < 1000 { NOW + 1800 } else { 0 },
+        subject: String::new(),
+    };
+    use wire::CertificateRole::{Authority, Federation, Gateway, Peer};
+    wire::ListCertificatesResponse {
+        certificates: vec![
+            certificate("west", Gateway, "spiffe://west.example/landbridge/gateway", 12),
+            certificate("west", Authority, "west.example", 87_600),
+            certificate("east", Peer, "spiffe://east.example/landbridge/gateway", 2),
+            certificate("east", Authority, "east.example", 87_600),
+            certificate("", Federation, "federation.internal", 87_600),
+        ],
+        bundles: Vec::new(),
+    }
+}
+
+fn refused() -> wire::ListCertificatesResponse {
+    let shown = |name: &str| vec![Fingerprint::of(name.as_bytes()).to_string()];
+    let bundle = wire::BundleStanding {
+        cluster: "east".to_owned(),
+        trust_domain: "east.example".to_owned(),
+        sequence: 1,
+        authorities: shown("known"),
+        refusal: "there are two bundles of east with sequence 1".to_owned(),
+        refused: shown("offered"),
+    };
+    wire::ListCertificatesResponse { bundles: vec![bundle], ..certificates() }
+}
+
+#[test]
+fn certificates_are_listed_with_their_end_and_a_refused_bundle_is_a_failed_check() {
+    let gateway = Serving::start(Script { certificates: certificates(), ..Script::default() });
+    let ran = gateway.run(&["certs"], None);
+    ran.assert_code(0);
+    insta::assert_snapshot!("certs", ran.stdout);
+    let gateway = Serving::start(Script { certificates: refused(), ..Script::default() });
+    let ran = gateway.run(&["certs"], None);
+    ran.assert_code(1);
+    assert!(ran.stdout.contains("east: not believed: there are two bundles"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_refused_bundle_is_accepted_only_with_a_fingerprint_that_somebody_compared() {
+    let gateway = Serving::start(Script { certificates: refused(), ..Script::default() });
+    let alone = gateway.run(&["trust", "accept", "east"], None);
+    alone.assert_code(2);
+    assert!(alone.stderr.contains("--fingerprint"), "{}", alone.stderr);
+    gateway.run(&["trust", "accept", "east"], Some("n\n")).assert_code(2);
+    assert!(gateway.asked().is_empty());
+    let offered = Fingerprint::of(b"offered").to_string();
+    gateway.run(&["trust", "accept", "east"], Some("y\n")).assert_code(0);
+    let ran = gateway.run(&["trust", "accept", "east", "--fingerprint", &offered], None);
+    ran.assert_code(0);
+    assert!(ran.stdout.contains("version 3 of its bundle"), "{}", ran.stdout);
+    assert_eq!(gateway.asked(), [format!("accept east {offered}"), format!("accept east {offered}")]);
+    let nothing = gateway.run(&["trust", "accept", "north"], None);
+    nothing.assert_code(0);
+    assert!(nothing.stdout.contains("nothing was changed"), "{}", nothing.stdout);
+}
