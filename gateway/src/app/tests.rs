@@ -63,10 +63,10 @@ fn settings(dir: &Path, west: &[&str]) -> Config {
     config
 }
 
-fn opened(dir: &Path, west: &[&str]) -> (Parts, Registry) {
+async fn opened(dir: &Path, west: &[&str]) -> (Parts, Registry) {
     let mut registry = Registry::with_prefix("landbridge_gateway");
     let socket = TunnelSocket::Bind((Ipv4Addr::LOCALHOST, 0).into());
-    (Parts::open(settings(dir, west), socket, &mut registry).unwrap(), registry)
+    (Parts::open(settings(dir, west), socket, &mut registry).await.unwrap(), registry)
 }
 
 /// The control loop of a gateway that is starting, with the tunnels played by the test.
@@ -78,8 +78,8 @@ struct Starting {
     _follower: Arc<Follower>,
 }
 
-fn starting(dir: &Path, west: &[&str]) -> Starting {
-    let (parts, _) = opened(dir, west);
+async fn starting(dir: &Path, west: &[&str]) -> Starting {
+    let (parts, _) = opened(dir, west).await;
     let (events, received) = mpsc::channel(8);
     let (manifests, members) = (parts.manifests.subscribe(), parts.follower.members());
     let inputs = ControlInputs { manifests, members, events: received };
@@ -111,7 +111,7 @@ impl Starting {
 async fn a_start_is_not_ready_before_the_catalogs_of_the_others_have_arrived() {
     let dir = tempfile::tempdir().unwrap();
     let begun = tokio::time::Instant::now();
-    let gateway = starting(dir.path(), &["west.example:15443"]);
+    let gateway = starting(dir.path(), &["west.example:15443"]).await;
     gateway.comes_to(Some("waiting for the catalogs of west")).await;
     let west: ClusterName = "west".parse().unwrap();
     gateway.tells(TunnelEvent::Reachable { cluster: west.clone(), reachable: true }).await;
@@ -126,7 +126,7 @@ async fn a_start_is_not_ready_before_the_catalogs_of_the_others_have_arrived() {
 async fn a_start_is_ready_without_a_cluster_that_does_not_answer() {
     let dir = tempfile::tempdir().unwrap();
     let begun = tokio::time::Instant::now();
-    let gateway = starting(dir.path(), &["west.example:15443"]);
+    let gateway = starting(dir.path(), &["west.example:15443"]).await;
     gateway.comes_to(Some("waiting for the catalogs of west")).await;
     gateway.comes_to(None).await;
     assert!(begun.elapsed() >= GRACE);
@@ -137,7 +137,7 @@ async fn a_start_is_ready_without_a_cluster_that_does_not_answer() {
 async fn a_start_does_not_wait_for_a_cluster_that_only_dials_out() {
     let dir = tempfile::tempdir().unwrap();
     let begun = tokio::time::Instant::now();
-    let gateway = starting(dir.path(), &[]);
+    let gateway = starting(dir.path(), &[]).await;
     gateway.comes_to(None).await;
     assert!(begun.elapsed() < GRACE);
     assert_eq!(gateway.tasks.len(), 1);
@@ -155,7 +155,7 @@ async fn ask(server: SocketAddr) {
 #[tokio::test]
 async fn the_reference_of_metrics_is_what_a_gateway_measures() {
     let dir = tempfile::tempdir().unwrap();
-    let (parts, mut registry) = opened(dir.path(), &[]);
+    let (parts, mut registry) = opened(dir.path(), &[]).await;
     let dns = DnsConfig { listen: parts.config.dns.listen, ttl: parts.config.dns.ttl };
     let dns = DnsServer::bind(dns, &mut registry).await.unwrap();
     let (stop, mut tasks, address) = (CancellationToken::new(), JoinSet::new(), dns.local_addr());

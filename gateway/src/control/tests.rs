@@ -3,6 +3,7 @@ use std::path::Path;
 use federation_model::{
     bundle::TrustBundle,
     catalog::{EndpointCounts, ExportedService, ServiceKind, SessionAffinity},
+    lineage::Lineage,
     names::ServiceKey,
     spiffe::SpiffeId,
     time::Timestamp,
@@ -23,7 +24,10 @@ fn members(names: &[&str]) -> Members {
         let bundle = TrustBundle { trust_domain, sequence: 1, authorities: Vec::new() };
         let (advertise, joined_at) = (Vec::new(), Timestamp(1));
         let (region, zone) = (String::new(), String::new());
-        (cluster.clone(), Member { cluster, gateway_id, advertise, bundle, region, zone, joined_at })
+        (
+            cluster.clone(),
+            Member { cluster, gateway_id, advertise, bundle, lineage: Lineage::default(), region, zone, joined_at },
+        )
     };
     Arc::new(names.iter().map(member).collect())
 }

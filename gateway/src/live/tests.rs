@@ -3,7 +3,9 @@ use std::{
     task::Poll,
 };
 
-use federation_model::{bundle::TrustBundle, member::Member, sni::Zone, spiffe::SpiffeId, time::Timestamp};
+use federation_model::{
+    bundle::TrustBundle, lineage::Lineage, member::Member, sni::Zone, spiffe::SpiffeId, time::Timestamp,
+};
 use futures::poll;
 use gateway_core::tables::Inputs;
 
@@ -18,7 +20,19 @@ fn tables(members: &[&str]) -> Tables {
         let bundle = TrustBundle { trust_domain, sequence: 1, authorities: Vec::new() };
         let (region, zone) = (String::new(), String::new());
         let joined_at = Timestamp(1);
-        (cluster.clone(), Member { cluster, gateway_id, advertise: Vec::new(), bundle, region, zone, joined_at })
+        (
+            cluster.clone(),
+            Member {
+                cluster,
+                gateway_id,
+                advertise: Vec::new(),
+                bundle,
+                lineage: Lineage::default(),
+                region,
+                zone,
+                joined_at,
+            },
+        )
     };
     Tables::compile(Inputs {
         generation: 1,
