@@ -9,9 +9,11 @@
 //! catalog ── delta ── import   what is exported, and what it becomes everywhere else
 //! bundle ── member             whom to trust
 //! outcome ── trace             how a connection ended, and which one it was
+//! audit                        who did what to the set, hash-chained
 //! ```
 
 pub mod addr;
+pub mod audit;
 pub mod bundle;
 pub mod caller;
 pub mod catalog;
