@@ -8,13 +8,16 @@
 //! bundle ──> trust ──> verify ──────┴──> tls        handshakes
 //! token, possession                                 joining
 //! renew                                             when to issue again
+//! seal, export                                      the audit log of the federation service
 //! ```
 
 pub mod bundle;
 pub mod ca;
+pub mod export;
 pub mod identity;
 pub mod possession;
 pub mod renew;
+pub mod seal;
 pub mod secret;
 pub mod svid;
 pub mod tls;
