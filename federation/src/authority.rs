@@ -85,7 +85,7 @@ pub(crate) fn authority(config: &Config, directory: &Path, now: Timestamp) -> an
 /// Issues the certificates of the service, and keeps them fresh.
 #[derive(Debug)]
 pub(crate) struct Issuer {
-    pub(crate) authority: Authority,
+    pub(crate) authority: Arc<Authority>,
     pub(crate) names: Vec<SubjectName>,
     pub(crate) operator_dir: PathBuf,
     pub(crate) clock: Clock,

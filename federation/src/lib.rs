@@ -16,6 +16,7 @@ mod clock;
 pub mod config;
 mod metrics;
 mod presence;
+mod refused_joins;
 mod registry;
 mod rpc;
 pub mod state;

@@ -4,7 +4,7 @@
 
 use std::{net::IpAddr, pin::Pin};
 
-use federation_model::{finding::Level, member::Member};
+use federation_model::{audit::Actor, finding::Level, member::Member, names::ClusterName};
 use federation_pki::token::TokenSecret;
 use futures::Stream;
 use proto::{
@@ -17,7 +17,7 @@ use proto::{
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    Context,
+    Context, ServiceFacts,
     caller::Peer,
     refuse::{invalid, status},
     watch,
@@ -63,31 +63,33 @@ impl Membership for Calls {
         let from = peer.address.ip();
         self.0.admit_attempt(from)?;
         let Some(joining) = joining(request.into_inner())? else {
-            return Err(self.refused(from, &JoinRefusal::TokenUnknown));
+            return Err(self.refused(from, None, &JoinRefusal::TokenUnknown).await);
         };
-        let (here, cluster, token) = (self.here(), joining.member.cluster.clone(), joining.token_id);
-        let decision = self.0.registry.decide(move |state| {
+        let (here, cluster) = (self.here(), joining.member.cluster.clone());
+        let by = self.0.by(Actor::Member(cluster.clone()), &peer);
+        let decision = self.0.registry.decide(by, move |state| {
             let admitted = state.join(&joining, &here)?;
-            let repeated = admitted.writes.is_empty();
-            Ok((admitted.writes, (admitted.record, repeated)))
+            Ok((admitted.writes, admitted.record))
         });
-        let (record, repeated) = match decision.await {
-            Ok((admitted, _)) => admitted,
-            Err(Undecided::Refused(refusal)) => return Err(self.refused(from, &refusal)),
+        let record = match decision.await {
+            Ok((record, _)) => record,
+            Err(Undecided::Refused(refusal)) => return Err(self.refused(from, Some(&cluster), &refusal).await),
             Err(Undecided::Unavailable(reason)) => return Err(status(Refusal::Unavailable, reason)),
         };
         self.0.metrics.joined(None);
-        let authority = record.member.bundle.fingerprints().next().map(|fingerprint| fingerprint.to_string());
-        tracing::info!(target: "landbridge::audit", %cluster, %token, authority, %from, repeated, "cluster joined");
         let state = self.0.registry.state();
+        // It may have been approved since.
+        let record = state.members.get(&cluster).unwrap_or(&record);
+        let (members, revision) = state.known_to(record);
         Ok(Response::new(wire::JoinResponse {
             member: Some((&record.member).into()),
             federation: Some((&state.federation).into()),
             federation_id: self.0.service.id.to_string(),
-            members: state.members.values().map(|record| (&record.member).into()).collect(),
-            revision: state.revision,
+            members: members.into_iter().map(Into::into).collect(),
+            revision,
             addresses: self.0.service.addresses(&peer).iter().map(ToString::to_string).collect(),
             store_id: state.store_id.to_string(),
+            pending: record.pending,
         }))
     }
 
@@ -102,37 +104,44 @@ impl Membership for Calls {
     }
 
     async fn publish(&self, request: Request<wire::PublishRequest>) -> Result<Response<wire::PublishResponse>, Status> {
-        let record = self.0.member(&Peer::of(request.extensions())?)?;
+        let peer = Peer::of(request.extensions())?;
+        let record = self.0.member(&peer)?;
         let publication = publication(request.into_inner()).map_err(|error| invalid(&error))?;
         let cluster = record.member.cluster.clone();
+        let changes = self.0.registry.state().publish(&cluster, publication.clone());
+        if changes.is_ok_and(|writes| !writes.is_empty()) {
+            self.0.admit_change(&cluster)?;
+        }
+        let by = self.0.by(Actor::Member(cluster.clone()), &peer);
         let decision =
-            self.0.registry.decide(move |state| state.publish(&cluster, publication).map(|writes| (writes, ())));
+            self.0.registry.decide(by, move |state| state.publish(&cluster, publication).map(|writes| (writes, ())));
         let ((), revision) = decision.await.map_err(gone)?;
         Ok(Response::new(wire::PublishResponse { revision }))
     }
 
     async fn leave(&self, request: Request<wire::LeaveRequest>) -> Result<Response<wire::LeaveResponse>, Status> {
-        let record = self.0.member(&Peer::of(request.extensions())?)?;
+        let peer = Peer::of(request.extensions())?;
+        let record = self.0.member(&peer)?;
         let cluster = record.member.cluster.clone();
-        let leaving = cluster.clone();
-        let decision = self.0.registry.decide(move |state| state.remove(&leaving).map(|writes| (writes, ())));
+        let (leaving, by) = (cluster.clone(), self.0.by(Actor::Member(cluster.clone()), &peer));
+        let decision = self.0.registry.decide(by, move |state| state.remove(&leaving).map(|writes| (writes, ())));
         let ((), revision) = decision.await.map_err(gone)?;
         self.0.presence.forget(&cluster);
-        tracing::info!(target: "landbridge::audit", %cluster, revision, "cluster left");
         Ok(Response::new(wire::LeaveResponse { revision }))
     }
 }
 
 impl Calls {
     fn here(&self) -> Here {
-        Here { unix_millis: self.0.clock.millis(), authority: self.0.service.authority }
+        let ServiceFacts { authority, require_approval, .. } = *self.0.service;
+        Here { unix_millis: self.0.clock.millis(), authority, require_approval }
     }
 
     /// Counts a refused join, remembers the address, and words the refusal.
-    fn refused(&self, from: IpAddr, refusal: &JoinRefusal) -> Status {
+    async fn refused(&self, from: IpAddr, cluster: Option<&ClusterName>, refusal: &JoinRefusal) -> Status {
         self.0.failed_attempt(from);
         self.0.metrics.joined(Some(refusal.refusal()));
-        tracing::info!(target: "landbridge::audit", %from, reason = %refusal.refusal(), "join refused");
+        self.0.tell_refused(from, cluster, refusal).await;
         status(refusal.refusal(), refusal.to_string())
     }
 }

@@ -31,7 +31,8 @@ fn code(refusal: Refusal) -> Code {
         | Refusal::TokenForAnotherCluster
         | Refusal::ClockSkew
         | Refusal::Version
-        | Refusal::NoAddress => Code::FailedPrecondition,
+        | Refusal::NoAddress
+        | Refusal::AnotherAuthority => Code::FailedPrecondition,
         Refusal::ClusterTaken | Refusal::TrustDomainTaken => Code::AlreadyExists,
         Refusal::BundleInvalid | Refusal::Invalid => Code::InvalidArgument,
         Refusal::SetFull | Refusal::TooManyTokens | Refusal::TooManyAttempts | Refusal::TooManyWatches => {

@@ -57,6 +57,8 @@ pub struct Here {
     pub unix_millis: u64,
     /// The authority that the token pins.
     pub authority: Fingerprint,
+    /// Whether an operator must approve a cluster that is not a member yet (`join.require_approval`).
+    pub require_approval: bool,
 }
 
 impl Here {
@@ -122,7 +124,9 @@ impl State {
             },
             ..joining.member.clone()
         };
-        let record = MemberRecord { member, software: joining.software.clone(), token: joining.token_id };
+        // Whoever holds the key that was approved needs no approval again.
+        let pending = here.require_approval && held.is_none_or(|held| held.pending);
+        let record = MemberRecord { member, software: joining.software.clone(), token: joining.token_id, pending };
         let spent = TokenRecord { used_at: Some(now), ..TokenRecord::clone(token) };
         let writes = vec![Write::Token(spent), Write::Member(record.clone())];
         Ok(Admitted { writes, record: Arc::new(record) })

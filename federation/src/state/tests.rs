@@ -48,11 +48,17 @@ pub(crate) fn member(cluster: &str, bundle: TrustBundle) -> Member {
 pub(crate) fn record(cluster: &str) -> MemberRecord {
     let trust_domain = TrustDomain::new(format!("{cluster}.example")).unwrap();
     let bundle = TrustBundle { trust_domain, sequence: 1, authorities: vec![vec![1, 2, 3].into()] };
-    MemberRecord { member: member(cluster, bundle), software: "gateway/1".to_owned(), token: TokenId::random() }
+    MemberRecord {
+        member: member(cluster, bundle),
+        software: "gateway/1".to_owned(),
+        token: TokenId::random(),
+        pending: false,
+    }
 }
 
 pub(crate) fn here(state: &State) -> Here {
-    Here { unix_millis: NOW.0 * 1000, authority: state.federation.fingerprints().next().unwrap() }
+    let authority = state.federation.fingerprints().next().unwrap();
+    Here { unix_millis: NOW.0 * 1000, authority, require_approval: false }
 }
 
 fn later(state: &State, by: Duration) -> Here {

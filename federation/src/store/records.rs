@@ -64,6 +64,9 @@ pub(super) struct StoredMember {
     joined_at: Timestamp,
     software: String,
     token: TokenId,
+    /// Not there for those that joined before there was approval.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pending: bool,
 }
 
 impl StoredMember {
@@ -79,6 +82,7 @@ impl StoredMember {
             joined_at: member.joined_at,
             software: record.software.clone(),
             token: record.token,
+            pending: record.pending,
         })
     }
 
@@ -93,7 +97,7 @@ impl StoredMember {
             zone: stored.zone,
             joined_at: stored.joined_at,
         };
-        Ok(MemberRecord { member, software: stored.software, token: stored.token })
+        Ok(MemberRecord { member, software: stored.software, token: stored.token, pending: stored.pending })
     }
 }
 

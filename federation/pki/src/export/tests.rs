@@ -69,7 +69,7 @@ fn a_log_whose_older_entries_were_dropped_is_whole_from_there_on() {
     assert_eq!(examine(&lines).unwrap().header.first, 5);
     assert!(lines.iter().all(|line| line.len() <= MAX_LINE));
     // Whoever cuts the beginning off cannot say that the service did.
-    let mut cut = lines.clone();
+    let mut cut = lines;
     cut.remove(1);
     assert_eq!(fault(&cut), "line 5: entry 5 is missing");
     cut[0] = cut[0].replace("\"first\":5", "\"first\":6");
