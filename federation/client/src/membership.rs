@@ -113,6 +113,8 @@ pub struct Joined {
     pub position: Position,
     /// Where the service listens.
     pub addresses: Vec<GatewayAddr>,
+    /// Whether an operator must approve the join first; the watch tells when it is done.
+    pub pending: bool,
 }
 
 /// A connection to the service that a token names, verified by the token's pin.
@@ -209,6 +211,7 @@ fn joined(response: wire::JoinResponse) -> Result<Joined, ConvertError> {
         addresses: addresses
             .collect::<Result<_, _>>()
             .map_err(|error| ConvertError::new("JoinResponse", "addresses", error))?,
+        pending: response.pending,
     })
 }
 

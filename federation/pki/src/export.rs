@@ -176,6 +176,20 @@ pub enum ExportFault {
     /// The seal does not hold.
     #[error(transparent)]
     Seal(#[from] SealError),
+    /// It is not the log that an earlier export was of.
+    #[error("entry {index} is another one than in the earlier export: the log was rewritten")]
+    Diverged {
+        /// The last entry of the earlier export.
+        index: u64,
+    },
+    /// It ends before an earlier export did.
+    #[error("the log ends with entry {to}, and an earlier export with entry {known}: it was shortened")]
+    Shortened {
+        /// Its last entry.
+        to: u64,
+        /// That of the earlier export.
+        known: u64,
+    },
     /// Something follows the seal.
     #[error("line {line} follows the seal: nothing may")]
     AfterSeal {
@@ -213,6 +227,8 @@ pub struct Examined {
 #[derive(Debug, Default)]
 pub struct Examination {
     lines: u64,
+    /// The end of an earlier export.
+    known: Option<Head>,
     part: Part,
 }
 
@@ -231,11 +247,18 @@ struct Open {
     authority: String,
     chain: Chain,
     entries: u64,
-    last: u64,
+    last: Head,
     between: Option<(Timestamp, Timestamp)>,
 }
 
 impl Examination {
+    /// An examination that also finds out whether the log goes on from the end of an earlier export: the service itself
+    /// can seal whatever it likes, and cannot change what somebody has already.
+    #[must_use]
+    pub fn continuing(known: Head) -> Self {
+        Self { known: Some(known), ..Self::default() }
+    }
+
     /// Takes in the next line, without its end.
     ///
     /// # Errors
@@ -247,9 +270,19 @@ impl Examination {
             Part::Entries(open) if line.starts_with("{\"head\":") => {
                 let not_an_entry = |reason| ExportFault::NotAnEntry { line: self.lines, reason };
                 let seal: SealLine = parsed(line).map_err(not_an_entry)?;
-                self.part = Part::Sealed(Box::new(open.sealed(seal, self.lines)?));
+                let examined = open.sealed(seal, self.lines)?;
+                if let Some(known) = self.known.filter(|known| known.index > examined.head.index) {
+                    return Err(ExportFault::Shortened { to: examined.head.index, known: known.index });
+                }
+                self.part = Part::Sealed(Box::new(examined));
             }
-            Part::Entries(open) => open.entry(line, self.lines)?,
+            Part::Entries(open) => {
+                open.entry(line, self.lines)?;
+                let (index, hash) = (open.last.index, open.last.hash);
+                if self.known.is_some_and(|known| known.index == index && known.hash != hash) {
+                    return Err(ExportFault::Diverged { index });
+                }
+            }
             Part::Sealed(_) => return Err(ExportFault::AfterSeal { line: self.lines }),
         }
         Ok(())
@@ -263,7 +296,7 @@ impl Examination {
         match self.part {
             Part::Header => Err(ExportFault::Header { reason: "the file is empty".to_owned() }),
             Part::Entries(open) => {
-                let after = open.last;
+                let after = open.last.index;
                 // Entries that are missing in the middle are told first.
                 if open.entries > 0 {
                     open.chain.finish().map_err(|fault| ExportFault::Chain { line: self.lines, fault })?;
@@ -285,9 +318,10 @@ fn header(line: &str) -> Result<Open, ExportFault> {
         return Err(unusable("its store or its first entry is not usable".to_owned()));
     }
     let chain = Chain::new(Start::of(&header.store, header.first));
+    let last = Head::start(&header.store);
     let authority = header.authority;
     let header = Header { store_id: header.store, trust_domain: header.trust_domain, first: header.first };
-    Ok(Open { header, authority, chain, entries: 0, last: 0, between: None })
+    Ok(Open { header, authority, chain, entries: 0, last, between: None })
 }
 
 impl Open {
@@ -296,7 +330,7 @@ impl Open {
             .map_err(|error| ExportFault::NotAnEntry { line: number, reason: error.to_string() })?;
         self.chain.push(&entry).map_err(|fault| ExportFault::Chain { line: number, fault })?;
         self.entries += 1;
-        self.last = entry.index;
+        self.last = entry.head();
         self.between = Some((self.between.map_or(entry.at, |(first, _)| first), entry.at));
         Ok(())
     }

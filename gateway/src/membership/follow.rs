@@ -293,6 +293,9 @@ impl Follower {
             let Some(membership) = followed else { return Some(Ok(())) };
             match membership.after(update) {
                 Applied::Member(next) => {
+                    if membership.pending && !next.pending {
+                        tracing::info!(members = next.members.len(), "the join was approved");
+                    }
                     let kept = this.file.save(&next);
                     this.enforce(Some(next));
                     Some(kept)

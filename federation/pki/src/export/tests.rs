@@ -94,6 +94,29 @@ fn a_forged_file_is_told_from_a_cut_one() {
 }
 
 #[test]
+fn a_later_export_goes_on_from_an_earlier_one_or_the_log_was_rewritten() {
+    let goes_on = |lines: &[String], known| {
+        let mut examination = Examination::continuing(known);
+        lines.iter().try_for_each(|line| examination.line(line))?;
+        examination.finish()
+    };
+    let known = log(5)[4].head();
+    assert!(goes_on(&file(), known).is_ok());
+    assert!(goes_on(&sealed(&log(8)[6..], 7, authority()), known).is_ok(), "the entry was dropped since");
+    // Whoever holds the key of the authority can rewrite everything but what somebody has already.
+    let mut rewritten = log(2);
+    for number in 3..=8 {
+        let event = Event::new(Actor::Service, Action::Join, "west", "another");
+        rewritten.push(Entry::next(&rewritten[number - 2].head(), AT, event));
+    }
+    let rewritten = sealed(&rewritten, 1, authority());
+    assert!(examine(&rewritten).is_ok());
+    assert_eq!(goes_on(&rewritten, known), Err(ExportFault::Diverged { index: 5 }));
+    let shortened = sealed(&log(4), 1, authority());
+    assert_eq!(goes_on(&shortened, known), Err(ExportFault::Shortened { to: 4, known: 5 }));
+}
+
+#[test]
 fn another_format_and_no_format_are_told() {
     let mut newer = file();
     newer[0] = newer[0].replace("audit/1", "audit/2");
