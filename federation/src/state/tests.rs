@@ -20,8 +20,8 @@ use super::{
     *,
 };
 
-const NOW: Timestamp = Timestamp(1_800_000_000);
-const RULES: TokenRules = TokenRules { ttl: Duration::from_secs(900), max_ttl: Duration::from_secs(86_400) };
+pub(crate) const NOW: Timestamp = Timestamp(1_800_000_000);
+pub(crate) const RULES: TokenRules = TokenRules { ttl: Duration::from_secs(900), max_ttl: Duration::from_secs(86_400) };
 
 pub(crate) fn authority(trust_domain: &str) -> Authority {
     let domain = TrustDomain::new(trust_domain).unwrap();
@@ -105,7 +105,7 @@ pub(crate) fn joining(state: &State, token: &Issued, cluster: &str, authority: &
 }
 
 /// A set with `cluster` in it, and the join that made it so.
-fn with_member(state: &State, cluster: &str, authority: &Authority) -> (State, Joining) {
+pub(crate) fn with_member(state: &State, cluster: &str, authority: &Authority) -> (State, Joining) {
     let (state, token) = with_token(state, cluster);
     let joining = joining(&state, &token, cluster, authority);
     let admitted = state.join(&joining, &here(&state)).unwrap();
