@@ -100,6 +100,7 @@ pub(crate) fn registry(store: Store, state: State, trust: Arc<TrustStore>, metri
     let (sender, commands) = mpsc::channel(MAX_WAITING);
     let (state, receiver) = watch::channel(Arc::new(state));
     let store = Arc::new(store);
+    metrics.observe(&receiver.borrow());
     let owner = Owner { store: Arc::clone(&store), commands, state, trust, metrics };
     owner.believe();
     (Registry { commands: sender, state: receiver, store }, owner)
@@ -130,11 +131,13 @@ impl Owner {
             return Ok(());
         }
         let after = Arc::new(before.applied(&writes));
+        let concerns_trust = writes.iter().any(Write::concerns_trust);
         match self.commit(writes, before.revision, Arc::clone(&after)).await {
             Ok(()) => {
                 let revision = after.revision;
+                self.metrics.observe(&after);
                 self.state.send_replace(after);
-                if revision != before.revision {
+                if concerns_trust {
                     self.believe();
                 }
                 finish(Ok(revision));
@@ -158,7 +161,6 @@ impl Owner {
     /// Puts the bundles of the state in force.
     fn believe(&self) {
         let state = self.state.borrow();
-        self.metrics.observe(&state);
         if let Err(error) = self.trust.replace(state.bundles()) {
             tracing::error!(%error, "members whose bundle cannot be used are refused");
         }

@@ -79,6 +79,18 @@ pub enum Write {
     },
 }
 
+impl Write {
+    /// Whether it may change whom to believe. A member that waits for approval is believed to be who it is, although nobody
+    /// hears of it.
+    #[must_use]
+    pub fn concerns_trust(&self) -> bool {
+        match self {
+            Self::Member(_) | Self::MemberQuietly(_) | Self::MemberGone(_) | Self::Federation(_) => true,
+            Self::Token(_) | Self::TokenGone(_) | Self::Audit { .. } => false,
+        }
+    }
+}
+
 /// The whole set at one revision; cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {

@@ -25,11 +25,9 @@ fn member(name: &str) -> By {
 
 /// What the log says of `writes`.
 fn words(state: &State, writes: &[Write], by: &By) -> Vec<String> {
-    let word = |write: Write| match write {
-        Write::Audit { event, .. } => {
-            format!("{} {} {}: {}", event.actor, event.action, event.subject, event.detail)
-        }
-        other => panic!("{other:?}"),
+    let word = |write: Write| {
+        let Write::Audit { event, .. } = write else { panic!("{write:?}") };
+        format!("{} {} {}: {}", event.actor, event.action, event.subject, event.detail)
     };
     state.told(writes, by).into_iter().map(word).collect()
 }

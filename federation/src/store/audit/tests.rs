@@ -29,6 +29,9 @@ fn filled(directory: &Path, length: u64) -> (Store, State) {
     (store, state)
 }
 
+/// What somebody did to the store.
+type Tampered<'a> = &'a dyn Fn(&WriteTransaction);
+
 fn numbers(entries: &[Entry]) -> Vec<u64> {
     entries.iter().map(|entry| entry.index).collect()
 }
@@ -86,7 +89,7 @@ fn only_so_many_entries_are_kept_and_the_log_says_where_it_begins() {
 
 #[test]
 fn a_log_that_was_tampered_with_keeps_the_service_from_starting_and_is_named() {
-    let change = |change: &dyn Fn(&WriteTransaction)| {
+    let change = |change: Tampered<'_>| {
         let dir = tempfile::tempdir().unwrap();
         let (store, _) = filled(dir.path(), 9);
         let transaction = store.database.begin_write().unwrap();
@@ -98,7 +101,7 @@ fn a_log_that_was_tampered_with_keeps_the_service_from_starting_and_is_named() {
         change(&mut transaction.open_table(AUDIT).unwrap());
     };
     let line = |table: &redb::Table<'_, u64, &str>, index: u64| table.get(index).unwrap().unwrap().value().to_owned();
-    let cases: [(&str, &dyn Fn(&WriteTransaction)); 8] = [
+    let cases: [(&str, Tampered<'_>); 8] = [
         ("entry 7 was changed", &|transaction| {
             table(transaction, &|table| {
                 let changed = line(table, 7).replace("cluster-7", "cluster-8");
