@@ -50,7 +50,7 @@ pub struct Membership {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Applied {
     /// It is still a member.
-    Member(Membership),
+    Member(Box<Membership>),
     /// It was removed from the set.
     Removed,
 }
@@ -92,7 +92,7 @@ impl Membership {
         }
         next.position = update.position;
         next.pending = update.pending;
-        if next.members.contains_key(&next.own) { Applied::Member(next) } else { Applied::Removed }
+        if next.members.contains_key(&next.own) { Applied::Member(Box::new(next)) } else { Applied::Removed }
     }
 }
 

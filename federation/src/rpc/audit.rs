@@ -29,10 +29,7 @@ use super::{
 use crate::{
     refused_joins,
     registry::Undecided,
-    state::{
-        audit::{By, SERVICE},
-        join::JoinRefusal,
-    },
+    state::audit::{By, SERVICE},
     store::{Store, StoreError, Wanted},
 };
 
@@ -140,13 +137,12 @@ where
 
 impl Context {
     /// Tells the log that a join was refused, unless it was told enough of this address.
-    pub(super) async fn tell_refused(&self, from: IpAddr, cluster: Option<&ClusterName>, refusal: &JoinRefusal) {
+    pub(super) async fn tell_refused(&self, from: IpAddr, cluster: Option<&ClusterName>, why: String) {
         if !self.refused_joins().refused(from, Instant::now()) {
             return;
         }
         let by = By { actor: Actor::Stranger(from), from: Some(from), at: self.clock.now() };
-        let detail = format!("{}: {}", refusal.refusal(), refusal.detail());
-        self.tell(by, cluster.map_or("-", ClusterName::as_str), detail).await;
+        self.tell(by, cluster.map_or("-", ClusterName::as_str), why).await;
     }
 
     /// Tells the log of the refused joins that were only counted, from time to time.

@@ -44,12 +44,16 @@ impl Membership for Calls {
     ) -> Result<Response<wire::CheckJoinResponse>, Status> {
         let from = Peer::of(request.extensions())?.address.ip();
         self.0.admit_attempt(from)?;
-        let findings = match joining(request.into_inner())? {
-            Some(joining) => self.0.registry.state().check_join(&joining, &self.here()),
-            None => vec![unknown_token()],
+        let (findings, cluster) = match joining(request.into_inner())? {
+            Some(joining) => (self.0.registry.state().check_join(&joining, &self.here()), Some(joining.member.cluster)),
+            None => (vec![unknown_token()], None),
         };
-        if findings.iter().any(|finding| finding.check == "join token" && finding.level == Level::Failed) {
-            self.0.failed_attempt(from);
+        // Gateways ask this first, and do not go on to a join that would be refused.
+        if let Some(failed) = findings.iter().find(|finding| finding.level == Level::Failed) {
+            self.0.tell_refused(from, cluster.as_ref(), format!("test, {}: {}", failed.check, failed.detail)).await;
+            if failed.check == "join token" {
+                self.0.failed_attempt(from);
+            }
         }
         Ok(Response::new(wire::CheckJoinResponse {
             findings: findings.iter().map(Into::into).collect(),
@@ -141,7 +145,7 @@ impl Calls {
     async fn refused(&self, from: IpAddr, cluster: Option<&ClusterName>, refusal: &JoinRefusal) -> Status {
         self.0.failed_attempt(from);
         self.0.metrics.joined(Some(refusal.refusal()));
-        self.0.tell_refused(from, cluster, refusal).await;
+        self.0.tell_refused(from, cluster, format!("{}: {}", refusal.refusal(), refusal.detail())).await;
         status(refusal.refusal(), refusal.to_string())
     }
 }

@@ -297,7 +297,7 @@ impl Follower {
                         tracing::info!(members = next.members.len(), "the join was approved");
                     }
                     let kept = this.file.save(&next);
-                    this.enforce(Some(next));
+                    this.enforce(Some(*next));
                     Some(kept)
                 }
                 Applied::Removed => None,
