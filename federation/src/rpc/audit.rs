@@ -27,7 +27,7 @@ use super::{
     refuse::{invalid, status},
 };
 use crate::{
-    refused_joins,
+    refused_joins::{self, Untold},
     registry::Undecided,
     state::audit::{By, SERVICE},
     store::{Store, StoreError, Wanted},
@@ -153,16 +153,19 @@ impl Context {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(refused_joins::PAUSE) => {}
             }
-            let untold = self.refused_joins().poll_untold(Instant::now());
-            for untold in untold {
-                let at = self.clock.now();
-                let (by, subject) = match untold.from {
-                    Some(from) => (By { actor: Actor::Stranger(from), from: Some(from), at }, "-"),
-                    None => (By::service(at), SERVICE),
-                };
-                let whose = if untold.from.is_some() { "of this address" } else { "of many addresses" };
-                self.tell(by, subject, format!("{} more {whose} since its last entry", untold.count)).await;
-            }
+            self.tell_untold(Instant::now()).await;
+        }
+    }
+
+    async fn tell_untold(&self, now: Instant) {
+        let untold = self.refused_joins().poll_untold(now);
+        for Untold { from, count } in untold {
+            let at = self.clock.now();
+            let (by, subject, whose) = match from {
+                Some(from) => (By { actor: Actor::Stranger(from), from: Some(from), at }, "-", "of this address"),
+                None => (By::service(at), SERVICE, "of many addresses"),
+            };
+            self.tell(by, subject, format!("{count} more {whose}, which have no entry of their own")).await;
         }
     }
 
@@ -179,5 +182,83 @@ impl Context {
     /// Holders of the lock only count, so a poisoned one is still whole.
     fn refused_joins(&self) -> std::sync::MutexGuard<'_, refused_joins::RefusedJoins> {
         self.refused_joins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Mutex, time::Duration};
+
+    use federation_pki::{ca::Authority, trust::TrustStore, validity::Validity};
+    use tokio::task::JoinSet;
+
+    use super::*;
+    use crate::{
+        clock::Clock,
+        metrics::Metrics,
+        presence::Presence,
+        registry::registry,
+        rpc::{ServiceFacts, attempts, changes, searches},
+        state::{
+            State,
+            tests::{NOW, RULES},
+        },
+    };
+
+    fn context(dir: &std::path::Path, tasks: &mut JoinSet<Result<(), StoreError>>) -> Context {
+        let domain = federation_model::spiffe::TrustDomain::new("federation.internal").unwrap();
+        let validity = Validity::starting(NOW, Duration::from_secs(60));
+        let sealing = Arc::new(Authority::generate(&domain, "federation", validity).unwrap());
+        let state = State::new("store-1", sealing.bundle(1));
+        let store = Store::open(dir).unwrap();
+        store.create(&state).unwrap();
+        let (registry, owner) = registry(store, state, Arc::new(TrustStore::new()), Metrics::default());
+        let stop = CancellationToken::new();
+        tasks.spawn(owner.run(stop.clone()));
+        Context {
+            registry,
+            presence: Presence::default(),
+            trust: Arc::new(TrustStore::new()),
+            attempts: attempts(10),
+            changes: changes(),
+            refused_joins: Arc::new(Mutex::default()),
+            searches: searches(),
+            metrics: Metrics::default(),
+            clock: Clock::new(|| NOW.into()),
+            tokens: RULES,
+            service: Arc::new(ServiceFacts {
+                authority: sealing.fingerprint(),
+                sealing,
+                require_approval: false,
+                id: crate::authority::service_id(&domain),
+                names: Vec::new(),
+                listen: ([127, 0, 0, 1], 1).into(),
+            }),
+            stop,
+        }
+    }
+
+    #[tokio::test]
+    async fn refused_joins_that_were_only_counted_are_told_later() {
+        let (dir, mut tasks) = (tempfile::tempdir().unwrap(), JoinSet::new());
+        let context = context(dir.path(), &mut tasks);
+        let from = "192.0.2.7".parse().unwrap();
+        for _ in 0..3 {
+            context.tell_refused(from, Some(&"west".parse().unwrap()), "token-unknown".to_owned()).await;
+        }
+        context.tell_untold(Instant::now()).await;
+        context.tell_untold(Instant::now() + refused_joins::PAUSE).await;
+        let entries = context.registry.store().entries(1, 9).unwrap();
+        let told: Vec<_> = entries
+            .iter()
+            .map(|Entry { event, .. }| format!("{} {} {}", event.actor, event.subject, event.detail))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "stranger:192.0.2.7 west token-unknown",
+                "stranger:192.0.2.7 - 2 more of this address, which have no entry of their own"
+            ]
+        );
     }
 }
