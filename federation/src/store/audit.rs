@@ -36,6 +36,14 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// Pieces that the line of every wanted entry has: most others are passed over without being read.
+    fn pieces(&self) -> Vec<String> {
+        let quoted = serde_json::to_string(&self.subject).expect("a text always has a JSON form");
+        let subject = quoted.trim_matches('"').to_owned();
+        let action = self.action.map(|action| format!("\"action\":\"{action}\""));
+        action.into_iter().chain((!subject.is_empty()).then_some(subject)).collect()
+    }
+
     fn matches(&self, entry: &Entry) -> bool {
         self.action.is_none_or(|action| action == entry.event.action) && entry.event.subject.contains(&self.subject)
     }
@@ -79,7 +87,7 @@ impl Store {
         let from = first.max(last.saturating_sub(VERIFIED - 1));
         let start = if from == 1 { Start::After(empty.head) } else { Start::At(from) };
         let mut chain = Chain::new(start);
-        for entry in self.rows(&table, from..=last)? {
+        for entry in self.rows(&table, from..=last, &[])? {
             chain.push(&entry?).map_err(|error| fault(error.into()))?;
         }
         let end = chain.finish().map_err(|error| fault(error.into()))?;
@@ -130,7 +138,7 @@ impl Store {
     /// When they cannot be read.
     pub fn entries(&self, from: u64, count: usize) -> Result<Vec<Entry>, StoreError> {
         let Some(table) = self.audit_table()? else { return Ok(Vec::new()) };
-        self.rows(&table, from..=u64::MAX)?.take(count).collect()
+        self.rows(&table, from..=u64::MAX, &[])?.take(count).collect()
     }
 
     /// The entries that somebody wants, in their order.
@@ -140,10 +148,11 @@ impl Store {
     pub fn find(&self, wanted: &Wanted) -> Result<Vec<Entry>, StoreError> {
         let Some(table) = self.audit_table()? else { return Ok(Vec::new()) };
         let matches = |entry: &Result<Entry, StoreError>| entry.as_ref().map_or(true, |entry| wanted.matches(entry));
+        let pieces = wanted.pieces();
         if let Some(since) = wanted.since {
-            return self.rows(&table, since..=u64::MAX)?.filter(matches).take(wanted.limit).collect();
+            return self.rows(&table, since..=u64::MAX, &pieces)?.filter(matches).take(wanted.limit).collect();
         }
-        let newest = self.rows(&table, 0..=u64::MAX)?.rev().filter(matches).take(wanted.limit);
+        let newest = self.rows(&table, 0..=u64::MAX, &pieces)?.rev().filter(matches).take(wanted.limit);
         let mut found: Vec<Entry> = newest.collect::<Result<_, _>>()?;
         found.reverse();
         Ok(found)
@@ -158,26 +167,34 @@ impl Store {
         }
     }
 
-    fn rows(
-        &self,
+    /// The entries of a range whose lines have all these pieces.
+    fn rows<'a>(
+        &'a self,
         table: &redb::ReadOnlyTable<u64, &'static str>,
         range: std::ops::RangeInclusive<u64>,
-    ) -> Result<impl DoubleEndedIterator<Item = Result<Entry, StoreError>>, StoreError> {
+        pieces: &'a [String],
+    ) -> Result<impl DoubleEndedIterator<Item = Result<Entry, StoreError>> + use<'a>, StoreError> {
         let rows = table.range(range).map_err(|error| self.failed("read", error))?;
-        Ok(rows.map(|row| {
-            let (key, value) = row.map_err(|error| self.failed("read", error))?;
-            let index = key.value();
-            let not_an_entry = |reason: String| StoreError::Audit {
-                path: self.path.clone(),
-                fault: AuditFault::NotAnEntry { index, reason },
-            };
-            let entry = Entry::from_line(value.value()).map_err(|error| not_an_entry(error.to_string()))?;
-            if entry.index == index {
-                Ok(entry)
-            } else {
-                Err(not_an_entry(format!("it says that it is entry {}", entry.index)))
+        Ok(rows.filter_map(move |row| match row {
+            Ok((key, value)) => {
+                let line = value.value();
+                pieces.iter().all(|piece| line.contains(piece)).then(|| self.entry(key.value(), line))
             }
+            Err(error) => Some(Err(self.failed("read", error))),
         }))
+    }
+
+    fn entry(&self, index: u64, line: &str) -> Result<Entry, StoreError> {
+        let not_an_entry = |reason: String| StoreError::Audit {
+            path: self.path.clone(),
+            fault: AuditFault::NotAnEntry { index, reason },
+        };
+        let entry = Entry::from_line(line).map_err(|error| not_an_entry(error.to_string()))?;
+        if entry.index == index {
+            Ok(entry)
+        } else {
+            Err(not_an_entry(format!("it says that it is entry {}", entry.index)))
+        }
     }
 }
 
