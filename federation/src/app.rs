@@ -16,7 +16,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use federation_model::bundle::Fingerprint;
+use federation_model::{
+    audit::Action,
+    bundle::{Fingerprint, TrustBundle},
+};
 use federation_pki::{
     external::ExternalRoots,
     identity::LiveIdentity,
@@ -34,15 +37,19 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    attempts::Attempts,
     authority::{self, Issuer, service_id},
     clock::Clock,
     config::Config,
     metrics::Metrics,
     presence::Presence,
+    refused_joins::RefusedJoins,
     registry::{Owner, registry},
     rpc::{self, Context, ServiceFacts},
-    state::{State, tokens::TokenRules},
+    state::{
+        State,
+        audit::{By, SERVICE},
+        tokens::TokenRules,
+    },
     store::Store,
     views::Set,
 };
@@ -146,12 +153,17 @@ pub async fn start_with(config: Config, stop: CancellationToken, clock: Clock) -
         registry,
         presence: Presence::new(metrics.clone()),
         trust,
-        attempts: Arc::new(Mutex::new(Attempts::new(config.join.failures))),
+        attempts: rpc::attempts(config.join.failures),
+        changes: rpc::changes(),
+        refused_joins: Arc::new(Mutex::new(RefusedJoins::default())),
+        searches: rpc::searches(),
         metrics,
         clock,
         tokens: TokenRules { ttl: config.join.token_ttl, max_ttl: config.join.max_token_ttl },
         service: Arc::new(ServiceFacts {
             authority,
+            sealing: Arc::clone(&kept.issuer.authority),
+            require_approval: config.join.require_approval,
             id: service_id(&config.trust.domain),
             names: config.names()?,
             listen: grpc,
@@ -192,25 +204,41 @@ impl Kept {
         let (authority, made) = authority::authority(config, directory, clock.now())?;
         let store = Store::open(directory)?;
         let bundle = authority.bundle(1);
+        let by = By::service(clock.now());
         let (state, new) = match store.load()? {
-            Some(state) => (announced(&store, state, &bundle)?, false),
+            Some(state) => (announced(&store, begun(&store, state, Action::LogStarted, &by)?, &bundle, &by)?, false),
             None => {
                 let state = State::new(&format!("{:032x}", rand::random::<u128>()), bundle);
                 store.create(&state)?;
-                (state, true)
+                (begun(&store, state, Action::SetUp, &by)?, true)
             }
         };
         let names = config.names()?.iter().filter_map(crate::config::ServerName::subject).collect();
         let operator_dir = directory.join("operator");
-        let issuer = Issuer { authority, names, operator_dir, clock: clock.clone() };
+        let issuer = Issuer { authority: Arc::new(authority), names, operator_dir, clock: clock.clone() };
         issuer.operator()?;
         Ok(Self { store, state, issuer, first_start: made || new })
     }
 }
 
+/// Begins the audit log where there is none.
+fn begun(store: &Store, state: State, action: Action, by: &By) -> anyhow::Result<State> {
+    if state.audit.head.index > 0 {
+        return Ok(state);
+    }
+    let authorities: Vec<_> = state.federation.fingerprints().map(|fingerprint| fingerprint.to_string()).collect();
+    let detail =
+        format!("store {}, authority {}, {} members", state.store_id, authorities.join(" "), state.members.len());
+    let writes = [by.entry(action, SERVICE, &detail)];
+    let after = state.applied(&writes);
+    store.commit(&writes, state.revision, &after)?;
+    Ok(after)
+}
+
 /// Tells members of an authority that was replaced while the service was down.
-fn announced(store: &Store, state: State, bundle: &federation_model::bundle::TrustBundle) -> anyhow::Result<State> {
-    let writes = state.announce(bundle);
+fn announced(store: &Store, state: State, bundle: &TrustBundle, by: &By) -> anyhow::Result<State> {
+    let mut writes = state.announce(bundle);
+    writes.extend(state.told(&writes, by));
     if writes.is_empty() {
         return Ok(state);
     }
@@ -266,6 +294,8 @@ fn spawn(tasks: &Tasks, parts: Parts, context: Context, readiness: &Readiness) -
         stored.fails("no changes are accepted any more");
         ended
     });
+
+    work.spawn("refused joins", OnEnd::Stop, context.clone().keep_told(work.stop().clone()));
 
     let fresh = readiness.condition("identity");
     let metrics = context.metrics.clone();

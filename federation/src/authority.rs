@@ -85,7 +85,7 @@ pub(crate) fn authority(config: &Config, directory: &Path, now: Timestamp) -> an
 /// Issues the certificates of the service, and keeps them fresh.
 #[derive(Debug)]
 pub(crate) struct Issuer {
-    pub(crate) authority: Authority,
+    pub(crate) authority: Arc<Authority>,
     pub(crate) names: Vec<SubjectName>,
     pub(crate) operator_dir: PathBuf,
     pub(crate) clock: Clock,
@@ -206,7 +206,8 @@ mod tests {
         let read = Arc::clone(&time);
         let clock = Clock::new(move || Timestamp(read.load(std::sync::atomic::Ordering::Relaxed)).into());
         let operator_dir = dir.path().join("operator");
-        let issuer = Issuer { authority: first, names: Vec::new(), operator_dir: operator_dir.clone(), clock };
+        let issuer =
+            Issuer { authority: Arc::new(first), names: Vec::new(), operator_dir: operator_dir.clone(), clock };
         let serial = || std::fs::read_to_string(operator_dir.join("tls.crt")).unwrap();
         issuer.operator().unwrap();
         let first = serial();

@@ -111,11 +111,18 @@ pub struct Join {
     pub max_token_ttl: Duration,
     /// Refused joins of one address until it must wait; one more is allowed every six seconds.
     pub failures: u32,
+    /// Whether a cluster that joins waits until an operator has compared its fingerprint and approved it.
+    pub require_approval: bool,
 }
 
 impl Default for Join {
     fn default() -> Self {
-        Self { token_ttl: Duration::from_secs(15 * 60), max_token_ttl: Duration::from_secs(24 * 3600), failures: 10 }
+        Self {
+            token_ttl: Duration::from_secs(15 * 60),
+            max_token_ttl: Duration::from_secs(24 * 3600),
+            failures: 10,
+            require_approval: false,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The Landbridge federation service: who is a member of the cluster set, and whom to trust.
 //!
-//! Owns the members, the join tokens and the revisions of the set. It distributes trust bundles and cannot forge them, for
-//! every cluster has its own authority. Never in the data path: while it is away, traffic and discovery go on.
+//! Owns the members, the join tokens, the revisions of the set and its audit log. It distributes trust bundles and cannot
+//! forge them, for every cluster has its own authority. Never in the data path: while it is away, traffic and discovery go on.
 //!
 //! ```text
 //! rpc ── registry ── state        a call becomes a decision, a decision becomes writes
@@ -16,6 +16,7 @@ mod clock;
 pub mod config;
 mod metrics;
 mod presence;
+mod refused_joins;
 mod registry;
 mod rpc;
 pub mod state;

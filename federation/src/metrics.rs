@@ -21,6 +21,7 @@ struct OutcomeLabel {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Metrics {
     members: Gauge,
+    pending: Gauge,
     revision: Gauge,
     tokens: Gauge,
     watchers: Gauge,
@@ -41,6 +42,7 @@ impl Metrics {
         }
         self.joins.get_or_create(&OutcomeLabel { outcome: "joined" }).inc_by(0);
         registry.register("members", "Members of the set", self.members.clone());
+        registry.register("pending_members", "Clusters that wait for approval", self.pending.clone());
         registry.register("revision", "Revision of the set", self.revision.clone());
         registry.register("tokens", "Join tokens that are remembered", self.tokens.clone());
         registry.register("watchers", "Watches of members that are open", self.watchers.clone());
@@ -52,7 +54,9 @@ impl Metrics {
     }
 
     pub(crate) fn observe(&self, state: &State) {
-        self.members.set(clamped(state.members.len() as u64));
+        let approved = state.approved().count();
+        self.members.set(clamped(approved as u64));
+        self.pending.set(clamped((state.members.len() - approved) as u64));
         self.tokens.set(clamped(state.tokens.len() as u64));
         self.revision.set(clamped(state.revision));
     }

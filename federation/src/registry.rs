@@ -1,7 +1,7 @@
 //! The single owner of the set while the program runs.
 //!
-//! Owns the order of decisions: one at a time, each on disk before it is in force and before its caller hears of it. Never
-//! decides itself.
+//! Owns the order of decisions: one at a time, each on disk, together with the entry of the audit log that tells of it,
+//! before it is in force and before its caller hears of it. Never decides itself.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     metrics::Metrics,
-    state::{State, Write},
+    state::{State, Write, audit::By},
     store::{Store, StoreError},
 };
 
@@ -37,9 +37,15 @@ pub(crate) enum Undecided<E> {
 pub(crate) struct Registry {
     commands: mpsc::Sender<Command>,
     state: watch::Receiver<Arc<State>>,
+    store: Arc<Store>,
 }
 
 impl Registry {
+    /// For what is read from the disk alone: the audit log, as far as the state says that it goes.
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
     /// The state now.
     pub(crate) fn state(&self) -> Arc<State> {
         Arc::clone(&self.state.borrow())
@@ -50,8 +56,9 @@ impl Registry {
         self.state.clone()
     }
 
-    /// Has `decision` made; gives what it gave, and the revision after it, once its writes are durable.
-    pub(crate) async fn decide<T, E, D>(&self, decision: D) -> Result<(T, u64), Undecided<E>>
+    /// Has `decision` made; gives what it gave, and the revision after it, once its writes are durable and the audit log
+    /// tells that they are `by` somebody.
+    pub(crate) async fn decide<T, E, D>(&self, by: By, decision: D) -> Result<(T, u64), Undecided<E>>
     where
         T: Send + 'static,
         E: Send + 'static,
@@ -59,7 +66,8 @@ impl Registry {
     {
         let (reply, answer) = oneshot::channel();
         let command: Command = Box::new(move |state| match decision(state) {
-            Ok((writes, value)) => {
+            Ok((mut writes, value)) => {
+                writes.extend(state.told(&writes, &by));
                 let finish = move |durable: Result<u64, String>| {
                     // The caller may have gone; the decision holds all the same.
                     let _ = reply.send(durable.map(|revision| (value, revision)).map_err(Undecided::Unavailable));
@@ -91,9 +99,11 @@ pub(crate) struct Owner {
 pub(crate) fn registry(store: Store, state: State, trust: Arc<TrustStore>, metrics: Metrics) -> (Registry, Owner) {
     let (sender, commands) = mpsc::channel(MAX_WAITING);
     let (state, receiver) = watch::channel(Arc::new(state));
-    let owner = Owner { store: Arc::new(store), commands, state, trust, metrics };
+    let store = Arc::new(store);
+    metrics.observe(&receiver.borrow());
+    let owner = Owner { store: Arc::clone(&store), commands, state, trust, metrics };
     owner.believe();
-    (Registry { commands: sender, state: receiver }, owner)
+    (Registry { commands: sender, state: receiver, store }, owner)
 }
 
 impl Owner {
@@ -121,11 +131,13 @@ impl Owner {
             return Ok(());
         }
         let after = Arc::new(before.applied(&writes));
+        let concerns_trust = writes.iter().any(Write::concerns_trust);
         match self.commit(writes, before.revision, Arc::clone(&after)).await {
             Ok(()) => {
                 let revision = after.revision;
+                self.metrics.observe(&after);
                 self.state.send_replace(after);
-                if revision != before.revision {
+                if concerns_trust {
                     self.believe();
                 }
                 finish(Ok(revision));
@@ -149,7 +161,6 @@ impl Owner {
     /// Puts the bundles of the state in force.
     fn believe(&self) {
         let state = self.state.borrow();
-        self.metrics.observe(&state);
         if let Err(error) = self.trust.replace(state.bundles()) {
             tracing::error!(%error, "members whose bundle cannot be used are refused");
         }

@@ -9,21 +9,29 @@ use std::{
     time::{Duration, Instant},
 };
 
-use federation_model::{addr::GatewayAddr, bundle::Fingerprint, spiffe::SpiffeId};
-use federation_pki::{external::ExternalRoots, token::MAX_ADDRESSES, trust::TrustStore};
+use federation_model::{addr::GatewayAddr, audit::Actor, bundle::Fingerprint, names::ClusterName, spiffe::SpiffeId};
+use federation_pki::{ca::Authority, external::ExternalRoots, token::MAX_ADDRESSES, trust::TrustStore};
 use federation_runtime::tls_incoming::TlsIncoming;
 use proto::{
     convert::member::{Refusal, STORE_KEY},
     federation::v1::{membership_server::MembershipServer, operator_server::OperatorServer},
 };
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, transport::Server};
 
 use crate::{
-    attempts::Attempts, clock::Clock, config::ServerName, metrics::Metrics, presence::Presence, registry::Registry,
-    state::tokens::TokenRules,
+    attempts::{Attempts, network},
+    clock::Clock,
+    config::ServerName,
+    metrics::Metrics,
+    presence::Presence,
+    refused_joins::RefusedJoins,
+    registry::Registry,
+    state::{audit::By, tokens::TokenRules},
 };
 
+mod audit;
 mod caller;
 mod connections;
 mod membership;
@@ -46,13 +54,33 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Until the headers of an answer: a decision waits for one disk write.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// A refused join is forgiven after this time.
+const JOIN_FORGIVEN: Duration = Duration::from_secs(6);
+/// Changes of one member at once, and the time after which one of them is forgiven: gateways change when they are
+/// configured anew. At this rate one member needs two years to fill the audit log.
+const CHANGES: u32 = 30;
+const CHANGE_FORGIVEN: Duration = Duration::from_secs(60);
+
+/// Refused joins, by address.
+pub(crate) fn attempts(allowed: u32) -> Arc<Mutex<Attempts<IpAddr>>> {
+    Arc::new(Mutex::new(Attempts::new(allowed, JOIN_FORGIVEN)))
+}
+
+/// Changes, by member.
+pub(crate) fn changes() -> Arc<Mutex<Attempts<ClusterName>>> {
+    Arc::new(Mutex::new(Attempts::new(CHANGES, CHANGE_FORGIVEN)))
+}
+
 /// What every call needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
     pub(crate) registry: Registry,
     pub(crate) presence: Presence,
     pub(crate) trust: Arc<TrustStore>,
-    pub(crate) attempts: Arc<Mutex<Attempts>>,
+    pub(crate) attempts: Arc<Mutex<Attempts<IpAddr>>>,
+    pub(crate) changes: Arc<Mutex<Attempts<ClusterName>>>,
+    pub(crate) refused_joins: Arc<Mutex<RefusedJoins>>,
+    pub(crate) searches: Arc<Semaphore>,
     pub(crate) metrics: Metrics,
     pub(crate) clock: Clock,
     pub(crate) tokens: TokenRules,
@@ -65,6 +93,10 @@ pub(crate) struct Context {
 pub(crate) struct ServiceFacts {
     /// The authority that tokens pin.
     pub(crate) authority: Fingerprint,
+    /// The same, to seal exported logs with.
+    pub(crate) sealing: Arc<Authority>,
+    /// Whether joins wait for approval (`join.require_approval`).
+    pub(crate) require_approval: bool,
     pub(crate) id: SpiffeId,
     pub(crate) names: Vec<ServerName>,
     pub(crate) listen: SocketAddr,
@@ -86,10 +118,20 @@ impl ServiceFacts {
     }
 }
 
+/// Searches of the audit log at a time.
+pub(crate) fn searches() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(audit::MAX_SEARCHES))
+}
+
 impl Context {
+    /// Who changes something with a call of `actor`.
+    fn by(&self, actor: Actor, peer: &Peer) -> By {
+        By { actor, from: Some(peer.address.ip()), at: self.clock.now() }
+    }
+
     /// Refuses an address that failed too often.
     fn admit_attempt(&self, from: IpAddr) -> Result<(), Status> {
-        self.attempts().check(from, Instant::now()).map_err(|wait| {
+        self.attempts().check(&network(from), Instant::now()).map_err(|wait| {
             let seconds = wait.as_secs() + 1;
             let text = format!("too many refused joins from {from}: wait {seconds} s and try again");
             self.refuse(Refusal::TooManyAttempts, text)
@@ -97,12 +139,31 @@ impl Context {
     }
 
     fn failed_attempt(&self, from: IpAddr) {
-        self.attempts().failed(from, Instant::now());
+        self.attempts().count(&network(from), Instant::now());
     }
 
     /// Holders of the lock only count, so a poisoned one is still whole.
-    fn attempts(&self) -> std::sync::MutexGuard<'_, Attempts> {
+    fn attempts(&self) -> std::sync::MutexGuard<'_, Attempts<IpAddr>> {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a change of what a member says of itself, and refuses it when there were too many: each is told to every
+    /// other member, and to the audit log.
+    fn admit_change(&self, cluster: &ClusterName) -> Result<(), Status> {
+        let now = Instant::now();
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let checked = changes.check(cluster, now);
+        if checked.is_ok() {
+            changes.count(cluster, now);
+        }
+        drop(changes);
+        checked.map_err(|wait| {
+            let seconds = wait.as_secs() + 1;
+            let text = format!(
+                "cluster {cluster} changes its addresses too often: wait {seconds} s, and give its gateways the same `tunnel.advertise`"
+            );
+            self.refuse(Refusal::TooManyAttempts, text)
+        })
     }
 
     /// Counts a refusal and words it.

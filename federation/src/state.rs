@@ -13,20 +13,25 @@ use std::{
 };
 
 use federation_model::{
+    audit::Event,
     bundle::TrustBundle,
     lineage::Lineage,
     member::{Change, Member},
     names::ClusterName,
     spiffe::SpiffeId,
+    time::Timestamp,
 };
 use federation_pki::{
     continuity::{self, ContinuityError, Standing},
     token::TokenId,
 };
 
+pub mod approval;
+pub mod audit;
 pub mod join;
 pub mod tokens;
 
+pub use audit::Trail;
 pub use tokens::TokenRecord;
 
 /// Changes that are remembered: a watcher that missed more starts over.
@@ -41,6 +46,8 @@ pub struct MemberRecord {
     pub software: String,
     /// The token it joined with.
     pub token: TokenId,
+    /// Whether it waits for approval: then no other member hears of it, and it hears of none.
+    pub pending: bool,
 }
 
 /// What a revision changed.
@@ -67,16 +74,23 @@ pub enum Write {
     TokenGone(TokenId),
     /// The authorities of the service changed.
     Federation(TrustBundle),
+    /// An entry of the audit log.
+    Audit {
+        /// When.
+        at: Timestamp,
+        /// What happened.
+        event: Event,
+    },
 }
 
 impl Write {
-    /// What watchers are told about.
-    fn subject(&self) -> Option<Subject> {
+    /// Whether it may change whom to believe. A member that waits for approval is believed to be who it is, although nobody
+    /// hears of it.
+    #[must_use]
+    pub fn concerns_trust(&self) -> bool {
         match self {
-            Self::Member(record) => Some(Subject::Member(record.member.cluster.clone())),
-            Self::MemberGone(cluster) => Some(Subject::Member(cluster.clone())),
-            Self::Federation(_) => Some(Subject::Federation),
-            Self::MemberQuietly(_) | Self::Token(_) | Self::TokenGone(_) => None,
+            Self::Member(_) | Self::MemberQuietly(_) | Self::MemberGone(_) | Self::Federation(_) => true,
+            Self::Token(_) | Self::TokenGone(_) | Self::Audit { .. } => false,
         }
     }
 }
@@ -96,6 +110,8 @@ pub struct State {
     pub tokens: BTreeMap<TokenId, Arc<TokenRecord>>,
     /// The last [`MAX_LOG`] revisions and what each changed.
     pub log: VecDeque<(u64, Subject)>,
+    /// The audit log.
+    pub audit: Trail,
 }
 
 /// What a watcher is told.
@@ -120,6 +136,7 @@ impl State {
             members: BTreeMap::new(),
             tokens: BTreeMap::new(),
             log: VecDeque::new(),
+            audit: Trail::start(store_id),
         }
     }
 
@@ -128,8 +145,9 @@ impl State {
     pub fn applied(&self, writes: &[Write]) -> Self {
         let mut next = self.clone();
         for write in writes {
+            let subject = next.subject_of(write);
             next.apply(write);
-            if let Some(subject) = write.subject() {
+            if let Some(subject) = subject {
                 next.revision += 1;
                 next.log.push_back((next.revision, subject));
             }
@@ -155,6 +173,7 @@ impl State {
                 self.tokens.remove(id);
             }
             Write::Federation(bundle) => self.federation = bundle.clone(),
+            Write::Audit { at, event } => self.audit.append(*at, event.clone()),
         }
     }
 
@@ -173,7 +192,7 @@ impl State {
     }
 
     fn everything(&self) -> Missed {
-        let members = self.members.values().map(|record| Change::Upsert(record.member.clone()));
+        let members = self.approved().map(|record| Change::Upsert(record.member.clone()));
         let federation = std::iter::once(Change::Federation(self.federation.clone()));
         Missed { reset: true, revision: self.revision, changes: federation.chain(members).collect() }
     }
@@ -181,7 +200,7 @@ impl State {
     fn change_of(&self, subject: &Subject) -> Change {
         match subject {
             Subject::Federation => Change::Federation(self.federation.clone()),
-            Subject::Member(cluster) => match self.members.get(cluster) {
+            Subject::Member(cluster) => match self.members.get(cluster).filter(|record| !record.pending) {
                 Some(record) => Change::Upsert(record.member.clone()),
                 None => Change::Removed(cluster.clone()),
             },
@@ -210,7 +229,7 @@ impl State {
         let Publication { advertise, region, zone, software } = publication;
         let member = Member { advertise, region, zone, ..held.member.clone() };
         let announced = member != held.member;
-        let record = MemberRecord { member, software, token: held.token };
+        let record = MemberRecord { member, software, ..MemberRecord::clone(held) };
         Ok(if announced {
             vec![Write::Member(record)]
         } else if record != **held {

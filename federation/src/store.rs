@@ -8,20 +8,25 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use federation_model::{bundle::TrustBundle, names::ClusterName};
+use federation_model::{audit::ChainFault, bundle::TrustBundle, names::ClusterName};
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction};
 
 use crate::state::{MAX_LOG, State, Subject, Write};
 
+mod audit;
 mod records;
 
+pub use audit::Wanted;
 use records::{StoredBundle, StoredMember, StoredToken};
 
 const FILE: &str = "set.redb";
 /// The set is small: a thousand members of a few KiB.
 const CACHE: usize = 16 << 20;
-/// The format of the tables below.
-const SCHEMA: u64 = 1;
+/// The format of the tables below. A store of an older one is read, and is of this one from its next write on: an older
+/// program would take members that wait for approval for approved, and change the set without telling the audit log.
+const SCHEMA: u64 = 2;
+/// The format before there were an audit log and members that wait for approval.
+const OLDEST_SCHEMA: u64 = 1;
 
 const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 const TEXTS: TableDefinition<'_, &str, &str> = TableDefinition::new("texts");
@@ -59,13 +64,63 @@ pub enum StoreError {
         reason: String,
     },
     /// The format of another version.
-    #[error("the store {} has format {found}, this version reads format {SCHEMA}: run the version that wrote it", .path.display())]
+    #[error("the store {} has format {found}, this version reads up to format {SCHEMA}: run the version that wrote it", .path.display())]
     Schema {
         /// The file.
         path: PathBuf,
         /// Its format.
         found: u64,
     },
+    /// The audit log is not whole.
+    #[error(
+        "the audit log in {} does not hold: {fault}; somebody changed the store, or it is damaged: keep a copy of the file, compare it with exported logs (`fedctl audit verify`), and restore a backup", .path.display()
+    )]
+    Audit {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with the log.
+        fault: AuditFault,
+    },
+}
+
+/// What is wrong with the audit log of a store.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AuditFault {
+    /// The entries.
+    #[error(transparent)]
+    Chain(#[from] ChainFault),
+    /// The entries do not lead to the head.
+    #[error("it ends with entry {found}, and {head} were written")]
+    End {
+        /// The last entry.
+        found: u64,
+        /// The last that was written.
+        head: u64,
+    },
+    /// The last entry is another one than was written.
+    #[error("entry {0} was rewritten")]
+    Rewritten(u64),
+    /// There are more or fewer entries than there should be.
+    #[error("entries {first} to {last} should be there, and there are {found} entries")]
+    Count {
+        /// The oldest.
+        first: u64,
+        /// The newest.
+        last: u64,
+        /// How many there are.
+        found: u64,
+    },
+    /// A row is no entry.
+    #[error("entry {index} is not an entry: {reason}")]
+    NotAnEntry {
+        /// Its key.
+        index: u64,
+        /// Why.
+        reason: String,
+    },
+    /// The head cannot be read.
+    #[error("its head cannot be read: {0}")]
+    Head(String),
 }
 
 /// An open store.
@@ -107,7 +162,7 @@ impl Store {
             row.map(|row| row.value()).ok_or_else(|| self.row(key, "it is missing"))
         };
         let found = number(KEY_SCHEMA)?;
-        if found != SCHEMA {
+        if !(OLDEST_SCHEMA..=SCHEMA).contains(&found) {
             return Err(StoreError::Schema { path: self.path.clone(), found });
         }
         let texts = transaction.open_table(TEXTS).map_err(|error| self.failed("read", error))?;
@@ -120,6 +175,7 @@ impl Store {
         let mut state = State::new(&text(KEY_STORE_ID)?, federation);
         state.revision = number(KEY_REVISION)?;
         self.load_rows(&transaction, &mut state)?;
+        state.audit = self.load_audit(&transaction, state.audit)?;
         Ok(Some(state))
     }
 
@@ -181,7 +237,10 @@ impl Store {
             .try_for_each(|write| put(&transaction, write))
             .and_then(|()| put_changes(&transaction, before, after));
         written.map_err(|error| self.failed("written", error))?;
-        transaction.commit().map_err(|error| self.failed("written", error))
+        let told = self.put_audit(&transaction, writes, after)?;
+        transaction.commit().map_err(|error| self.failed("written", error))?;
+        told.iter().for_each(audit::log);
+        Ok(())
     }
 
     fn failed(&self, action: &'static str, error: impl Into<redb::Error>) -> StoreError {
@@ -211,11 +270,14 @@ fn put(transaction: &WriteTransaction, write: &Write) -> Result<(), redb::Error>
         Write::Federation(bundle) => {
             transaction.open_table(TEXTS)?.insert(KEY_FEDERATION, &*StoredBundle::text(bundle))?;
         }
+        // Written after everything it tells of.
+        Write::Audit { .. } => {}
     }
     Ok(())
 }
 
 fn put_changes(transaction: &WriteTransaction, before: u64, after: &State) -> Result<(), redb::Error> {
+    transaction.open_table(NUMBERS)?.insert(KEY_SCHEMA, SCHEMA)?;
     if after.revision == before {
         return Ok(());
     }

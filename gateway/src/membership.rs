@@ -46,6 +46,8 @@ pub struct Membership {
     pub position: Position,
     /// Every member, this cluster among them.
     pub members: BTreeMap<ClusterName, Member>,
+    /// Whether the join waits for approval: until then the service tells of no other member.
+    pub pending: bool,
 }
 
 /// What an update means for this cluster.
@@ -54,7 +56,7 @@ pub enum Applied {
     /// It is still a member.
     Member {
         /// The state after the update.
-        next: Membership,
+        next: Box<Membership>,
         /// What of the update is not believed.
         refused: Vec<Refused>,
     },
@@ -101,7 +103,11 @@ impl Membership {
             }
         }
         next.position = update.position;
-        if next.members.contains_key(&next.own) { Applied::Member { next, refused } } else { Applied::Removed }
+        next.pending = update.pending;
+        if !next.members.contains_key(&next.own) {
+            return Applied::Removed;
+        }
+        Applied::Member { next: Box::new(next), refused }
     }
 
     /// Takes in what is told of a member, as far as it is believed; what is not.
@@ -194,6 +200,7 @@ impl From<Joined> for Membership {
             addresses: joined.addresses,
             position: joined.position,
             members: all.map(|member| (member.cluster.clone(), member)).collect(),
+            pending: joined.pending,
         }
     }
 }
@@ -207,6 +214,7 @@ fn from_message(message: v1::JoinResponse) -> anyhow::Result<Membership> {
         members,
         position: Position { store_id: message.store_id, revision: message.revision },
         addresses: message.addresses.iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
+        pending: message.pending,
     }))
 }
 
@@ -219,6 +227,7 @@ fn to_message(membership: &Membership) -> v1::JoinResponse {
         revision: membership.position.revision,
         store_id: membership.position.store_id.clone(),
         addresses: membership.addresses.iter().map(ToString::to_string).collect(),
+        pending: membership.pending,
     }
 }
 
@@ -259,11 +268,12 @@ mod tests {
             members: vec![member("west")],
             position: Position { store_id: "s".to_owned(), revision: 4 },
             addresses: vec!["127.0.0.1:15010".parse().unwrap()],
+            pending: false,
         })
     }
 
     fn update(reset: bool, changes: Vec<Change>) -> WatchUpdate {
-        WatchUpdate { position: Position { store_id: "s".to_owned(), revision: 5 }, reset, changes }
+        WatchUpdate { position: Position { store_id: "s".to_owned(), revision: 5 }, reset, changes, pending: false }
     }
 
     fn after(changes: Vec<Change>, reset: bool) -> Applied {
@@ -280,6 +290,20 @@ mod tests {
         assert_eq!(file.load().unwrap(), Some(kept));
         file.remove().unwrap();
         assert_eq!(file.load().unwrap(), None);
+    }
+
+    #[test]
+    fn a_membership_that_waits_for_approval_is_kept_and_is_whole_when_it_is_approved() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = MembershipFile::in_dir(dir.path());
+        let mut waiting = Membership { pending: true, ..membership() };
+        waiting.members.remove(&"west".parse().unwrap());
+        file.save(&waiting).unwrap();
+        let kept = file.load().unwrap().unwrap();
+        assert_eq!(kept, waiting);
+        let everything = vec![Change::Upsert(member("east")), Change::Upsert(member("west"))];
+        let Applied::Member(approved) = kept.after(update(true, everything)) else { panic!("still a member") };
+        assert!(!approved.pending && approved.others().len() == 1);
     }
 
     #[test]

@@ -46,6 +46,15 @@ impl Fleet {
         Self { network: Network::new(1), federation, clusters: BTreeMap::new(), dir, places: 0 }
     }
 
+    /// A federation service without members, whose joins wait for approval.
+    pub async fn requiring_approval() -> Self {
+        let mut fleet = Self::new().await;
+        fleet.stop_federation().await;
+        fleet.federation.require_approval();
+        fleet.start_federation().await;
+        fleet
+    }
+
     /// Clusters that have joined and are connected, each with each.
     pub async fn of(names: &[&str]) -> Self {
         Self::with(names.iter().map(|name| Settings::of(name))).await

@@ -102,6 +102,7 @@ impl Puppet {
             revision,
             reset,
             changes: changes.iter().map(Into::into).collect(),
+            ..wire::WatchResponse::default()
         };
         self.service.said.send(response).expect("somebody listens");
     }

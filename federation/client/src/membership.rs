@@ -114,6 +114,8 @@ pub struct Joined {
     pub position: Position,
     /// Where the service listens.
     pub addresses: Vec<GatewayAddr>,
+    /// Whether an operator must approve the join first; the watch tells when it is done.
+    pub pending: bool,
 }
 
 /// A connection to the service that a token names, verified by the token's pin.
@@ -211,6 +213,7 @@ fn joined(response: wire::JoinResponse) -> Result<Joined, ConvertError> {
         addresses: addresses
             .collect::<Result<_, _>>()
             .map_err(|error| ConvertError::new("JoinResponse", "addresses", error))?,
+        pending: response.pending,
     })
 }
 

@@ -12,7 +12,8 @@ use std::{
 
 use federation_model::{
     addr::GatewayAddr,
-    bundle::TrustBundle,
+    audit::{Action, Entry},
+    bundle::{Fingerprint, TrustBundle},
     member::Member,
     names::ClusterName,
     spiffe::{SpiffeId, TrustDomain, parse_workload_id},
@@ -31,7 +32,8 @@ use proto::{
     federation::v1::{self as wire, operator_client::OperatorClient as Client},
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
-use tonic::transport::Channel;
+use tokio::time::timeout;
+use tonic::{Streaming, transport::Channel};
 
 use crate::{
     call::{CallError, MAX_ANSWER, answer},
@@ -40,6 +42,10 @@ use crate::{
 
 /// Certificates and keys are a few KiB.
 const MAX_FILE: u64 = 1 << 20;
+/// Each message of a stream takes one look into the store.
+const NEXT_MESSAGE: Duration = Duration::from_secs(15);
+/// The service gives less at once.
+const MAX_ENTRIES: usize = 100_000;
 
 /// Why a credential cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -132,14 +138,7 @@ impl Credential {
         let key = read(directory, "tls.key", true)?;
         let svid = Svid::from_pem(&certificate, &key)
             .map_err(|error| CredentialError::Svid { path: directory.to_owned(), error })?;
-        let authorities = read(directory, "ca.crt", false)?;
-        let unusable = |reason| CredentialError::Authorities { path: directory.join("ca.crt"), reason };
-        let authorities: Vec<_> = CertificateDer::pem_slice_iter(authorities.as_bytes())
-            .collect::<Result<_, _>>()
-            .map_err(|error| unusable(error.to_string()))?;
-        if authorities.is_empty() {
-            return Err(unusable("it holds no certificate".to_owned()));
-        }
+        let authorities = authorities(directory)?;
         let federation = TrustBundle { trust_domain: svid.id().trust_domain().clone(), sequence: 0, authorities };
         Ok(Self { svid, federation })
     }
@@ -155,6 +154,19 @@ impl Credential {
     pub fn expires_at(&self) -> Timestamp {
         self.svid.not_after()
     }
+}
+
+/// The authorities of the federation service in `ca.crt` of a credential's directory; the key is not needed for them.
+///
+/// # Errors
+/// When the file is missing or holds no certificate.
+pub fn authorities(directory: &Path) -> Result<Vec<CertificateDer<'static>>, CredentialError> {
+    let text = read(directory, "ca.crt", false)?;
+    let unusable = |reason| CredentialError::Authorities { path: directory.join("ca.crt"), reason };
+    let authorities: Vec<_> = CertificateDer::pem_slice_iter(text.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(|error| unusable(error.to_string()))?;
+    if authorities.is_empty() { Err(unusable("it holds no certificate".to_owned())) } else { Ok(authorities) }
 }
 
 fn read(directory: &Path, name: &str, secret: bool) -> Result<String, CredentialError> {
@@ -249,6 +261,8 @@ pub struct MemberStatus {
     pub last_seen: Option<Timestamp>,
     /// Name and version of its gateways.
     pub software: String,
+    /// Whether it waits for approval: no other member hears of it.
+    pub pending: bool,
 }
 
 /// The set as the service knows it.
@@ -348,6 +362,88 @@ impl OperatorClient {
         let request = wire::RemoveMemberRequest { cluster: cluster.to_string() };
         Ok(answer(self.client.remove_member(request)).await?.revision)
     }
+
+    /// Lets a cluster in that waits for approval, if its first authority has this fingerprint; gives the revision with it.
+    ///
+    /// # Errors
+    /// When the service refuses or the call fails.
+    pub async fn approve_member(
+        &mut self,
+        cluster: &ClusterName,
+        fingerprint: &Fingerprint,
+    ) -> Result<u64, OperatorError> {
+        let request = wire::ApproveMemberRequest { cluster: cluster.to_string(), fingerprint: fingerprint.to_string() };
+        Ok(answer(self.client.approve_member(request)).await?.revision)
+    }
+
+    /// Entries of the audit log.
+    ///
+    /// # Errors
+    /// When the service refuses or the call fails.
+    pub async fn audit(&mut self, wanted: &Wanted) -> Result<Vec<Entry>, OperatorError> {
+        let request = wire::ListAuditRequest {
+            since: wanted.since,
+            limit: wanted.limit,
+            action: wanted.action.map(|action| action.label().to_owned()).unwrap_or_default(),
+            subject: wanted.subject.clone(),
+        };
+        let mut stream = answer(self.client.list_audit(request)).await?;
+        let mut entries = Vec::new();
+        while let Some(response) = next(&mut stream).await? {
+            for line in &response.entries {
+                let unusable = |error| ConvertError::new("ListAuditResponse", "entries", error);
+                entries.push(Entry::from_line(line).map_err(unusable)?);
+            }
+            if entries.len() > MAX_ENTRIES {
+                return Err(ConvertError::new("ListAuditResponse", "entries", "there are too many").into());
+            }
+        }
+        Ok(entries)
+    }
+
+    /// The whole audit log, line by line.
+    ///
+    /// # Errors
+    /// When the service refuses or the call fails.
+    pub async fn export_audit(&mut self) -> Result<AuditLines, OperatorError> {
+        let stream = answer(self.client.export_audit(wire::ExportAuditRequest {})).await?;
+        Ok(AuditLines(stream))
+    }
+}
+
+/// Which entries of the audit log to give.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// From this number on; 0 for the newest.
+    pub since: u64,
+    /// At most so many.
+    pub limit: u32,
+    /// Of this action alone.
+    pub action: Option<Action>,
+    /// With this text in their subject.
+    pub subject: String,
+}
+
+/// An audit log that is being exported.
+#[derive(Debug)]
+pub struct AuditLines(Streaming<wire::ExportAuditResponse>);
+
+impl AuditLines {
+    /// The next lines, without their ends; nothing after the last one.
+    ///
+    /// # Errors
+    /// When the call fails: what was given is not the whole log then.
+    pub async fn next(&mut self) -> Result<Option<Vec<String>>, OperatorError> {
+        Ok(next(&mut self.0).await?.map(|response| response.lines))
+    }
+}
+
+/// The next message, which comes within [`NEXT_MESSAGE`].
+async fn next<T>(stream: &mut Streaming<T>) -> Result<Option<T>, CallError> {
+    match timeout(NEXT_MESSAGE, stream.message()).await {
+        Ok(message) => Ok(message?),
+        Err(_) => Err(CallError::TimedOut),
+    }
 }
 
 fn info(message: &'static str, info: Option<wire::TokenInfo>) -> Result<TokenInfo, ConvertError> {
@@ -363,6 +459,7 @@ fn listing(response: wire::ListMembersResponse) -> Result<Listing, ConvertError>
             acknowledged: status.acknowledged,
             last_seen: (status.last_seen != 0).then_some(Timestamp(status.last_seen)),
             software: status.software,
+            pending: status.pending,
         })
     };
     Ok(Listing {

@@ -40,6 +40,8 @@ pub struct WatchUpdate {
     pub reset: bool,
     /// What changed; may be empty.
     pub changes: Vec<Change>,
+    /// Whether this cluster waits for approval: it is told of no other member then.
+    pub pending: bool,
 }
 
 impl WatchUpdate {
@@ -191,7 +193,7 @@ impl Machine {
         }
         self.position = Position { store_id: response.store_id, revision: response.revision };
         self.pauses = pauses();
-        Ok(WatchUpdate { position: self.position.clone(), reset: response.reset, changes })
+        Ok(WatchUpdate { position: self.position.clone(), reset: response.reset, changes, pending: response.pending })
     }
 
     /// Believes the authorities the service announces, which it did over a connection verified by the former ones.

@@ -16,6 +16,9 @@ mod trust;
 
 pub(crate) use trust::phase;
 pub use trust::{Accept, Rotate, Trust};
+pub mod audit;
+
+use audit::Audit;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -82,8 +85,13 @@ pub enum Command {
     /// Make, list and revoke join tokens
     #[command(subcommand)]
     Token(Token),
-    /// List the members of the cluster set
+    /// List the members of the cluster set, and those that wait for approval
     Members(Members),
+    /// Let a cluster in that has joined and waits for approval
+    Approve(Approve),
+    /// Show and verify who did what to the cluster set
+    #[command(subcommand)]
+    Audit(Audit),
     /// Make this gateway's cluster a member of a cluster set
     Join(Join),
     /// End the membership of this gateway's cluster
@@ -189,6 +197,19 @@ pub enum MembersAction {
         #[arg(long, short)]
         yes: bool,
     },
+}
+
+/// `fedctl approve`
+#[derive(Debug, Args)]
+pub struct Approve {
+    /// The name of the cluster
+    pub cluster: ClusterName,
+    /// Approve it only if this is the fingerprint of its authority; asks nothing then
+    #[arg(long, value_name = "SHA256:HEX")]
+    pub fingerprint: Option<Fingerprint>,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
 }
 
 /// `fedctl join`

@@ -3,6 +3,8 @@
 //! Owns which command runs. A command plans, acts, shows what came of it and says what to do next.
 
 mod accept;
+mod approve;
+mod audit;
 mod certs;
 mod check;
 mod completion;
@@ -30,6 +32,8 @@ pub(crate) async fn run(cli: Cli, console: &mut Console) -> Result<Ending, Failu
         Command::Init(what) => init::run(what, console),
         Command::Token(what) => token::run(what, &target, console).await,
         Command::Members(what) => members::run(what, &target, console).await,
+        Command::Approve(approve) => approve::run(approve, &target, console).await,
+        Command::Audit(what) => audit::run(what, &target, console).await,
         Command::Join(join) => join::run(join, &target, console).await,
         Command::Leave(leave) => leave::run(leave, &target, console).await,
         Command::Status => status::run(&target, console).await,

@@ -9,9 +9,9 @@ use federation_client::{
     call::CallError,
     dial::DialError,
     gateway::{GatewayClient, GatewayError, Steps},
-    operator::{Credential, Listing, OperatorClient, OperatorError, TokenInfo},
+    operator::{AuditLines, Credential, Listing, OperatorClient, OperatorError, TokenInfo, Wanted},
 };
-use federation_model::{finding::Finding, names::ClusterName};
+use federation_model::{audit::Entry, bundle::Fingerprint, finding::Finding, names::ClusterName};
 use federation_pki::token::{JoinToken, TokenId};
 use proto::gateway::v1 as gateway;
 
@@ -146,9 +146,25 @@ impl Operator {
     pub(crate) async fn remove_member(&mut self, cluster: &ClusterName) -> Result<u64, Failure> {
         self.0.remove_member(cluster).await.map_err(operator_failure)
     }
+
+    /// Approves a join; the revision from which on the cluster is a member.
+    pub(crate) async fn approve(&mut self, cluster: &ClusterName, authority: &Fingerprint) -> Result<u64, Failure> {
+        self.0.approve_member(cluster, authority).await.map_err(operator_failure)
+    }
+
+    /// Entries of the audit log.
+    pub(crate) async fn audit(&mut self, wanted: &Wanted) -> Result<Vec<Entry>, Failure> {
+        self.0.audit(wanted).await.map_err(operator_failure)
+    }
+
+    /// The whole audit log.
+    pub(crate) async fn export_audit(&mut self) -> Result<AuditLines, Failure> {
+        self.0.export_audit().await.map_err(operator_failure)
+    }
 }
 
-fn operator_failure(error: OperatorError) -> Failure {
+/// What to do about an error of the federation service.
+pub(crate) fn operator_failure(error: OperatorError) -> Failure {
     let hint = match &error {
         OperatorError::Credential(_) => "--operator DIR with ca.crt, tls.crt and tls.key",
         OperatorError::Dial(DialError::Unreachable { .. }) => "--federation with the address it listens on",

@@ -122,9 +122,14 @@ impl Console {
         self.note(&format!("{lines}  try: {}", failure.hint()));
     }
 
-    /// Whether somebody is there to answer.
-    pub(crate) fn asks(&self) -> bool {
+    /// Whether somebody is there to answer questions.
+    pub(crate) fn can_ask(&self) -> bool {
         self.features.questions
+    }
+
+    /// Standard input, for what is too large to be read at once.
+    pub(crate) fn input(&mut self) -> &mut (dyn BufRead + Send) {
+        &mut *self.stdin
     }
 
     /// Asks a question that is answered with yes or no; when nobody is there to answer, nothing is asked and it is yes.

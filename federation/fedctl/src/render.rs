@@ -3,6 +3,7 @@
 //! Owns how each answer looks: one module each, a value that serializes to the JSON of `-o json` and becomes a table of
 //! text. Field names of the JSON are a promise. Never talks to anybody.
 
+pub(crate) mod audit;
 pub(crate) mod certificates;
 pub(crate) mod findings;
 pub(crate) mod join;

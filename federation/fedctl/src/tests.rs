@@ -1,5 +1,6 @@
 //! Whole commands, run against a gateway and a console made for the test.
 
+mod audit;
 mod gateway;
 
 use std::{
@@ -61,6 +62,7 @@ pub(crate) fn listing() -> Listing {
         acknowledged,
         last_seen: Some(Timestamp(NOW - 4)).filter(|_| watching),
         software: "landbridge 0.1.0".to_owned(),
+        pending: false,
     };
     Listing {
         members: vec![
@@ -73,6 +75,19 @@ pub(crate) fn listing() -> Listing {
         federation_id: SpiffeId::new("spiffe://federation.internal/landbridge/federation").unwrap(),
         software: "landbridge 0.1.0".to_owned(),
     }
+}
+
+/// As [`listing`], with south, which waits for approval and has two authorities.
+pub(crate) fn listing_with_one_that_waits() -> Listing {
+    let mut listing = listing();
+    let mut south = listing.members[0].clone();
+    south.member.cluster = "south".parse().unwrap();
+    south.member.gateway_id = SpiffeId::new("spiffe://south.example/landbridge/gateway").unwrap();
+    south.member.bundle.trust_domain = TrustDomain::new("south.example").unwrap();
+    south.member.bundle.authorities = vec![b"south".to_vec().into(), b"old south".to_vec().into()];
+    (south.pending, south.acknowledged) = (true, 0);
+    listing.members.push(south);
+    listing
 }
 
 /// Keeps what is written.

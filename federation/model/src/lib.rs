@@ -9,9 +9,11 @@
 //! catalog ── delta ── import   what is exported, and what it becomes everywhere else
 //! bundle ── lineage ── member  whom to trust, and by whose word
 //! outcome ── trace             how a connection ended, and which one it was
+//! audit                        who did what to the set, hash-chained
 //! ```
 
 pub mod addr;
+pub mod audit;
 pub mod bundle;
 pub mod caller;
 pub mod catalog;

@@ -10,18 +10,21 @@
 //! token, possession                                 joining
 //! signer ──> continuity                             which bundle may follow which
 //! renew, rotation                                   when to issue again, and under which authority
+//! seal, export                                      the audit log of the federation service
 //! ```
 
 pub mod bundle;
 pub mod ca;
 pub mod certificate;
 pub mod continuity;
+pub mod export;
 pub mod external;
 pub mod identity;
 pub mod material;
 pub mod possession;
 pub mod renew;
 pub mod rotation;
+pub mod seal;
 pub mod secret;
 pub mod signer;
 pub mod svid;

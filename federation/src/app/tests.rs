@@ -1,3 +1,6 @@
+mod approval;
+mod audit;
+
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::SystemTime,

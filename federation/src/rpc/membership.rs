@@ -2,9 +2,14 @@
 //!
 //! Owns converting them, and the limits of those that need no certificate. Never decides about a join.
 
-use std::{net::IpAddr, pin::Pin};
+use std::{convert::Infallible, net::IpAddr, pin::Pin};
 
-use federation_model::{finding::Level, member::Member};
+use federation_model::{
+    audit::{Action, Actor},
+    finding::Level,
+    member::Member,
+    names::ClusterName,
+};
 use federation_pki::token::TokenSecret;
 use futures::Stream;
 use proto::{
@@ -17,7 +22,7 @@ use proto::{
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    Context,
+    Context, ServiceFacts,
     caller::Peer,
     refuse::{invalid, status},
     watch,
@@ -47,12 +52,16 @@ impl Membership for Calls {
     ) -> Result<Response<wire::CheckJoinResponse>, Status> {
         let from = Peer::of(request.extensions())?.address.ip();
         self.0.admit_attempt(from)?;
-        let findings = match joining(request.into_inner())? {
-            Some(joining) => self.0.registry.state().check_join(&joining, &self.here()),
-            None => vec![unknown_token()],
+        let (findings, cluster) = match joining(request.into_inner())? {
+            Some(joining) => (self.0.registry.state().check_join(&joining, &self.here()), Some(joining.member.cluster)),
+            None => (vec![unknown_token()], None),
         };
-        if findings.iter().any(|finding| finding.check == "join token" && finding.level == Level::Failed) {
-            self.0.failed_attempt(from);
+        // Gateways ask this first, and do not go on to a join that would be refused.
+        if let Some(failed) = findings.iter().find(|finding| finding.level == Level::Failed) {
+            self.0.tell_refused(from, cluster.as_ref(), format!("test, {}: {}", failed.check, failed.detail)).await;
+            if failed.check == "join token" {
+                self.0.failed_attempt(from);
+            }
         }
         Ok(Response::new(wire::CheckJoinResponse {
             findings: findings.iter().map(Into::into).collect(),
@@ -66,31 +75,33 @@ impl Membership for Calls {
         let from = peer.address.ip();
         self.0.admit_attempt(from)?;
         let Some(joining) = joining(request.into_inner())? else {
-            return Err(self.refused(from, &JoinRefusal::TokenUnknown));
+            return Err(self.refused(from, None, &JoinRefusal::TokenUnknown).await);
         };
-        let (here, cluster, token) = (self.here(), joining.member.cluster.clone(), joining.token_id);
-        let decision = self.0.registry.decide(move |state| {
+        let (here, cluster) = (self.here(), joining.member.cluster.clone());
+        let by = self.0.by(Actor::Member(cluster.clone()), &peer);
+        let decision = self.0.registry.decide(by, move |state| {
             let admitted = state.join(&joining, &here)?;
-            let repeated = admitted.writes.is_empty();
-            Ok((admitted.writes, (admitted.record, repeated)))
+            Ok((admitted.writes, admitted.record))
         });
-        let (record, repeated) = match decision.await {
-            Ok((admitted, _)) => admitted,
-            Err(Undecided::Refused(refusal)) => return Err(self.refused(from, &refusal)),
+        let record = match decision.await {
+            Ok((record, _)) => record,
+            Err(Undecided::Refused(refusal)) => return Err(self.refused(from, Some(&cluster), &refusal).await),
             Err(Undecided::Unavailable(reason)) => return Err(status(Refusal::Unavailable, reason)),
         };
         self.0.metrics.joined(None);
-        let authority = record.member.bundle.fingerprints().next().map(|fingerprint| fingerprint.to_string());
-        tracing::info!(target: "landbridge::audit", %cluster, %token, authority, %from, repeated, "cluster joined");
         let state = self.0.registry.state();
+        // It may have been approved since.
+        let record = state.members.get(&cluster).unwrap_or(&record);
+        let (members, revision) = state.known_to(record);
         Ok(Response::new(wire::JoinResponse {
             member: Some((&record.member).into()),
             federation: Some((&state.federation).into()),
             federation_id: self.0.service.id.to_string(),
-            members: state.members.values().map(|record| (&record.member).into()).collect(),
-            revision: state.revision,
+            members: members.into_iter().map(Into::into).collect(),
+            revision,
             addresses: self.0.service.addresses(&peer).iter().map(ToString::to_string).collect(),
             store_id: state.store_id.to_string(),
+            pending: record.pending,
         }))
     }
 
@@ -105,11 +116,17 @@ impl Membership for Calls {
     }
 
     async fn publish(&self, request: Request<wire::PublishRequest>) -> Result<Response<wire::PublishResponse>, Status> {
-        let record = self.0.member(&Peer::of(request.extensions())?)?;
+        let peer = Peer::of(request.extensions())?;
+        let record = self.0.member(&peer)?;
         let publication = publication(request.into_inner()).map_err(|error| invalid(&error))?;
         let cluster = record.member.cluster.clone();
+        let changes = self.0.registry.state().publish(&cluster, publication.clone());
+        if changes.is_ok_and(|writes| !writes.is_empty()) {
+            self.0.admit_change(&cluster)?;
+        }
+        let by = self.0.by(Actor::Member(cluster.clone()), &peer);
         let decision =
-            self.0.registry.decide(move |state| state.publish(&cluster, publication).map(|writes| (writes, ())));
+            self.0.registry.decide(by, move |state| state.publish(&cluster, publication).map(|writes| (writes, ())));
         let ((), revision) = decision.await.map_err(gone)?;
         Ok(Response::new(wire::PublishResponse { revision }))
     }
@@ -118,28 +135,30 @@ impl Membership for Calls {
         &self,
         request: Request<wire::PublishBundleRequest>,
     ) -> Result<Response<wire::PublishBundleResponse>, Status> {
-        let record = self.0.member(&Peer::of(request.extensions())?)?;
+        let peer = Peer::of(request.extensions())?;
+        let record = self.0.member(&peer)?;
         let lineage = lineage("PublishBundleRequest", request.into_inner().lineage).map_err(|error| invalid(&error))?;
-        let cluster = record.member.cluster.clone();
-        let newest = lineage.newest().map(|version| (version.bundle.sequence, version.digest()));
-        let decision = self.0.registry.decide(move |state| {
-            let writes = state.publish_bundle(&cluster, &lineage)?;
-            let known = writes.is_empty();
-            Ok((writes, known))
-        });
         let cluster = &record.member.cluster;
+        let changes = self.0.registry.state().publish_bundle(cluster, &lineage);
+        if !changes.as_ref().is_ok_and(Vec::is_empty) {
+            self.0.admit_change(cluster)?;
+        }
+        let (by, publisher) = (self.0.by(Actor::Member(cluster.clone()), &peer), cluster.clone());
+        let decision = self
+            .0
+            .registry
+            .decide(by.clone(), move |state| state.publish_bundle(&publisher, &lineage).map(|writes| (writes, ())));
         match decision.await {
-            Ok((known, revision)) => {
-                if let (Some((sequence, digest)), false) = (newest, known) {
-                    tracing::info!(target: "landbridge::audit", %cluster, sequence, %digest, revision, "bundle changed");
-                }
-                Ok(Response::new(wire::PublishBundleResponse { revision }))
-            }
+            Ok(((), revision)) => Ok(Response::new(wire::PublishBundleResponse { revision })),
             Err(Undecided::Refused(BundleRefusal::NotAMember(error))) => {
                 Err(status(Refusal::NotAMember, error.to_string()))
             }
             Err(Undecided::Refused(BundleRefusal::Continuity(error))) => {
-                tracing::warn!(target: "landbridge::audit", %cluster, %error, "bundle refused");
+                let entry = by.entry(Action::BundleRefused, cluster.as_str(), &error.to_string());
+                let told = self.0.registry.decide(by, move |_| Ok::<_, Infallible>((vec![entry], ())));
+                if told.await.is_err() {
+                    tracing::error!(%cluster, %error, "a refused bundle could not be written to the audit log");
+                }
                 Err(self.0.refuse(Refusal::BundleRefused, error.to_string()))
             }
             Err(Undecided::Unavailable(reason)) => Err(status(Refusal::Unavailable, reason)),
@@ -147,28 +166,29 @@ impl Membership for Calls {
     }
 
     async fn leave(&self, request: Request<wire::LeaveRequest>) -> Result<Response<wire::LeaveResponse>, Status> {
-        let record = self.0.member(&Peer::of(request.extensions())?)?;
+        let peer = Peer::of(request.extensions())?;
+        let record = self.0.member(&peer)?;
         let cluster = record.member.cluster.clone();
-        let leaving = cluster.clone();
-        let decision = self.0.registry.decide(move |state| state.remove(&leaving).map(|writes| (writes, ())));
+        let (leaving, by) = (cluster.clone(), self.0.by(Actor::Member(cluster.clone()), &peer));
+        let decision = self.0.registry.decide(by, move |state| state.remove(&leaving).map(|writes| (writes, ())));
         let ((), revision) = decision.await.map_err(gone)?;
         self.0.presence.forget(&cluster);
-        tracing::info!(target: "landbridge::audit", %cluster, revision, "cluster left");
         Ok(Response::new(wire::LeaveResponse { revision }))
     }
 }
 
 impl Calls {
     fn here(&self) -> Here {
+        let ServiceFacts { authority, require_approval, .. } = *self.0.service;
         let external = self.0.service.external.clone();
-        Here { unix_millis: self.0.clock.millis(), authority: self.0.service.authority, external }
+        Here { unix_millis: self.0.clock.millis(), authority, external, require_approval }
     }
 
     /// Counts a refused join, remembers the address, and words the refusal.
-    fn refused(&self, from: IpAddr, refusal: &JoinRefusal) -> Status {
+    async fn refused(&self, from: IpAddr, cluster: Option<&ClusterName>, refusal: &JoinRefusal) -> Status {
         self.0.failed_attempt(from);
         self.0.metrics.joined(Some(refusal.refusal()));
-        tracing::info!(target: "landbridge::audit", %from, reason = %refusal.refusal(), "join refused");
+        self.0.tell_refused(from, cluster, format!("{}: {}", refusal.refusal(), refusal.detail())).await;
         status(refusal.refusal(), refusal.to_string())
     }
 }

@@ -1,11 +1,17 @@
 //! The calls of operators.
 //!
-//! Owns converting them. Every call is verified first, and what it changes is written to the audit log.
+//! Owns converting them. Every call is verified first, and what it changes is in the audit log with the operator's name.
 
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
-use federation_model::{names::ClusterName, time::Timestamp};
+use federation_model::{
+    audit::{Actor, Text},
+    bundle::Fingerprint,
+    names::ClusterName,
+    time::Timestamp,
+};
 use federation_pki::token::{JoinToken, SecretHash, TokenId, TokenSecret};
+use futures::Stream;
 use proto::{
     convert::{ConvertError, member::Refusal},
     federation::v1::{self as wire, operator_server::Operator},
@@ -13,7 +19,7 @@ use proto::{
 use tonic::{Request, Response, Status};
 
 use super::{
-    Context,
+    Context, audit,
     caller::Peer,
     refuse::{invalid, status},
 };
@@ -22,21 +28,28 @@ use crate::{
     registry::Undecided,
     state::{
         MemberRecord, NotAMember, TokenRecord,
+        approval::ApprovalRefusal,
+        audit::By,
         tokens::{NewToken, TokenRefusal, TokenState},
     },
 };
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[derive(Debug)]
 pub(super) struct Calls(pub(super) Context);
 
 #[tonic::async_trait]
 impl Operator for Calls {
+    type ListAuditStream = Answers<wire::ListAuditResponse>;
+    type ExportAuditStream = Answers<wire::ExportAuditResponse>;
+
     async fn create_token(
         &self,
         request: Request<wire::CreateTokenRequest>,
     ) -> Result<Response<wire::CreateTokenResponse>, Status> {
         let peer = Peer::of(request.extensions())?;
-        let operator = self.0.operator(&peer)?;
+        let by = self.by(&peer)?;
         let request = request.into_inner();
         let cluster = cluster_of("CreateTokenRequest", &request.cluster)?;
         let addresses = self.0.service.addresses(&peer);
@@ -53,9 +66,8 @@ impl Operator for Calls {
             ttl: Duration::from_secs(request.ttl_seconds),
         };
         let (rules, now) = (self.0.tokens, self.0.clock.now());
-        let decision = self.0.registry.decide(move |state| state.create_token(new, rules, now));
+        let decision = self.0.registry.decide(by, move |state| state.create_token(new, rules, now));
         let (record, _) = decision.await.map_err(refused)?;
-        tracing::info!(target: "landbridge::audit", operator, cluster = %record.cluster, token = %record.id, "token created");
         let token = JoinToken {
             addresses,
             pin: self.0.service.authority,
@@ -83,16 +95,15 @@ impl Operator for Calls {
         &self,
         request: Request<wire::RevokeTokenRequest>,
     ) -> Result<Response<wire::RevokeTokenResponse>, Status> {
-        let operator = self.0.operator(&Peer::of(request.extensions())?)?;
+        let by = self.by(&Peer::of(request.extensions())?)?;
         let id: TokenId = request
             .into_inner()
             .id
             .parse()
             .map_err(|error| invalid(&ConvertError::new("RevokeTokenRequest", "id", error)))?;
         let now = self.0.clock.now();
-        let decision = self.0.registry.decide(move |state| state.revoke_token(&id, now));
+        let decision = self.0.registry.decide(by, move |state| state.revoke_token(&id, now));
         let (record, _) = decision.await.map_err(refused)?;
-        tracing::info!(target: "landbridge::audit", operator, token = %id, "token revoked");
         Ok(Response::new(wire::RevokeTokenResponse { info: Some(info(&record, now)) }))
     }
 
@@ -115,21 +126,59 @@ impl Operator for Calls {
         &self,
         request: Request<wire::RemoveMemberRequest>,
     ) -> Result<Response<wire::RemoveMemberResponse>, Status> {
-        let operator = self.0.operator(&Peer::of(request.extensions())?)?;
+        let by = self.by(&Peer::of(request.extensions())?)?;
         let cluster = cluster_of("RemoveMemberRequest", &request.into_inner().cluster)?;
         let removed = cluster.clone();
-        let decision = self.0.registry.decide(move |state| state.remove(&removed).map(|writes| (writes, ())));
+        let decision = self.0.registry.decide(by, move |state| state.remove(&removed).map(|writes| (writes, ())));
         let ((), revision) = decision.await.map_err(|undecided| match undecided {
             Undecided::Refused(error @ NotAMember(_)) => status(Refusal::NotFound, error.to_string()),
             Undecided::Unavailable(reason) => status(Refusal::Unavailable, reason),
         })?;
         self.0.presence.forget(&cluster);
-        tracing::info!(target: "landbridge::audit", operator, %cluster, revision, "cluster removed");
         Ok(Response::new(wire::RemoveMemberResponse { revision }))
+    }
+
+    async fn approve_member(
+        &self,
+        request: Request<wire::ApproveMemberRequest>,
+    ) -> Result<Response<wire::ApproveMemberResponse>, Status> {
+        let by = self.by(&Peer::of(request.extensions())?)?;
+        let request = request.into_inner();
+        let cluster = cluster_of("ApproveMemberRequest", &request.cluster)?;
+        let expected: Fingerprint = request
+            .fingerprint
+            .parse()
+            .map_err(|error| invalid(&ConvertError::new("ApproveMemberRequest", "fingerprint", error)))?;
+        let decision =
+            self.0.registry.decide(by, move |state| state.approve(&cluster, &expected).map(|writes| (writes, ())));
+        let ((), revision) = decision.await.map_err(not_approved)?;
+        Ok(Response::new(wire::ApproveMemberResponse { revision }))
+    }
+
+    async fn list_audit(
+        &self,
+        request: Request<wire::ListAuditRequest>,
+    ) -> Result<Response<Self::ListAuditStream>, Status> {
+        self.0.operator(&Peer::of(request.extensions())?)?;
+        Ok(Response::new(Box::pin(audit::list(&self.0, request.into_inner()).await?)))
+    }
+
+    async fn export_audit(
+        &self,
+        request: Request<wire::ExportAuditRequest>,
+    ) -> Result<Response<Self::ExportAuditStream>, Status> {
+        self.0.operator(&Peer::of(request.extensions())?)?;
+        Ok(Response::new(Box::pin(audit::export(&self.0))))
     }
 }
 
 impl Calls {
+    /// The operator that changes something.
+    fn by(&self, peer: &Peer) -> Result<By, Status> {
+        let name = self.0.operator(peer)?;
+        Ok(self.0.by(Actor::Operator(Text::fitting(&name)), peer))
+    }
+
     fn status_of(&self, record: &MemberRecord) -> wire::MemberStatus {
         let seen = self.0.presence.of(&record.member.cluster);
         wire::MemberStatus {
@@ -138,7 +187,21 @@ impl Calls {
             acknowledged: seen.acknowledged,
             last_seen: seen.last_seen.map_or(0, |at| at.0),
             software: record.software.clone(),
+            pending: record.pending,
         }
+    }
+}
+
+fn not_approved(undecided: Undecided<ApprovalRefusal>) -> Status {
+    match undecided {
+        Undecided::Refused(refusal) => {
+            let reason = match refusal {
+                ApprovalRefusal::Unknown(_) => Refusal::NotFound,
+                ApprovalRefusal::AnotherAuthority { .. } => Refusal::AnotherAuthority,
+            };
+            status(reason, refusal.to_string())
+        }
+        Undecided::Unavailable(reason) => status(Refusal::Unavailable, reason),
     }
 }
 

@@ -32,7 +32,8 @@ fn code(refusal: Refusal) -> Code {
         | Refusal::ClockSkew
         | Refusal::AuthorityNotExternal
         | Refusal::Version
-        | Refusal::NoAddress => Code::FailedPrecondition,
+        | Refusal::NoAddress
+        | Refusal::AnotherAuthority => Code::FailedPrecondition,
         Refusal::ClusterTaken | Refusal::TrustDomainTaken => Code::AlreadyExists,
         Refusal::BundleInvalid | Refusal::BundleRefused | Refusal::Invalid => Code::InvalidArgument,
         Refusal::SetFull | Refusal::TooManyTokens | Refusal::TooManyAttempts | Refusal::TooManyWatches => {

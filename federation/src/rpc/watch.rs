@@ -1,11 +1,12 @@
 //! One watch of one member.
 //!
 //! Owns when it is told what, and when the watch ends: with the membership, with the certificate, with the program. Never
-//! keeps what was sent: a slow watcher is told the newest state, once.
+//! keeps what was sent: a slow watcher is told the newest state, once. A member that waits for approval is told of itself
+//! alone, and of everything when it is approved.
 
 use std::{sync::Arc, time::Duration};
 
-use federation_model::names::ClusterName;
+use federation_model::{member::Change, names::ClusterName};
 use futures::{Stream, stream};
 use proto::{
     convert::member::Refusal,
@@ -57,6 +58,7 @@ pub(super) async fn open(
         store_id: first.store_id,
         revision: first.revision,
         greeted: false,
+        waiting: Vec::new(),
         verify,
         _watching: watching,
     };
@@ -77,6 +79,8 @@ struct Watcher {
     revision: u64,
     /// Whether it was told anything: the first message comes even when nothing changed.
     greeted: bool,
+    /// What it was told while it waits for approval.
+    waiting: Vec<Change>,
     verify: Interval,
     _watching: Watching,
 }
@@ -116,20 +120,30 @@ impl Watcher {
     /// What the member missed; nothing when nothing concerns it.
     fn tell(&mut self) -> Result<Option<WatchResponse>, Status> {
         let state = Arc::clone(&self.states.borrow_and_update());
-        if !state.members.contains_key(&self.cluster) {
+        let Some(record) = state.members.get(&self.cluster) else {
             let text = format!("cluster {} is no longer a member of this set: it left or was removed", self.cluster);
             return Err(self.context.refuse(Refusal::NotAMember, text));
-        }
-        if self.greeted && state.revision == self.revision {
+        };
+        let pending = record.pending;
+        let missed = if pending {
+            let missed = state.told_while_waiting(record);
+            if missed.changes == self.waiting {
+                return Ok(None);
+            }
+            self.waiting.clone_from(&missed.changes);
+            missed
+        } else if self.greeted && state.revision == self.revision {
             return Ok(None);
-        }
-        let missed = state.since(&self.store_id, self.revision);
+        } else {
+            state.since(&self.store_id, self.revision)
+        };
         (self.store_id, self.revision, self.greeted) = (state.store_id.to_string(), missed.revision, true);
         Ok(Some(WatchResponse {
             store_id: self.store_id.clone(),
             revision: missed.revision,
             reset: missed.reset,
             changes: missed.changes.iter().map(Into::into).collect(),
+            pending,
         }))
     }
 }

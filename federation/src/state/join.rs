@@ -59,6 +59,8 @@ pub struct Here {
     pub authority: Fingerprint,
     /// Where the authorities of members must come from, when that is not left to them.
     pub external: Option<Arc<ExternalRoots>>,
+    /// Whether an operator must approve a cluster that is not a member yet (`join.require_approval`).
+    pub require_approval: bool,
 }
 
 impl Here {
@@ -118,7 +120,9 @@ impl State {
         let now = here.now();
         let held = self.members.get(&joining.member.cluster);
         let member = Member { joined_at: held.map_or(now, |held| held.member.joined_at), ..joining.member.clone() };
-        let record = MemberRecord { member, software: joining.software.clone(), token: joining.token_id };
+        // Whoever holds the key that was approved needs no approval again.
+        let pending = here.require_approval && held.is_none_or(|held| held.pending);
+        let record = MemberRecord { member, software: joining.software.clone(), token: joining.token_id, pending };
         let spent = TokenRecord { used_at: Some(now), ..TokenRecord::clone(token) };
         let writes = vec![Write::Token(spent), Write::Member(record.clone())];
         Ok(Admitted { writes, record: Arc::new(record) })

@@ -21,8 +21,8 @@ use super::{
     *,
 };
 
-const NOW: Timestamp = Timestamp(1_800_000_000);
-const RULES: TokenRules = TokenRules { ttl: Duration::from_secs(900), max_ttl: Duration::from_secs(86_400) };
+pub(crate) const NOW: Timestamp = Timestamp(1_800_000_000);
+pub(crate) const RULES: TokenRules = TokenRules { ttl: Duration::from_secs(900), max_ttl: Duration::from_secs(86_400) };
 
 pub(crate) fn authority(trust_domain: &str) -> Arc<Authority> {
     let domain = TrustDomain::new(trust_domain).unwrap();
@@ -61,11 +61,17 @@ pub(crate) fn member(cluster: &str, bundle: TrustBundle) -> Member {
 pub(crate) fn record(cluster: &str) -> MemberRecord {
     let trust_domain = TrustDomain::new(format!("{cluster}.example")).unwrap();
     let bundle = TrustBundle { trust_domain, sequence: 1, authorities: vec![vec![1, 2, 3].into()] };
-    MemberRecord { member: member(cluster, bundle), software: "gateway/1".to_owned(), token: TokenId::random() }
+    MemberRecord {
+        member: member(cluster, bundle),
+        software: "gateway/1".to_owned(),
+        token: TokenId::random(),
+        pending: false,
+    }
 }
 
 pub(crate) fn here(state: &State) -> Here {
-    Here { unix_millis: NOW.0 * 1000, authority: state.federation.fingerprints().next().unwrap(), external: None }
+    let authority = state.federation.fingerprints().next().unwrap();
+    Here { unix_millis: NOW.0 * 1000, authority, external: None, require_approval: false }
 }
 
 fn later(state: &State, by: Duration) -> Here {
@@ -113,7 +119,7 @@ pub(crate) fn joining(state: &State, token: &Issued, cluster: &str, authority: &
 }
 
 /// A set with `cluster` in it, and the join that made it so.
-fn with_member(state: &State, cluster: &str, authority: &Arc<Authority>) -> (State, Joining) {
+pub(crate) fn with_member(state: &State, cluster: &str, authority: &Arc<Authority>) -> (State, Joining) {
     let (state, token) = with_token(state, cluster);
     let joining = joining(&state, &token, cluster, authority);
     let admitted = state.join(&joining, &here(&state)).unwrap();

@@ -117,6 +117,9 @@ pub(super) struct StoredMember {
     token: TokenId,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     lineage: Vec<StoredVersion>,
+    /// Not there for those that joined before there was approval.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pending: bool,
 }
 
 impl StoredMember {
@@ -133,6 +136,7 @@ impl StoredMember {
             software: record.software.clone(),
             token: record.token,
             lineage: member.lineage.versions().iter().map(StoredVersion::of).collect(),
+            pending: record.pending,
         })
     }
 
@@ -149,7 +153,7 @@ impl StoredMember {
             zone: stored.zone,
             joined_at: stored.joined_at,
         };
-        Ok(MemberRecord { member, software: stored.software, token: stored.token })
+        Ok(MemberRecord { member, software: stored.software, token: stored.token, pending: stored.pending })
     }
 }
 

@@ -78,6 +78,14 @@ fn federation(this: &Administration) -> Finding {
     };
     let link = this.follower.link();
     match link.connected {
+        Some(_) if membership.pending => {
+            let authority = status::authority(&this.identity);
+            Finding::warning(
+                "federation",
+                format!("waiting for approval of the join, with the authority {authority}"),
+                format!("an operator compares the fingerprint: fedctl approve {}", membership.own),
+            )
+        }
         Some(address) => {
             Finding::ok("federation", format!("following {address} at revision {}", membership.position.revision))
         }

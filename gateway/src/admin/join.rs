@@ -49,8 +49,8 @@ pub(super) async fn join(this: &Administration, request: JoinRequest, steps: &St
     tell(steps, Step::Fingerprints(fingerprints)).await?;
     match this.follower.current() {
         Some(membership) if belongs_to(&membership, &token) => {
-            let members = u32::try_from(membership.members.len()).unwrap_or(u32::MAX);
-            tell(steps, Step::Joined(JoinedMessage { already: true, members })).await?;
+            let joined = JoinedMessage { already: true, ..joined(&membership) };
+            tell(steps, Step::Joined(joined)).await?;
         }
         Some(membership) => {
             return Err(Status::failed_precondition(format!(
@@ -60,14 +60,13 @@ pub(super) async fn join(this: &Administration, request: JoinRequest, steps: &St
         }
         None => {
             local_checks(this, &token)?;
-            let members = spend(this, &token, request.dry_run, steps).await?;
-            if request.dry_run {
-                return tell(steps, Step::Done(Done { connected: 0, expected: 0 })).await;
+            if let Some(joined) = spend(this, &token, request.dry_run, steps).await? {
+                tell(steps, Step::Joined(joined)).await?;
             }
-            tell(steps, Step::Joined(JoinedMessage { already: false, members })).await?;
         }
     }
-    if request.dry_run {
+    // Whoever waits for approval has nobody to connect with, and an operator may take days.
+    if request.dry_run || this.follower.current().is_some_and(|membership| membership.pending) {
         return tell(steps, Step::Done(Done { connected: 0, expected: 0 })).await;
     }
     let wait = Duration::from_secs(request.wait_seconds.into()).min(MAX_WAIT);
@@ -97,8 +96,18 @@ fn local_checks(this: &Administration, token: &JoinToken) -> Result<(), Status> 
     Ok(())
 }
 
-/// Runs the checks of the service and, unless this is a dry run, spends the token; how many members there are.
-async fn spend(this: &Administration, token: &JoinToken, dry_run: bool, steps: &Steps) -> Result<u32, Status> {
+fn joined(membership: &Membership) -> JoinedMessage {
+    let members = u32::try_from(membership.members.len()).unwrap_or(u32::MAX);
+    JoinedMessage { already: false, members, pending: membership.pending }
+}
+
+/// Runs the checks of the service and, unless this is a dry run, spends the token; what came of it.
+async fn spend(
+    this: &Administration,
+    token: &JoinToken,
+    dry_run: bool,
+    steps: &Steps,
+) -> Result<Option<JoinedMessage>, Status> {
     let lineage = Lineage::clone(&this.identity.lineage().borrow());
     let member = Member {
         cluster: this.config.cluster.name.clone(),
@@ -125,16 +134,15 @@ async fn spend(this: &Administration, token: &JoinToken, dry_run: bool, steps: &
         }
     }
     match broken {
-        Some(_) if dry_run => return Ok(0),
+        Some(_) if dry_run => return Ok(None),
         Some(reason) => return Err(Status::failed_precondition(reason)),
-        None if dry_run => return Ok(0),
+        None if dry_run => return Ok(None),
         None => {}
     }
-    let joined = client.join(application).await.map_err(|e| failed(&e))?;
-    let membership = Membership::from(joined);
-    let members = u32::try_from(membership.members.len()).unwrap_or(u32::MAX);
+    let membership = Membership::from(client.join(application).await.map_err(|e| failed(&e))?);
+    let joined = joined(&membership);
     this.follower.adopt(membership).await.map_err(|error| Status::internal(format!("{error:#}")))?;
-    Ok(members)
+    Ok(Some(joined))
 }
 
 /// Tells every change of a peer until all that can be connected are, or the wait is over.

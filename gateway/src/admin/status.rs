@@ -61,6 +61,7 @@ fn federation(this: &Administration) -> Federation {
         revision: membership.position.revision,
         last_error: link.last_error,
         authority: membership.federation.fingerprints().next().map(|f| f.to_string()).unwrap_or_default(),
+        pending: membership.pending,
     }
 }
 

@@ -442,10 +442,13 @@ impl Follower {
             let (mut known, named) = (this.known(), update.names());
             match membership.after(update, &mut known) {
                 Applied::Member { next, refused } => {
+                    if membership.pending && !next.pending {
+                        tracing::info!(members = next.members.len(), "the join was approved");
+                    }
                     let kept = this.file.save(&next);
                     this.keep_known(known);
                     this.report(&refused, |cluster| named.as_ref().is_none_or(|named| named.contains(cluster)));
-                    this.enforce(Some(next));
+                    this.enforce(Some(*next));
                     Some(kept)
                 }
                 Applied::Removed => None,

@@ -25,12 +25,14 @@ pub struct Federation {
     dir: PathBuf,
     block: Block,
     process: Option<Process>,
+    /// Further lines of the section `[join]`.
+    join: String,
 }
 
 impl Federation {
     /// Starts a new one that keeps its state in `dir`.
     pub async fn start_in(dir: &Path) -> Self {
-        let mut federation = Self { dir: dir.to_owned(), block: Block::claim(), process: None };
+        let mut federation = Self { dir: dir.to_owned(), block: Block::claim(), process: None, join: String::new() };
         federation.start(Clock::system()).await;
         federation
     }
@@ -43,7 +45,8 @@ impl Federation {
         let file = self.dir.join("federation.toml");
         let text = format!(
             "[grpc]\nlisten = \"{grpc}\"\nnames = [\"{host}\"]\n[admin]\nlisten = \"{admin}\"\n[store]\nurl = \"file:{store}\"\n\
-             [join]\nfailures = 100\n",
+             [join]\nfailures = 100\n{join}\n",
+            join = self.join,
             grpc = self.grpc(),
             host = self.block.host(1),
             admin = self.admin(),
@@ -59,6 +62,11 @@ impl Federation {
         .await
         .unwrap_or_else(|error| panic!("the federation service starts: {error:#}"));
         self.process = Some(process);
+    }
+
+    /// Has joins wait for approval, from its next start on.
+    pub fn require_approval(&mut self) {
+        "require_approval = true".clone_into(&mut self.join);
     }
 
     /// Stops it.

@@ -44,14 +44,14 @@ impl Written {
 
 /// How a command ended.
 #[derive(Debug)]
-struct Ended {
-    code: String,
-    stdout: String,
-    stderr: String,
+pub(crate) struct Ended {
+    pub(crate) code: String,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 /// Runs one command with nobody at the keyboard.
-async fn fedctl(arguments: &[String]) -> Ended {
+pub(crate) async fn fedctl(arguments: &[String]) -> Ended {
     let arguments = [&["fedctl".to_owned()], arguments].concat();
     let command = move || {
         let cli = Cli::try_parse_from(&arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
@@ -65,13 +65,24 @@ async fn fedctl(arguments: &[String]) -> Ended {
     tokio::task::spawn_blocking(command).await.unwrap()
 }
 
-fn words(text: &str) -> Vec<String> {
+pub(crate) fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
+}
+
+/// Where the federation service of a fleet is, and the credential for it.
+pub(crate) fn federation(fleet: &Fleet) -> String {
+    let (url, operator) = (fleet.federation().grpc(), fleet.federation().store().join("operator"));
+    format!("--federation https://{url} --operator {}", operator.display())
+}
+
+/// Where the gateway of a cluster is.
+pub(crate) fn gateway(fleet: &Fleet, name: &str) -> String {
+    format!("--gateway unix:{}", fleet[name].state().join("admin.sock").display())
 }
 
 impl Ended {
     /// The answer of a command that must have succeeded.
-    fn done(self) -> String {
+    pub(crate) fn done(self) -> String {
         assert!(self.code.contains("(0)"), "{self:?}");
         self.stdout
     }
@@ -83,10 +94,7 @@ async fn a_cluster_set_is_made_looked_at_and_ended_with_fedctl_alone() {
     for name in ["east", "west"] {
         fleet.add(Settings::of(name)).await;
     }
-    let (url, operator) = (fleet.federation().grpc(), fleet.federation().store().join("operator"));
-    let federation = format!("--federation https://{url} --operator {}", operator.display());
-    let gateway =
-        |fleet: &Fleet, name: &str| format!("--gateway unix:{}", fleet[name].state().join("admin.sock").display());
+    let federation = federation(&fleet);
 
     for name in ["east", "west"] {
         let created = fedctl(&words(&format!("token create --cluster {name} -o json {federation}"))).await.done();

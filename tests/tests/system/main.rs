@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod approval;
+mod audit;
 mod discovery;
 mod failover;
 mod fedctl;

@@ -55,7 +55,7 @@ fn asked(
         "fedctl trust accept {cluster} --fingerprint with what the operators of {cluster} see in fedctl status"
     );
     let first = refused.refused.first().and_then(|shown| shown.parse().ok());
-    let Some(first) = first.filter(|_| console.asks()) else {
+    let Some(first) = first.filter(|_| console.can_ask()) else {
         return Err(Failure::because("a fingerprint is to be compared, and nobody is there to do it", hint));
     };
     confirmed(console, &format!("Do the operators of {cluster} see the same fingerprint as offered here?"))?;

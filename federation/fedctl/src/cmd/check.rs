@@ -56,6 +56,11 @@ fn members(federation: &FederationView) -> Vec<FindingView> {
         let check = format!("member {}", member.cluster);
         let behind = federation.revision.saturating_sub(member.acknowledged);
         let finding = match (member.watching, behind) {
+            _ if member.pending => Finding::warning(
+                &check,
+                format!("it waits for approval, with the authority {}", member.authorities.join(" ")),
+                format!("compare it with fedctl status there, then fedctl approve {}", member.cluster),
+            ),
             (true, 0) => Finding::ok(&check, "it watches, and knows the newest revision"),
             (true, behind) => Finding::warning(
                 &check,
@@ -83,7 +88,7 @@ fn unreachable(of: &'static str, failure: &Failure) -> FindingView {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tests::listing;
+    use crate::tests::{listing, listing_with_one_that_waits};
     use federation_model::finding::Level;
 
     #[test]
@@ -92,5 +97,12 @@ mod tests {
             members(&listing().into()).into_iter().map(|finding| (finding.check, finding.level)).collect();
         let expected = [("member east", Level::Warning), ("member north", Level::Failed), ("member west", Level::Ok)];
         assert_eq!(levels, expected.map(|(check, level)| (check.to_owned(), level)));
+    }
+
+    #[test]
+    fn a_cluster_that_waits_for_approval_is_a_warning_with_its_authority() {
+        let found = members(&listing_with_one_that_waits().into());
+        let south = found.into_iter().find(|finding| finding.check == "member south").unwrap();
+        assert!(south.level == Level::Warning && south.detail.contains("with the authority SHA256:"), "{south:?}");
     }
 }

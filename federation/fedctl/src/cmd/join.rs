@@ -41,6 +41,7 @@ pub(super) async fn run(join: Join, target: &Target, console: &mut Console) -> R
     if is_member(&status, &token)? && !join.dry_run {
         view.joined = true;
         view.already_member = true;
+        view.pending = status.federation.as_ref().is_some_and(|federation| federation.pending);
         view.members = u32::try_from(status.peers.len()).unwrap_or(u32::MAX).saturating_add(1);
         console.answer(&view, || view.text());
         return Ok(Ending::Done);
@@ -149,9 +150,14 @@ fn take(step: Step, view: &mut JoinView, progress: &mut Progress<'_>) -> Result<
         Step::Joined(joined) => {
             view.joined = true;
             view.already_member = joined.already;
+            view.pending = joined.pending;
             view.members = joined.members;
-            progress.done("the federation service has accepted the cluster");
-            progress.doing("waiting for the peers");
+            if joined.pending {
+                progress.done("the federation service has taken the token; the join waits for approval");
+            } else {
+                progress.done("the federation service has accepted the cluster");
+                progress.doing("waiting for the peers");
+            }
         }
         Step::Peer(peer) => progress.done(&view.peer(peer)),
         // The caller has taken the end already.

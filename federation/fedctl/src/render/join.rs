@@ -58,6 +58,7 @@ pub(crate) struct JoinView {
     pub(crate) dry_run: bool,
     pub(crate) joined: bool,
     pub(crate) already_member: bool,
+    pub(crate) pending: bool,
     pub(crate) members: u32,
     pub(crate) peers_expected: u32,
     pub(crate) peers_connected: u32,
@@ -97,6 +98,13 @@ impl JoinView {
     }
 
     pub(crate) fn text(&self) -> String {
+        if self.pending {
+            let (cluster, authority) = (&self.cluster, &self.cluster_authority);
+            let since = if self.already_member { "has joined already, and" } else { "has joined, and" };
+            return format!(
+                "{cluster} {since} waits for approval by an operator of the federation service.\nIts authority is {authority}\nNext: the operator runs fedctl approve {cluster} --fingerprint {authority}\n"
+            );
+        }
         if self.already_member && self.peers_expected == self.peers_connected {
             return format!("{} is a member of this cluster set already; nothing was changed.\n", self.cluster);
         }

@@ -28,6 +28,8 @@ pub(crate) struct MemberView {
     pub(crate) zone: Option<String>,
     pub(crate) authorities: Vec<String>,
     pub(crate) bundle_sequence: u64,
+    /// It waits for approval.
+    pub(crate) pending: bool,
     pub(crate) watching: bool,
     pub(crate) acknowledged: u64,
     pub(crate) last_seen: Option<String>,
@@ -55,7 +57,7 @@ impl From<Listing> for FederationView {
 
 impl From<MemberStatus> for MemberView {
     fn from(status: MemberStatus) -> Self {
-        let MemberStatus { member, watching, acknowledged, last_seen, software } = status;
+        let MemberStatus { member, watching, acknowledged, last_seen, software, pending } = status;
         Self {
             trust_domain: member.bundle.trust_domain.to_string(),
             gateway_id: member.gateway_id.to_string(),
@@ -64,6 +66,7 @@ impl From<MemberStatus> for MemberView {
             zone: some(member.zone),
             authorities: fingerprints(&member.bundle),
             bundle_sequence: member.bundle.sequence,
+            pending,
             watching,
             acknowledged,
             last_seen: last_seen.and_then(clock::date),
@@ -83,11 +86,26 @@ fn fingerprints(bundle: &TrustBundle) -> Vec<String> {
 impl MemberView {
     /// Whether the member knows the newest state.
     pub(crate) fn standing(&self, revision: u64) -> (&'static str, Mood) {
+        if self.pending {
+            return ("pending", Mood::Doubtful);
+        }
         match (self.watching, self.acknowledged >= revision) {
             (true, true) => ("up to date", Mood::Good),
             (true, false) => ("behind", Mood::Doubtful),
             (false, _) => ("away", Mood::Bad),
         }
+    }
+
+    /// What to look at before it is approved.
+    pub(crate) fn plan(&self, look: Look) -> String {
+        let mut facts = look.facts();
+        facts.add_row(["Cluster", &format!("{} ({})", self.cluster, self.trust_domain)]);
+        for (index, authority) in self.authorities.iter().enumerate() {
+            facts.add_row([if index == 0 { "  its authority" } else { "  and" }, authority]);
+        }
+        facts.add_row(["Gateways", &self.gateway_id]);
+        facts.add_row(["Joined", &format!("{} ago", clock::ago(look.now, Some(self.joined)))]);
+        text_of(facts)
     }
 }
 
@@ -96,24 +114,46 @@ pub(crate) fn table(federation: &FederationView, look: Look) -> String {
     if federation.members.is_empty() {
         return "The cluster set has no members yet. Next: fedctl token create --cluster NAME\n".to_owned();
     }
-    let mut table =
-        look.table(&["CLUSTER", "STATE", "REVISION", "TRUST DOMAIN", "ADVERTISES", "SEEN", "JOINED", "SOFTWARE"]);
+    let mut table = look.table(&[
+        "CLUSTER",
+        "STATE",
+        "REVISION",
+        "TRUST DOMAIN",
+        "ADVERTISES",
+        "SEEN",
+        "JOINED",
+        "SOFTWARE",
+        "AUTHORITY",
+    ]);
     for member in &federation.members {
         let (word, mood) = member.standing(federation.revision);
         let advertises =
             if member.advertise.is_empty() { "outbound only".to_owned() } else { member.advertise.join(" ") };
+        let known = format!("{}/{}", member.acknowledged, federation.revision);
+        let mut authorities = member.authorities.iter();
         table.add_row([
             member.cluster.as_str().into(),
             mood_cell(word, mood),
-            format!("{}/{}", member.acknowledged, federation.revision).into(),
+            if member.pending { "-".to_owned() } else { known }.into(),
             member.trust_domain.as_str().into(),
             advertises.into(),
             clock::ago(look.now, member.last_seen_at).into(),
             clock::ago(look.now, Some(member.joined)).into(),
             or_dash(member.software.as_deref().unwrap_or_default()).into(),
+            or_dash(authorities.next().map_or("", String::as_str)).into(),
         ]);
+        for authority in authorities {
+            table.add_row(["", "", "", "", "", "", "", "", authority]);
+        }
     }
-    text_of(table)
+    let mut text = text_of(table);
+    for member in federation.members.iter().filter(|member| member.pending) {
+        text.push_str(&format!(
+            "\n{0} waits for approval: compare its authority with what fedctl status shows there. Next: fedctl approve {0}\n",
+            member.cluster
+        ));
+    }
+    text
 }
 
 /// The service itself, above its members.
@@ -123,7 +163,9 @@ pub(crate) fn overview(federation: &FederationView, look: Look) -> String {
     for authority in &federation.authorities {
         facts.add_row(["Authority", authority]);
     }
-    let members = count(federation.members.len(), "member", "members");
-    facts.add_row(["Members", &format!("{members}, revision {}", federation.revision)]);
+    let pending = federation.members.iter().filter(|member| member.pending).count();
+    let members = count(federation.members.len() - pending, "member", "members");
+    let waiting = if pending == 0 { String::new() } else { format!(", {pending} waiting for approval") };
+    facts.add_row(["Members", &format!("{members}{waiting}, revision {}", federation.revision)]);
     format!("{}\n{}", text_of(facts), table(federation, look))
 }

@@ -41,6 +41,8 @@ pub(crate) struct GatewayView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct MembershipView {
     pub(crate) joined: bool,
+    /// It waits for approval.
+    pub(crate) pending: bool,
     pub(crate) connected: bool,
     pub(crate) addresses: Vec<String>,
     pub(crate) revision: u64,
@@ -151,8 +153,9 @@ impl From<Status> for GatewayView {
 
 impl From<Federation> for MembershipView {
     fn from(federation: Federation) -> Self {
-        let Federation { joined, connected, addresses, revision, last_error, authority } = federation;
-        Self { joined, connected, addresses, revision, authority: some(authority), last_error: some(last_error) }
+        let Federation { joined, connected, addresses, revision, last_error, authority, pending } = federation;
+        let (authority, last_error) = (some(authority), some(last_error));
+        Self { joined, pending, connected, addresses, revision, authority, last_error }
     }
 }
 
@@ -230,6 +233,7 @@ fn membership(membership: &MembershipView) -> (String, Mood) {
     let addresses = membership.addresses.join(" ");
     match (membership.joined, membership.connected) {
         (false, _) => (format!("not joined{error}"), Mood::Doubtful),
+        (true, _) if membership.pending => (format!("waiting for approval ({addresses}){error}"), Mood::Doubtful),
         (true, true) => (format!("connected to {addresses}, revision {}", membership.revision), Mood::Good),
         (true, false) => {
             (format!("away ({addresses}); going on with revision {}{error}", membership.revision), Mood::Doubtful)
@@ -239,7 +243,14 @@ fn membership(membership: &MembershipView) -> (String, Mood) {
 
 fn peers(gateway: &GatewayView, look: Look) -> String {
     if gateway.peers.is_empty() {
-        let next = if gateway.membership.joined { "waiting for other clusters to join" } else { "fedctl join TOKEN" };
+        let next = match (gateway.membership.joined, gateway.membership.pending) {
+            (true, true) => format!(
+                "an operator runs fedctl approve {} --fingerprint {}",
+                gateway.cluster, gateway.cluster_authority
+            ),
+            (true, false) => "waiting for other clusters to join".to_owned(),
+            (false, _) => "fedctl join TOKEN".to_owned(),
+        };
         return format!("No peers. Next: {next}\n");
     }
     let mut table = look.table(&["PEER", "STATE", "SERVICES", "REMOTE", "RTT", "SKEW", "STREAMS", "UP", "DETAIL"]);

@@ -1,10 +1,15 @@
 //! What people and programs read, pinned.
 
 use federation_client::operator::{TokenInfo, TokenState};
-use federation_model::{finding::Finding, time::Timestamp};
+use federation_model::{
+    audit::{Action, Entry, Event, Head},
+    finding::Finding,
+    time::Timestamp,
+};
 use proto::gateway::v1::{Federation, Peer, PeerState, Quarantined, Service, Source, Status, Tunnel};
 
 use super::{
+    audit::EntryView,
     findings::FindingView,
     join::JoinView,
     members::FederationView,
@@ -13,7 +18,7 @@ use super::{
     tokens::{NewTokenView, TokenView},
     *,
 };
-use crate::tests::{NOW, listing, token};
+use crate::tests::{NOW, listing, listing_with_one_that_waits, token};
 
 const LOOK: Look = Look { now: Timestamp(NOW), color: false };
 
@@ -56,6 +61,7 @@ fn status() -> Status {
             revision: 7,
             last_error: String::new(),
             authority: format!("SHA256:{}", "cd".repeat(32)),
+            pending: false,
         }),
         peers: vec![
             Peer {
@@ -186,6 +192,35 @@ fn the_members_of_the_cluster_set() {
     insta::assert_snapshot!("members_json", json(&federation));
     let empty = FederationView { members: Vec::new(), ..federation };
     assert!(members::table(&empty, LOOK).contains("fedctl token create"));
+}
+
+#[test]
+fn a_cluster_that_waits_for_approval_is_shown_with_all_its_authorities() {
+    let federation = FederationView::from(listing_with_one_that_waits());
+    insta::assert_snapshot!("members_pending", members::overview(&federation, LOOK));
+    let south = federation.members.iter().find(|member| member.pending).unwrap();
+    insta::assert_snapshot!("approval_plan", south.plan(LOOK));
+    let waiting = Federation { pending: true, connected: true, revision: 0, ..status().federation.unwrap() };
+    let status = Status { federation: Some(waiting), peers: Vec::new(), quarantined: Vec::new(), ..status() };
+    insta::assert_snapshot!("status_pending", status::text(&status.into(), LOOK));
+}
+
+#[test]
+fn the_entries_of_the_audit_log() {
+    let actors = ["operator:admin", "member:west", "stranger:192.0.2.9", "service"];
+    let actions = [Action::TokenCreated, Action::Join, Action::JoinRefused, Action::SetUp];
+    let mut head = Head::start("s");
+    let entry = |(actor, action): (&str, Action)| {
+        let event =
+            Event::new(actor.parse().unwrap(), action, "west", if action == Action::SetUp { "" } else { "token 0123" });
+        let entry = Entry::next(&head, Timestamp(NOW), event);
+        head = entry.head();
+        EntryView::from(entry)
+    };
+    let entries: Vec<_> = actors.into_iter().zip(actions).map(entry).collect();
+    insta::assert_snapshot!("audit_table", audit::table(&entries, LOOK));
+    insta::assert_snapshot!("audit_json", json(&entries[0]));
+    assert!(audit::table(&[], LOOK).contains("No entries"));
 }
 
 #[test]

@@ -181,7 +181,7 @@ fn joining(connected: u32) -> Script {
     let steps = vec![
         fingerprints(b"federation"),
         finding(Level::Ok),
-        Step::Joined(Joined { already: false, members: 3 }),
+        Step::Joined(Joined { already: false, members: 3, pending: false }),
         peer("east", PeerState::Dialling),
         peer("east", PeerState::Connected),
         Step::Done(Done { connected, expected: 2 }),
@@ -196,6 +196,26 @@ fn a_join_shows_both_fingerprints_and_ends_when_the_peers_are_connected() {
     ran.assert_code(0);
     insta::assert_snapshot!("join", format!("{}---\n{}", ran.stderr, ran.stdout));
     assert_eq!(gateway.asked(), ["join readable=true dry_run=false wait=30"]);
+}
+
+#[test]
+fn a_join_that_waits_for_approval_says_so_with_the_fingerprint_to_compare() {
+    let steps = vec![
+        fingerprints(b"federation"),
+        Step::Joined(Joined { already: false, members: 1, pending: true }),
+        Step::Done(Done::default()),
+    ];
+    let gateway = Serving::start(Script { status: west(), steps, ..Script::default() });
+    let ran = gateway.run(&["join", &token("west").to_string(), "--wait", "30s"], None);
+    ran.assert_code(0);
+    insta::assert_snapshot!("join_pending", format!("{}---\n{}", ran.stderr, ran.stdout));
+
+    let mut status = member_west();
+    status.federation.as_mut().unwrap().pending = true;
+    let gateway = Serving::start(Script { status, ..Script::default() });
+    let again = gateway.run(&["join", &token("west").to_string(), "-o", "json"], None);
+    again.assert_code(0);
+    assert!(again.stdout.contains("\"pending\": true") && gateway.asked().is_empty(), "{}", again.stdout);
 }
 
 #[test]

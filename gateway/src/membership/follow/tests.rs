@@ -73,13 +73,14 @@ async fn joined(dir: &Path) -> Arc<Follower> {
         members: vec![member("west", "west.example")],
         position: Position { store_id: "s".to_owned(), revision: 4 },
         addresses: Vec::new(),
+        pending: false,
     });
     follower.adopt(membership).await.unwrap();
     follower
 }
 
 fn update(changes: Vec<Change>) -> WatchUpdate {
-    WatchUpdate { position: Position { store_id: "s".to_owned(), revision: 5 }, reset: false, changes }
+    WatchUpdate { position: Position { store_id: "s".to_owned(), revision: 5 }, reset: false, changes, pending: false }
 }
 
 fn others(follower: &Follower) -> Vec<String> {

@@ -94,6 +94,8 @@ refusals! {
     TooManyWatches = "too-many-watches",
     /// The service stops, or cannot write.
     Unavailable = "unavailable",
+    /// The cluster has another authority than the one that was compared.
+    AnotherAuthority = "another-authority",
 }
 
 impl fmt::Display for Refusal {
