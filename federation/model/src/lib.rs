@@ -7,7 +7,7 @@
 //! names ── sni                 who is meant
 //! spiffe ── caller             who is calling
 //! catalog ── delta ── import   what is exported, and what it becomes everywhere else
-//! bundle ── member             whom to trust
+//! bundle ── member ── foreign  whom to trust
 //! outcome ── trace             how a connection ended, and which one it was
 //! ```
 
@@ -18,6 +18,7 @@ pub mod catalog;
 pub mod delta;
 pub mod export;
 pub mod finding;
+pub mod foreign;
 pub mod import;
 pub mod member;
 pub mod names;

@@ -2,7 +2,13 @@
 //!
 //! Owns what every member knows of every other. Never admits anybody: the federation service does.
 
-use crate::{addr::GatewayAddr, bundle::TrustBundle, names::ClusterName, spiffe::SpiffeId, time::Timestamp};
+use crate::{
+    addr::GatewayAddr,
+    bundle::TrustBundle,
+    names::ClusterName,
+    spiffe::{SpiffeId, TrustDomain},
+    time::Timestamp,
+};
 
 /// The most gateway addresses of one member.
 pub const MAX_ADVERTISED: usize = 16;
@@ -35,4 +41,8 @@ pub enum Change {
     Removed(ClusterName),
     /// The authorities of the federation service itself.
     Federation(TrustBundle),
+    /// The bundle of a trust domain outside the set: its workloads can be verified, and nobody of it becomes a peer.
+    Foreign(TrustBundle),
+    /// Nothing of this trust domain outside the set is believed any more.
+    ForeignRemoved(TrustDomain),
 }

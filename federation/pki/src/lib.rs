@@ -8,6 +8,7 @@
 //! bundle ──> trust ──> verify ──────┴──> tls        handshakes
 //! token, possession                                 joining
 //! renew                                             when to issue again
+//! web                                               names, at bundle endpoints alone
 //! ```
 
 pub mod bundle;
@@ -22,6 +23,7 @@ pub mod token;
 pub mod trust;
 pub mod validity;
 pub mod verify;
+pub mod web;
 mod x509;
 
 pub use secret::SecretPem;
