@@ -20,12 +20,13 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, transport::Server};
 
 use crate::{
-    attempts::Attempts, clock::Clock, config::ServerName, metrics::Metrics, presence::Presence, registry::Registry,
-    state::tokens::TokenRules,
+    attempts::Attempts, clock::Clock, config::ServerName, foreign::Foreign, metrics::Metrics, presence::Presence,
+    registry::Registry, state::tokens::TokenRules,
 };
 
 mod caller;
 mod connections;
+mod foreign;
 mod membership;
 mod operator;
 mod refuse;
@@ -56,6 +57,7 @@ pub(crate) struct Context {
     pub(crate) metrics: Metrics,
     pub(crate) clock: Clock,
     pub(crate) tokens: TokenRules,
+    pub(crate) foreign: Foreign,
     pub(crate) service: Arc<ServiceFacts>,
     pub(crate) stop: CancellationToken,
 }

@@ -1,4 +1,4 @@
-//! The cluster set as a value: members, tokens, revisions.
+//! The cluster set as a value: members, tokens, foreign trust domains, revisions.
 //!
 //! Owns every decision about them. A decision gives the writes it needs and changes nothing; [`State::applied`] gives the
 //! next state. Never reads a clock, a disk or a random number: they are arguments.
@@ -16,13 +16,15 @@ use federation_model::{
     bundle::TrustBundle,
     member::{Change, Member},
     names::ClusterName,
-    spiffe::SpiffeId,
+    spiffe::{SpiffeId, TrustDomain},
 };
 use federation_pki::token::TokenId;
 
+pub mod foreign;
 pub mod join;
 pub mod tokens;
 
+pub use foreign::ForeignRecord;
 pub use tokens::TokenRecord;
 
 /// Changes that are remembered: a watcher that missed more starts over.
@@ -46,6 +48,8 @@ pub enum Subject {
     Member(ClusterName),
     /// The authorities of the service.
     Federation,
+    /// The bundle of a trust domain outside the set came, changed or went.
+    Foreign(TrustDomain),
 }
 
 /// One change of what is kept.
@@ -63,6 +67,12 @@ pub enum Write {
     TokenGone(TokenId),
     /// The authorities of the service changed.
     Federation(TrustBundle),
+    /// The bundle of a foreign trust domain came or changed.
+    Foreign(ForeignRecord),
+    /// Something about a foreign trust domain changed that concerns no member.
+    ForeignQuietly(ForeignRecord),
+    /// A foreign trust domain went.
+    ForeignGone(TrustDomain),
 }
 
 impl Write {
@@ -72,7 +82,9 @@ impl Write {
             Self::Member(record) => Some(Subject::Member(record.member.cluster.clone())),
             Self::MemberGone(cluster) => Some(Subject::Member(cluster.clone())),
             Self::Federation(_) => Some(Subject::Federation),
-            Self::MemberQuietly(_) | Self::Token(_) | Self::TokenGone(_) => None,
+            Self::Foreign(record) => Some(Subject::Foreign(record.source.trust_domain.clone())),
+            Self::ForeignGone(trust_domain) => Some(Subject::Foreign(trust_domain.clone())),
+            Self::MemberQuietly(_) | Self::Token(_) | Self::TokenGone(_) | Self::ForeignQuietly(_) => None,
         }
     }
 }
@@ -90,6 +102,8 @@ pub struct State {
     pub members: BTreeMap<ClusterName, Arc<MemberRecord>>,
     /// Every token that is remembered.
     pub tokens: BTreeMap<TokenId, Arc<TokenRecord>>,
+    /// Every trust domain outside the set whose bundle is read.
+    pub foreign: foreign::ForeignRecords,
     /// The last [`MAX_LOG`] revisions and what each changed.
     pub log: VecDeque<(u64, Subject)>,
 }
@@ -101,7 +115,7 @@ pub struct Missed {
     pub reset: bool,
     /// The state after the changes.
     pub revision: u64,
-    /// Each changed member once, as it is now.
+    /// Each changed member and foreign trust domain once, as it is now.
     pub changes: Vec<Change>,
 }
 
@@ -115,6 +129,7 @@ impl State {
             federation,
             members: BTreeMap::new(),
             tokens: BTreeMap::new(),
+            foreign: BTreeMap::new(),
             log: VecDeque::new(),
         }
     }
@@ -151,6 +166,12 @@ impl State {
                 self.tokens.remove(id);
             }
             Write::Federation(bundle) => self.federation = bundle.clone(),
+            Write::Foreign(record) | Write::ForeignQuietly(record) => {
+                self.foreign.insert(record.source.trust_domain.clone(), Arc::new(record.clone()));
+            }
+            Write::ForeignGone(trust_domain) => {
+                self.foreign.remove(trust_domain);
+            }
         }
     }
 
@@ -171,12 +192,14 @@ impl State {
     fn everything(&self) -> Missed {
         let members = self.members.values().map(|record| Change::Upsert(record.member.clone()));
         let federation = std::iter::once(Change::Federation(self.federation.clone()));
-        Missed { reset: true, revision: self.revision, changes: federation.chain(members).collect() }
+        let foreign = self.foreign_bundles().cloned().map(Change::Foreign);
+        Missed { reset: true, revision: self.revision, changes: federation.chain(members).chain(foreign).collect() }
     }
 
     fn change_of(&self, subject: &Subject) -> Change {
         match subject {
             Subject::Federation => Change::Federation(self.federation.clone()),
+            Subject::Foreign(trust_domain) => self.foreign_change(trust_domain),
             Subject::Member(cluster) => match self.members.get(cluster) {
                 Some(record) => Change::Upsert(record.member.clone()),
                 None => Change::Removed(cluster.clone()),

@@ -151,7 +151,10 @@ mod tests {
             ("https://[2001:db8::1]/", "https://[2001:db8::1]/", "[2001:db8::1]:443", "/"),
         ] {
             let url: BundleUrl = text.parse().unwrap();
-            assert_eq!((url.to_string().as_str(), url.address().to_string().as_str(), url.path()), (shown, address, path));
+            assert_eq!(
+                (url.to_string().as_str(), url.address().to_string().as_str(), url.path()),
+                (shown, address, path)
+            );
             assert_eq!(url.to_string().parse::<BundleUrl>().unwrap(), url);
         }
     }

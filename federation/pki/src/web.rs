@@ -73,8 +73,7 @@ impl WebPair {
         let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())
             .map_err(|e| WebError::Pem { what: "key", reason: e.to_string() })?;
         let validity = Parsed::from_der(&chain[0])?.validity();
-        let certified =
-            CertifiedKey::from_der(chain, key, &provider()).map_err(|e| WebError::Key(e.to_string()))?;
+        let certified = CertifiedKey::from_der(chain, key, &provider()).map_err(|e| WebError::Key(e.to_string()))?;
         Ok(Self { certified: Arc::new(certified), validity })
     }
 

@@ -178,6 +178,8 @@ fn subjects(update: &WatchUpdate) -> Vec<String> {
         Change::Upsert(member) => format!("+{}", member.cluster),
         Change::Removed(cluster) => format!("-{cluster}"),
         Change::Federation(_) => "federation".to_owned(),
+        Change::Foreign(bundle) => format!("+{}", bundle.trust_domain),
+        Change::ForeignRemoved(trust_domain) => format!("-{trust_domain}"),
     };
     update.changes.iter().map(subject).collect()
 }

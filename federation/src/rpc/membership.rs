@@ -88,6 +88,7 @@ impl Membership for Calls {
             revision: state.revision,
             addresses: self.0.service.addresses(&peer).iter().map(ToString::to_string).collect(),
             store_id: state.store_id.to_string(),
+            foreign: state.foreign_bundles().map(Into::into).collect(),
         }))
     }
 

@@ -34,9 +34,11 @@ fn code(refusal: Refusal) -> Code {
         | Refusal::NoAddress => Code::FailedPrecondition,
         Refusal::ClusterTaken | Refusal::TrustDomainTaken => Code::AlreadyExists,
         Refusal::BundleInvalid | Refusal::Invalid => Code::InvalidArgument,
-        Refusal::SetFull | Refusal::TooManyTokens | Refusal::TooManyAttempts | Refusal::TooManyWatches => {
-            Code::ResourceExhausted
-        }
+        Refusal::SetFull
+        | Refusal::TooManyTokens
+        | Refusal::TooManyAttempts
+        | Refusal::TooManyWatches
+        | Refusal::TooManyForeign => Code::ResourceExhausted,
         Refusal::NoCertificate | Refusal::CertificateRefused => Code::Unauthenticated,
         Refusal::NotFound => Code::NotFound,
         Refusal::Unavailable => Code::Unavailable,

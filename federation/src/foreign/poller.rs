@@ -1,0 +1,131 @@
+//! The owner of all polls.
+//!
+//! Owns which poll runs, each in a task of its own, and who waits for its end. Never awaits a poll: one endpoint that never
+//! answers delays no other.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use federation_model::spiffe::TrustDomain;
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::{AbortHandle, Id, JoinError, JoinSet},
+    time::sleep_until,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Probe, Refresh, schedule::Schedule};
+
+/// After a poll that panicked: the next one may too.
+const AFTER_PANIC: Duration = Duration::from_secs(300);
+
+/// Asks the endpoints of all foreign trust domains, for as long as it runs.
+#[derive(Debug)]
+pub(crate) struct Poller {
+    probe: Probe,
+    refreshes: mpsc::Receiver<Refresh>,
+    schedule: Schedule,
+    polls: JoinSet<Duration>,
+    /// Whose each poll is; as many as there are trust domains.
+    running: BTreeMap<TrustDomain, AbortHandle>,
+    /// Who waits for the end of the poll that runs or comes next.
+    waiting: BTreeMap<TrustDomain, Vec<oneshot::Sender<()>>>,
+}
+
+impl Poller {
+    pub(super) fn new(probe: Probe, refreshes: mpsc::Receiver<Refresh>) -> Self {
+        let (schedule, polls) = (Schedule::default(), JoinSet::new());
+        Self { probe, refreshes, schedule, polls, running: BTreeMap::new(), waiting: BTreeMap::new() }
+    }
+
+    /// Polls until `stop`; what runs then is given up.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        let mut states = self.probe.registry.states();
+        loop {
+            states.mark_unchanged();
+            self.reconcile();
+            self.start_due();
+            let next = self.schedule.next();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                changed = states.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+                Some(refresh) = self.refreshes.recv() => self.hurry(refresh),
+                Some(ended) = self.polls.join_next_with_id() => self.ended(ended),
+                () = at(next) => {}
+            }
+        }
+    }
+
+    fn reconcile(&mut self) {
+        let state = self.probe.registry.state();
+        self.probe.metrics.foreign().known(state.foreign.len());
+        for trust_domain in self.schedule.reconcile(&state.foreign, Instant::now()) {
+            if let Some(poll) = self.running.remove(&trust_domain) {
+                poll.abort();
+            }
+            self.probe.standings.forget(&trust_domain);
+            self.probe.metrics.foreign().forget(&trust_domain);
+        }
+        self.probe.standings.retain(&state.foreign);
+        // Whoever waits for a trust domain that is gone waits no more; others may have given up.
+        self.waiting.retain(|trust_domain, waiting| {
+            waiting.retain(|done| !done.is_closed());
+            !waiting.is_empty() && state.foreign.contains_key(trust_domain)
+        });
+    }
+
+    fn start_due(&mut self) {
+        for trust_domain in self.schedule.take_due(Instant::now()) {
+            let poll = self.polls.spawn(self.probe.clone().poll(trust_domain.clone()));
+            self.running.insert(trust_domain, poll);
+        }
+    }
+
+    fn hurry(&mut self, refresh: Refresh) {
+        let Refresh { trust_domain, done } = refresh;
+        // The change that made it known may have come in the meantime.
+        self.reconcile();
+        if self.schedule.hurry(&trust_domain, Instant::now()) {
+            self.waiting.entry(trust_domain).or_default().push(done);
+        }
+    }
+
+    fn ended(&mut self, ended: Result<(Id, Duration), JoinError>) {
+        let (id, pause) = match ended {
+            Ok(ended) => ended,
+            Err(error) if error.is_cancelled() => return,
+            Err(error) => {
+                tracing::error!(%error, "a poll of a bundle endpoint panicked; this is a bug, please report it");
+                (error.id(), AFTER_PANIC)
+            }
+        };
+        let Some(trust_domain) = self.running.iter().find(|(_, poll)| poll.id() == id).map(|(name, _)| name.clone())
+        else {
+            return;
+        };
+        self.running.remove(&trust_domain);
+        self.schedule.finished(&trust_domain, Instant::now(), pause);
+        if pause.is_zero() {
+            // It counted for nothing, and the next one begins at once.
+            return;
+        }
+        for done in self.waiting.remove(&trust_domain).unwrap_or_default() {
+            // Who gave up is told nothing.
+            let _ = done.send(());
+        }
+    }
+}
+
+async fn at(next: Option<Instant>) {
+    match next {
+        Some(next) => sleep_until(next.into()).await,
+        None => std::future::pending().await,
+    }
+}
