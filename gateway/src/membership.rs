@@ -19,13 +19,14 @@ use federation_model::{
     bundle::TrustBundle,
     member::{Change, Member},
     names::ClusterName,
-    spiffe::{SpiffeId, parse_workload_id},
+    spiffe::{SpiffeId, TrustDomain, parse_workload_id},
 };
 use federation_runtime::state::{self, StateError};
 use prost::Message as _;
 use proto::federation::v1;
 
 pub mod follow;
+mod foreign;
 
 /// What a member knows of its cluster set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct Membership {
     pub position: Position,
     /// Every member, this cluster among them.
     pub members: BTreeMap<ClusterName, Member>,
+    /// The bundles of trust domains outside the set.
+    pub foreign: BTreeMap<TrustDomain, TrustBundle>,
 }
 
 /// What an update means for this cluster.
@@ -76,6 +79,7 @@ impl Membership {
         let mut next = self.clone();
         if update.reset {
             next.members.clear();
+            next.foreign.clear();
         }
         for change in update.changes {
             match change {
@@ -86,6 +90,12 @@ impl Membership {
                     next.members.remove(&cluster);
                 }
                 Change::Federation(bundle) => next.federation = bundle,
+                Change::Foreign(bundle) => {
+                    next.foreign.insert(bundle.trust_domain.clone(), bundle);
+                }
+                Change::ForeignRemoved(trust_domain) => {
+                    next.foreign.remove(&trust_domain);
+                }
             }
         }
         next.position = update.position;
@@ -148,6 +158,7 @@ impl From<Joined> for Membership {
             addresses: joined.addresses,
             position: joined.position,
             members: all.map(|member| (member.cluster.clone(), member)).collect(),
+            foreign: joined.foreign.into_iter().map(|bundle| (bundle.trust_domain.clone(), bundle)).collect(),
         }
     }
 }
@@ -161,6 +172,7 @@ fn from_message(message: v1::JoinResponse) -> anyhow::Result<Membership> {
         members,
         position: Position { store_id: message.store_id, revision: message.revision },
         addresses: message.addresses.iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
+        foreign: message.foreign.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
     }))
 }
 
@@ -173,6 +185,7 @@ fn to_message(membership: &Membership) -> v1::JoinResponse {
         revision: membership.position.revision,
         store_id: membership.position.store_id.clone(),
         addresses: membership.addresses.iter().map(ToString::to_string).collect(),
+        foreign: membership.foreign.values().map(Into::into).collect(),
     }
 }
 
@@ -209,6 +222,7 @@ mod tests {
             members: vec![member("west")],
             position: Position { store_id: "s".to_owned(), revision: 4 },
             addresses: vec!["127.0.0.1:15010".parse().unwrap()],
+            foreign: vec![member("spire").bundle],
         })
     }
 

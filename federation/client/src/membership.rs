@@ -113,6 +113,8 @@ pub struct Joined {
     pub position: Position,
     /// Where the service listens.
     pub addresses: Vec<GatewayAddr>,
+    /// The bundles of trust domains outside the set.
+    pub foreign: Vec<TrustBundle>,
 }
 
 /// A connection to the service that a token names, verified by the token's pin.
@@ -209,6 +211,7 @@ fn joined(response: wire::JoinResponse) -> Result<Joined, ConvertError> {
         addresses: addresses
             .collect::<Result<_, _>>()
             .map_err(|error| ConvertError::new("JoinResponse", "addresses", error))?,
+        foreign: response.foreign.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
     })
 }
 

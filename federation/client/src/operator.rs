@@ -38,6 +38,10 @@ use crate::{
     dial::{ALPN, DialError, Dialer},
 };
 
+mod foreign;
+
+pub use foreign::ForeignStatus;
+
 /// Certificates and keys are a few KiB.
 const MAX_FILE: u64 = 1 << 20;
 

@@ -57,6 +57,7 @@ fn settings(dir: &Path, west: &[&str]) -> Config {
         members: vec![member("west", west)],
         position: Position { store_id: "s".to_owned(), revision: 1 },
         addresses: Vec::new(),
+        foreign: Vec::new(),
     });
     MembershipFile::in_dir(&config.state.dir).save(&membership).unwrap();
     config
