@@ -12,6 +12,10 @@ use federation_pki::token::TokenId;
 
 use crate::clock::parse_span;
 
+mod foreign;
+
+pub use foreign::{Foreign, ForeignAdd, Profile};
+
 const EXAMPLES: &str = "\
 Examples:
   fedctl token create --cluster west   on the federation side: what lets cluster west join
@@ -79,6 +83,9 @@ pub enum Command {
     Token(Token),
     /// List the members of the cluster set
     Members(Members),
+    /// Say whom the cluster set believes beside its members
+    #[command(subcommand)]
+    Trust(Trust),
     /// Make this gateway's cluster a member of a cluster set
     Join(Join),
     /// End the membership of this gateway's cluster
@@ -179,6 +186,14 @@ pub enum MembersAction {
         #[arg(long, short)]
         yes: bool,
     },
+}
+
+/// Whom to believe.
+#[derive(Debug, Subcommand)]
+pub enum Trust {
+    /// Read the bundles of trust domains outside the cluster set from their SPIFFE bundle endpoints
+    #[command(subcommand)]
+    Foreign(Foreign),
 }
 
 /// `fedctl join`

@@ -11,6 +11,7 @@ mod members;
 mod services;
 mod status;
 mod token;
+mod trust;
 
 use crate::{
     Ending,
@@ -27,6 +28,7 @@ pub(crate) async fn run(cli: Cli, console: &mut Console) -> Result<Ending, Failu
         Command::Init(what) => init::run(what, console),
         Command::Token(what) => token::run(what, &target, console).await,
         Command::Members(what) => members::run(what, &target, console).await,
+        Command::Trust(what) => trust::run(what, &target, console).await,
         Command::Join(join) => join::run(join, &target, console).await,
         Command::Leave(leave) => leave::run(leave, &target, console).await,
         Command::Status => status::run(&target, console).await,

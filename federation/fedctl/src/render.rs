@@ -4,6 +4,7 @@
 //! text. Field names of the JSON are a promise. Never talks to anybody.
 
 pub(crate) mod findings;
+pub(crate) mod foreign;
 pub(crate) mod join;
 pub(crate) mod members;
 pub(crate) mod services;
