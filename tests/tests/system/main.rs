@@ -7,6 +7,7 @@
 mod discovery;
 mod failover;
 mod fedctl;
+mod foreign;
 mod hostile;
 mod membership;
 mod model;
