@@ -51,7 +51,7 @@ pub struct Membership {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Applied {
     /// It is still a member.
-    Member(Membership),
+    Member(Box<Membership>),
     /// It was removed from the set.
     Removed,
 }
@@ -99,7 +99,7 @@ impl Membership {
             }
         }
         next.position = update.position;
-        if next.members.contains_key(&next.own) { Applied::Member(next) } else { Applied::Removed }
+        if next.members.contains_key(&next.own) { Applied::Member(Box::new(next)) } else { Applied::Removed }
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use federation_model::bundle::Fingerprint;
 use federation_pki::web::{WebIdentity, WebPair};
 use federation_runtime::state::read_text;
 use tokio_util::sync::CancellationToken;
@@ -34,9 +35,11 @@ impl WebPairFiles {
             let directory = self.directory.clone();
             let read = tokio::task::spawn_blocking(move || texts(&directory)).await;
             let texts = read.unwrap_or_else(|error| Err(format!("reading it panicked: {error}")));
-            if seen.as_ref() != Some(&texts) {
+            // A digest, so that no copy of the key stays.
+            let digest = digest(&texts);
+            if seen != Some(digest) {
                 self.take(&texts);
-                seen = Some(texts);
+                seen = Some(digest);
             }
             tokio::select! {
                 biased;
@@ -79,6 +82,13 @@ impl WebPairFiles {
             ));
         }
         Ok(pair)
+    }
+}
+
+fn digest(texts: &Texts) -> Fingerprint {
+    match texts {
+        Ok((certificate, key)) => Fingerprint::of(&[certificate.as_bytes(), b"\0", key.as_bytes()].concat()),
+        Err(reason) => Fingerprint::of(reason.as_bytes()),
     }
 }
 

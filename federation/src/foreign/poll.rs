@@ -1,6 +1,6 @@
 //! One poll of one foreign trust domain: read, judged, remembered.
 //!
-//! Owns the order of the steps and what is told of their end. Whatever an endpoint does, the last good bundle stays unless a
+//! Owns the steps and what is told of their end. Whatever an endpoint does, the last good bundle stays unless a
 //! better one was read, and no other trust domain notices.
 
 use std::{sync::Arc, time::Duration};
@@ -38,17 +38,25 @@ pub(crate) struct Probe {
     pub(crate) roots: RootsSource,
 }
 
+/// How a poll ended.
+pub(super) type Polled = Result<Imported, PollError>;
+
 /// Why a poll failed.
 #[derive(Debug, thiserror::Error)]
-enum PollError {
+pub(super) enum PollError {
+    /// Nothing to believe the endpoint by.
     #[error(transparent)]
     Anchor(#[from] AnchorError),
+    /// No document.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// No bundle in it.
     #[error(transparent)]
     Document(#[from] BundleError),
+    /// The last good bundle is better.
     #[error("the bundle is not taken: {0}")]
     Refused(#[from] ImportRefusal),
+    /// This service is in trouble itself.
     #[error("{0}")]
     Unavailable(String),
 }
@@ -72,19 +80,27 @@ impl PollError {
 }
 
 impl Probe {
-    /// Polls `trust_domain` once; the pause until it is to be polled again.
-    pub(super) async fn poll(self, trust_domain: TrustDomain) -> Duration {
-        let Some(record) = self.registry.state().foreign.get(&trust_domain).cloned() else { return Duration::ZERO };
-        match self.read(&record).await {
-            Ok(Imported::Superseded) => return Duration::ZERO,
-            Ok(imported) => self.succeeded(&trust_domain, imported),
-            Err(error) => self.failed(&trust_domain, &error),
+    /// Polls `trust_domain` once.
+    pub(super) async fn poll(self, trust_domain: TrustDomain) -> Polled {
+        match self.registry.state().foreign.get(&trust_domain).cloned() {
+            Some(record) => self.read(&record).await,
+            None => Ok(Imported::Superseded),
         }
-        let newest = self.registry.state().foreign.get(&trust_domain).cloned().unwrap_or(record);
-        pause(interval(&newest), rand::random())
     }
 
-    async fn read(&self, record: &Arc<ForeignRecord>) -> Result<Imported, PollError> {
+    /// Remembers and tells how a poll ended; gives the pause until the next one, none when this one counted for nothing.
+    pub(super) fn settle(&self, trust_domain: &TrustDomain, polled: &Polled) -> Option<Duration> {
+        match polled {
+            Ok(Imported::Superseded) => return None,
+            Ok(imported @ (Imported::Changed | Imported::Unchanged)) => self.succeeded(trust_domain, *imported),
+            Err(error) => self.failed(trust_domain, error),
+        }
+        let state = self.registry.state();
+        let record = state.foreign.get(trust_domain)?;
+        Some(pause(interval(record), rand::random()))
+    }
+
+    async fn read(&self, record: &Arc<ForeignRecord>) -> Polled {
         let anchor = self.registry.state().anchor_of(record).cloned();
         let (profile, roots) = (record.source.profile.clone(), self.roots.clone());
         let tls = tokio::task::spawn_blocking(move || endpoint::tls(&profile, anchor, &roots)).await;

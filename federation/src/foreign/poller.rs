@@ -16,10 +16,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Probe, Refresh, schedule::Schedule};
-
-/// After a poll that panicked: the next one may too.
-const AFTER_PANIC: Duration = Duration::from_secs(300);
+use super::{
+    Probe, Refresh,
+    poll::{PollError, Polled},
+    schedule::Schedule,
+};
 
 /// Asks the endpoints of all foreign trust domains, for as long as it runs.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ pub(crate) struct Poller {
     probe: Probe,
     refreshes: mpsc::Receiver<Refresh>,
     schedule: Schedule,
-    polls: JoinSet<Duration>,
+    polls: JoinSet<Polled>,
     /// Whose each poll is; as many as there are trust domains.
     running: BTreeMap<TrustDomain, AbortHandle>,
     /// Who waits for the end of the poll that runs or comes next.
@@ -97,23 +98,24 @@ impl Poller {
         }
     }
 
-    fn ended(&mut self, ended: Result<(Id, Duration), JoinError>) {
-        let (id, pause) = match ended {
+    fn ended(&mut self, ended: Result<(Id, Polled), JoinError>) {
+        let (id, polled) = match ended {
             Ok(ended) => ended,
-            Err(error) if error.is_cancelled() => return,
             Err(error) => {
-                tracing::error!(%error, "a poll of a bundle endpoint panicked; this is a bug, please report it");
-                (error.id(), AFTER_PANIC)
+                let id = error.id();
+                (id, Err(PollError::Unavailable(format!("the poll panicked, which is a bug: {error}"))))
             }
         };
+        // One that was given up is not among them any more: what it found counts for nothing.
         let Some(trust_domain) = self.running.iter().find(|(_, poll)| poll.id() == id).map(|(name, _)| name.clone())
         else {
             return;
         };
         self.running.remove(&trust_domain);
-        self.schedule.finished(&trust_domain, Instant::now(), pause);
-        if pause.is_zero() {
-            // It counted for nothing, and the next one begins at once.
+        let pause = self.probe.settle(&trust_domain, &polled);
+        self.schedule.finished(&trust_domain, Instant::now(), pause.unwrap_or(Duration::ZERO));
+        if pause.is_none() {
+            // The next one begins at once; whoever waits, waits for that.
             return;
         }
         for done in self.waiting.remove(&trust_domain).unwrap_or_default() {

@@ -296,7 +296,7 @@ impl Follower {
             match membership.after(update) {
                 Applied::Member(next) => {
                     let kept = this.file.save(&next);
-                    this.enforce(Some(next));
+                    this.enforce(Some(*next));
                     Some(kept)
                 }
                 Applied::Removed => None,

@@ -32,6 +32,11 @@ fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string_pretty(value).unwrap()
 }
 
+fn foreign_bundle(trust_domain: &str, authorities: usize) -> ForeignBundle {
+    let authorities = vec![format!("SHA256:{}", "ef".repeat(32)); authorities];
+    ForeignBundle { trust_domain: text(trust_domain), sequence: 7, authorities }
+}
+
 fn status() -> Status {
     let tunnel = |remote: &str, dialled| Tunnel {
         remote: text(remote),
@@ -96,14 +101,7 @@ fn status() -> Status {
         identity_source: text("self-signed"),
         ready: true,
         not_ready_reason: String::new(),
-        foreign: vec![
-            ForeignBundle {
-                trust_domain: text("spire.example"),
-                sequence: 7,
-                authorities: vec![format!("SHA256:{}", "ef".repeat(32))],
-            },
-            ForeignBundle { trust_domain: text("gone.example"), sequence: 9, authorities: Vec::new() },
-        ],
+        foreign: vec![foreign_bundle("spire.example", 1), foreign_bundle("gone.example", 0)],
     }
 }
 
