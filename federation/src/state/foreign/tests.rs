@@ -47,7 +47,7 @@ pub(crate) fn records() -> [ForeignRecord; 2] {
         sequenced: true,
         refresh_hint: Some(Duration::from_secs(300)),
         changed_at: Some(NOW),
-        ..web.clone()
+        ..web
     };
     [spiffe, web]
 }
