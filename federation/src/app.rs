@@ -3,8 +3,8 @@
 //! Owns the wiring. Never handles a call.
 //!
 //! ```text
-//! lock ── authority ── store ── registry ── grpc ── admin        start
-//! grpc (calls answered, watches ended) ── registry, identity ── admin ── lock      stop
+//! lock ── authority ── store ── registry ── grpc ── admin ── bundle endpoints        start
+//! grpc (calls answered, watches ended), bundle endpoints ── registry, identity, polls ── admin ── lock      stop
 //! ```
 
 use std::{
@@ -40,6 +40,7 @@ use crate::{
     authority::{self, Issuer, service_id},
     clock::Clock,
     config::Config,
+    foreign::{ForeignView, Poller, Probe, RootsSource, Standings, foreign},
     metrics::Metrics,
     presence::Presence,
     refused_joins::RefusedJoins,
@@ -54,6 +55,10 @@ use crate::{
     views::Set,
 };
 
+mod endpoints;
+
+use endpoints::Endpoints;
+
 const NAME: &str = "landbridge-federation";
 /// Calls take a disk write; watches end at once.
 const GRACE: Duration = Duration::from_secs(10);
@@ -65,6 +70,8 @@ const ALPN: &[u8] = b"h2";
 pub struct Program {
     grpc: SocketAddr,
     admin: SocketAddr,
+    bundles: Option<SocketAddr>,
+    bundles_web: Option<SocketAddr>,
     authority: Fingerprint,
     operator_dir: PathBuf,
     first_start: bool,
@@ -83,6 +90,18 @@ impl Program {
     #[must_use]
     pub fn admin_addr(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// Where bundles are served with the profile `https_spiffe`, if they are.
+    #[must_use]
+    pub fn bundles_addr(&self) -> Option<SocketAddr> {
+        self.bundles
+    }
+
+    /// Where bundles are served with the profile `https_web`, if they are.
+    #[must_use]
+    pub fn bundles_web_addr(&self) -> Option<SocketAddr> {
+        self.bundles_web
     }
 
     /// The authority of the service, which tokens pin.
@@ -148,9 +167,17 @@ pub async fn start_with(config: Config, stop: CancellationToken, clock: Clock) -
     let grpc = listener.local_addr()?;
     let (authority, operator_dir) = (kept.issuer.authority.fingerprint(), kept.issuer.operator_dir.clone());
 
+    let (foreign, poller) = foreign(Probe {
+        registry: registry.clone(),
+        standings: Standings::default(),
+        metrics: metrics.clone(),
+        clock: clock.clone(),
+        roots: RootsSource(config.bundles.web_roots.clone()),
+    });
     let tasks = Tasks::new(stop);
     let context = Context {
         registry,
+        foreign,
         presence: Presence::new(metrics.clone()),
         trust,
         attempts: rpc::attempts(config.join.failures),
@@ -173,11 +200,23 @@ pub async fn start_with(config: Config, stop: CancellationToken, clock: Clock) -
     };
     let readiness = Readiness::default();
     let admin = admin(&config, &context, readiness.clone()).await?;
-    let admin_addr = admin.local_addr();
-    let parts = Parts { owner, issuer: kept.issuer, listener, admin };
-    spawn(&tasks, parts, context, &readiness)?;
-    tracing::info!(%grpc, admin = %admin_addr, trust_domain = %config.trust.domain, %authority, "serving");
-    Ok(Program { grpc, admin: admin_addr, authority, operator_dir, first_start: kept.first_start, tasks, _lock: lock })
+    let endpoints = Endpoints::bind(&config, &context).await?;
+    let program = Program {
+        grpc,
+        admin: admin.local_addr(),
+        bundles: endpoints.spiffe_addr(),
+        bundles_web: endpoints.web_addr(),
+        authority,
+        operator_dir,
+        first_start: kept.first_start,
+        tasks,
+        _lock: lock,
+    };
+    let parts = Parts { owner, issuer: kept.issuer, listener, admin, endpoints, poller };
+    spawn(&program.tasks, parts, context, &readiness)?;
+    let Program { admin, bundles, bundles_web, .. } = &program;
+    tracing::info!(%grpc, %admin, ?bundles, ?bundles_web, trust_domain = %config.trust.domain, %authority, "serving");
+    Ok(program)
 }
 
 /// Where the authorities of members must come from; nothing when that is left to them.
@@ -264,11 +303,12 @@ async fn admin(config: &Config, context: &Context, readiness: Readiness) -> anyh
     let mut exposition = Exposition::default();
     context.metrics.register(&mut exposition);
     let (registry, presence, clock) = (context.registry.clone(), context.presence.clone(), context.clock.clone());
-    let admin = Admin::new(NAME, readiness, exposition).json(
-        "/debug/members",
-        "members, and how many tokens there are",
-        move || Set::now(&registry, &presence, &clock),
-    );
+    let (set, foreign) = (registry.clone(), context.foreign.clone());
+    let admin = Admin::new(NAME, readiness, exposition)
+        .json("/debug/members", "members, and how many tokens there are", move || Set::now(&set, &presence, &clock))
+        .json("/debug/foreign", "foreign trust domains, and how reading their bundles goes", move || {
+            ForeignView::all(&registry, &foreign)
+        });
     Ok(admin.bind(config.admin.listen, "admin.listen").await?)
 }
 
@@ -277,6 +317,8 @@ struct Parts {
     issuer: Issuer,
     listener: TcpListener,
     admin: AdminServer,
+    endpoints: Endpoints,
+    poller: Poller,
 }
 
 fn spawn(tasks: &Tasks, parts: Parts, context: Context, readiness: &Readiness) -> anyhow::Result<()> {
@@ -299,7 +341,11 @@ fn spawn(tasks: &Tasks, parts: Parts, context: Context, readiness: &Readiness) -
 
     let fresh = readiness.condition("identity");
     let metrics = context.metrics.clone();
-    work.spawn("identity", OnEnd::Stop, parts.issuer.keep_fresh(identity, fresh, metrics, work.stop().clone()));
+    let live = Arc::clone(&identity);
+    work.spawn("identity", OnEnd::Stop, parts.issuer.keep_fresh(live, fresh, metrics, work.stop().clone()));
+    // What it knows stays without it, and its death is a bug that a restart should show.
+    work.spawn("foreign bundles", OnEnd::Stop, parts.poller.run(work.stop().clone()));
+    parts.endpoints.spawn(&accept, identity)?;
 
     let serving = readiness.condition("grpc");
     // The sender goes with the task: the configuration stays as it is, the identity within it is live.

@@ -5,6 +5,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
     path::PathBuf,
     str::FromStr,
     time::Duration,
@@ -29,6 +30,8 @@ pub struct Config {
     pub trust: Trust,
     /// Joining.
     pub join: Join,
+    /// Bundles for others, and bundles of others.
+    pub bundles: Bundles,
     /// Logs.
     pub log: LogConfig,
 }
@@ -126,6 +129,33 @@ impl Default for Join {
     }
 }
 
+/// Section `[bundles]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bundles {
+    /// The TCP address of the bundle endpoint that presents the service's own SVID (`https_spiffe`).
+    pub listen: Option<SocketAddr>,
+    /// The TCP address of the one that presents a certificate of the web (`https_web`).
+    pub web_listen: Option<SocketAddr>,
+    /// The directory with `tls.crt` and `tls.key` of the latter, followed live.
+    pub web_dir: Option<PathBuf>,
+    /// How often others are to read the bundles of this set.
+    #[serde(with = "humantime_serde")]
+    pub refresh_hint: Duration,
+    /// A PEM file of the authorities that `https_web` endpoints of foreign trust domains are believed by.
+    pub web_roots: Option<PathBuf>,
+}
+
+impl Default for Bundles {
+    fn default() -> Self {
+        let refresh_hint = Duration::from_secs(5 * 60);
+        Self { listen: None, web_listen: None, web_dir: None, refresh_hint, web_roots: None }
+    }
+}
+
+/// The shortest and the longest `bundles.refresh_hint`: a removed authority is believed for as long.
+const REFRESH_HINTS: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(24 * 3600);
+
 /// Settings that cannot be used together or do not parse.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettingError {
@@ -141,6 +171,12 @@ pub enum SettingError {
     /// Tokens that never are valid.
     #[error("`join.token_ttl` and `join.max_token_ttl` must be at least a second, and the first not above the second")]
     TokenTtl,
+    /// An endpoint of the web without a certificate.
+    #[error("`bundles.web_listen` needs `bundles.web_dir`: a directory with tls.crt and tls.key of a web certificate")]
+    WebDir,
+    /// A hint nobody should follow.
+    #[error("`bundles.refresh_hint` is {0:?}: from one minute to one day")]
+    RefreshHint(Duration),
 }
 
 /// One entry of `grpc.names`.
@@ -205,6 +241,12 @@ impl Config {
         if self.join.token_ttl < least || self.join.token_ttl > self.join.max_token_ttl {
             return Err(SettingError::TokenTtl);
         }
+        if self.bundles.web_listen.is_some() && self.bundles.web_dir.is_none() {
+            return Err(SettingError::WebDir);
+        }
+        if !REFRESH_HINTS.contains(&self.bundles.refresh_hint) {
+            return Err(SettingError::RefreshHint(self.bundles.refresh_hint));
+        }
         Ok(())
     }
 }
@@ -240,5 +282,16 @@ mod tests {
             assert!(with(url).check().unwrap_err().to_string().contains("write file:DIR"), "{url}");
         }
         assert!(Config::default().check().is_ok());
+    }
+
+    #[test]
+    fn bundle_settings_that_cannot_work_are_refused() {
+        let with = |bundles| Config { bundles, ..Config::default() }.check().unwrap_err().to_string();
+        let web_listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+        assert!(with(Bundles { web_listen, ..Bundles::default() }).contains("`bundles.web_dir`"));
+        for seconds in [0, 59, 86_401] {
+            let refresh_hint = Duration::from_secs(seconds);
+            assert!(with(Bundles { refresh_hint, ..Bundles::default() }).contains("from one minute to one day"));
+        }
     }
 }

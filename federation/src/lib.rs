@@ -7,13 +7,16 @@
 //! rpc ── registry ── state        a call becomes a decision, a decision becomes writes
 //!            └────── store        which are on disk before anybody hears of them
 //! authority                       the service's own certificates, and the operator credential
+//! bundles, foreign                the SPIFFE bundle endpoint, and those of others
 //! ```
 
 mod app;
 mod attempts;
 mod authority;
+mod bundles;
 mod clock;
 pub mod config;
+mod foreign;
 mod metrics;
 mod presence;
 mod refused_joins;

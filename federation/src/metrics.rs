@@ -10,11 +10,17 @@ use prometheus_client::{
 };
 use proto::convert::member::Refusal;
 
-use crate::state::State;
+use crate::{foreign::ForeignMetrics, state::State};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
     outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabel {
+    profile: &'static str,
+    status: u32,
 }
 
 /// Handles to every metric; cheap to clone.
@@ -29,6 +35,9 @@ pub(crate) struct Metrics {
     identity_expiry: Gauge,
     joins: Family<OutcomeLabel, Counter>,
     refused: Family<OutcomeLabel, Counter>,
+    bundle_requests: Family<RequestLabel, Counter>,
+    bundle_web_expiry: Gauge,
+    foreign: ForeignMetrics,
 }
 
 impl Metrics {
@@ -51,6 +60,11 @@ impl Metrics {
         registry.register("identity_expiry_timestamp_seconds", about, self.identity_expiry.clone());
         registry.register("joins", "Joins by outcome", self.joins.clone());
         registry.register("refused_calls", "Calls that were refused, by reason", self.refused.clone());
+        let about = "Requests to the bundle endpoint, by profile and HTTP status";
+        registry.register("bundle_requests", about, self.bundle_requests.clone());
+        let about = "When the web certificate of the bundle endpoint ends, in seconds since 1970; 0 without one";
+        registry.register("bundle_web_expiry_timestamp_seconds", about, self.bundle_web_expiry.clone());
+        self.foreign.register(registry);
     }
 
     pub(crate) fn observe(&self, state: &State) {
@@ -74,6 +88,18 @@ impl Metrics {
         self.refused.get_or_create(&OutcomeLabel { outcome: refusal.label() }).inc();
     }
 
+    pub(crate) fn bundle_request(&self, profile: &'static str, status: u16) {
+        self.bundle_requests.get_or_create(&RequestLabel { profile, status: status.into() }).inc();
+    }
+
+    pub(crate) fn bundle_web_until(&self, at: Timestamp) {
+        self.bundle_web_expiry.set(clamped(at.0));
+    }
+
+    pub(crate) fn foreign(&self) -> &ForeignMetrics {
+        &self.foreign
+    }
+
     pub(crate) fn watchers(&self) -> &Gauge {
         &self.watchers
     }
@@ -83,7 +109,7 @@ impl Metrics {
     }
 }
 
-fn clamped(number: u64) -> i64 {
+pub(crate) fn clamped(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
@@ -108,12 +134,15 @@ impl Drop for Counted {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use federation_model::spiffe::TrustDomain;
     use federation_runtime::reference;
 
     #[test]
     fn the_reference_of_metrics_is_what_the_service_measures() {
-        let mut registry = Registry::default();
-        Metrics::default().register(&mut registry);
+        let (mut registry, metrics) = (Registry::default(), Metrics::default());
+        metrics.register(&mut registry);
+        metrics.bundle_request("https_web", 200);
+        metrics.foreign().polled(&TrustDomain::new("spire.example").unwrap(), "changed", 0);
         let page = reference::page(env!("CARGO_MANIFEST_DIR"), "metrics.md");
         reference::agree(&page, "federation", &reference::metrics(&registry).unwrap()).unwrap();
     }

@@ -24,6 +24,7 @@ use crate::{
     attempts::{Attempts, network},
     clock::Clock,
     config::ServerName,
+    foreign::Foreign,
     metrics::Metrics,
     presence::Presence,
     refused_joins::RefusedJoins,
@@ -34,6 +35,7 @@ use crate::{
 mod audit;
 mod caller;
 mod connections;
+mod foreign;
 mod membership;
 mod operator;
 mod refuse;
@@ -84,6 +86,7 @@ pub(crate) struct Context {
     pub(crate) metrics: Metrics,
     pub(crate) clock: Clock,
     pub(crate) tokens: TokenRules,
+    pub(crate) foreign: Foreign,
     pub(crate) service: Arc<ServiceFacts>,
     pub(crate) stop: CancellationToken,
 }

@@ -1,4 +1,4 @@
-//! The cluster set as a value: members, tokens, revisions.
+//! The cluster set as a value: members, tokens, foreign trust domains, revisions.
 //!
 //! Owns every decision about them. A decision gives the writes it needs and changes nothing; [`State::applied`] gives the
 //! next state. Never reads a clock, a disk or a random number: they are arguments.
@@ -18,7 +18,7 @@ use federation_model::{
     lineage::Lineage,
     member::{Change, Member},
     names::ClusterName,
-    spiffe::SpiffeId,
+    spiffe::{SpiffeId, TrustDomain},
     time::Timestamp,
 };
 use federation_pki::{
@@ -28,10 +28,12 @@ use federation_pki::{
 
 pub mod approval;
 pub mod audit;
+pub mod foreign;
 pub mod join;
 pub mod tokens;
 
 pub use audit::Trail;
+pub use foreign::ForeignRecord;
 pub use tokens::TokenRecord;
 
 /// Changes that are remembered: a watcher that missed more starts over.
@@ -57,6 +59,8 @@ pub enum Subject {
     Member(ClusterName),
     /// The authorities of the service.
     Federation,
+    /// The bundle of a trust domain outside the set came, changed or went.
+    Foreign(TrustDomain),
 }
 
 /// One change of what is kept.
@@ -81,6 +85,12 @@ pub enum Write {
         /// What happened.
         event: Event,
     },
+    /// The bundle of a foreign trust domain came or changed.
+    Foreign(ForeignRecord),
+    /// Something about a foreign trust domain changed that concerns no member.
+    ForeignQuietly(ForeignRecord),
+    /// A foreign trust domain went.
+    ForeignGone(TrustDomain),
 }
 
 impl Write {
@@ -90,7 +100,12 @@ impl Write {
     pub fn concerns_trust(&self) -> bool {
         match self {
             Self::Member(_) | Self::MemberQuietly(_) | Self::MemberGone(_) | Self::Federation(_) => true,
-            Self::Token(_) | Self::TokenGone(_) | Self::Audit { .. } => false,
+            Self::Token(_)
+            | Self::TokenGone(_)
+            | Self::Audit { .. }
+            | Self::Foreign(_)
+            | Self::ForeignQuietly(_)
+            | Self::ForeignGone(_) => false,
         }
     }
 }
@@ -108,6 +123,8 @@ pub struct State {
     pub members: BTreeMap<ClusterName, Arc<MemberRecord>>,
     /// Every token that is remembered.
     pub tokens: BTreeMap<TokenId, Arc<TokenRecord>>,
+    /// Every trust domain outside the set whose bundle is read.
+    pub foreign: foreign::ForeignRecords,
     /// The last [`MAX_LOG`] revisions and what each changed.
     pub log: VecDeque<(u64, Subject)>,
     /// The audit log.
@@ -121,7 +138,7 @@ pub struct Missed {
     pub reset: bool,
     /// The state after the changes.
     pub revision: u64,
-    /// Each changed member once, as it is now.
+    /// Each changed member and foreign trust domain once, as it is now.
     pub changes: Vec<Change>,
 }
 
@@ -135,6 +152,7 @@ impl State {
             federation,
             members: BTreeMap::new(),
             tokens: BTreeMap::new(),
+            foreign: BTreeMap::new(),
             log: VecDeque::new(),
             audit: Trail::start(store_id),
         }
@@ -174,6 +192,12 @@ impl State {
             }
             Write::Federation(bundle) => self.federation = bundle.clone(),
             Write::Audit { at, event } => self.audit.append(*at, event.clone()),
+            Write::Foreign(record) | Write::ForeignQuietly(record) => {
+                self.foreign.insert(record.source.trust_domain.clone(), Arc::new(record.clone()));
+            }
+            Write::ForeignGone(trust_domain) => {
+                self.foreign.remove(trust_domain);
+            }
         }
     }
 
@@ -194,12 +218,14 @@ impl State {
     fn everything(&self) -> Missed {
         let members = self.approved().map(|record| Change::Upsert(record.member.clone()));
         let federation = std::iter::once(Change::Federation(self.federation.clone()));
-        Missed { reset: true, revision: self.revision, changes: federation.chain(members).collect() }
+        let foreign = self.foreign_bundles().cloned().map(Change::Foreign);
+        Missed { reset: true, revision: self.revision, changes: federation.chain(members).chain(foreign).collect() }
     }
 
     fn change_of(&self, subject: &Subject) -> Change {
         match subject {
             Subject::Federation => Change::Federation(self.federation.clone()),
+            Subject::Foreign(trust_domain) => self.foreign_change(trust_domain),
             Subject::Member(cluster) => match self.members.get(cluster).filter(|record| !record.pending) {
                 Some(record) => Change::Upsert(record.member.clone()),
                 None => Change::Removed(cluster.clone()),

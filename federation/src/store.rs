@@ -8,12 +8,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use federation_model::{audit::ChainFault, bundle::TrustBundle, names::ClusterName};
+use federation_model::{audit::ChainFault, bundle::TrustBundle};
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction};
 
-use crate::state::{MAX_LOG, State, Subject, Write};
+use crate::state::{MAX_LOG, State, Write};
 
 mod audit;
+mod foreign;
 mod records;
 
 pub use audit::Wanted;
@@ -32,7 +33,7 @@ const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 const TEXTS: TableDefinition<'_, &str, &str> = TableDefinition::new("texts");
 const MEMBERS: TableDefinition<'_, &str, &str> = TableDefinition::new("members");
 const TOKENS: TableDefinition<'_, &str, &str> = TableDefinition::new("tokens");
-/// Revision to the member it changed; empty for the authorities of the service.
+/// Revision to what it changed, see [`records::subject_text`].
 const CHANGES: TableDefinition<'_, u64, &str> = TableDefinition::new("changes");
 
 const KEY_SCHEMA: &str = "schema";
@@ -194,16 +195,10 @@ impl Store {
         let changes = transaction.open_table(CHANGES).map_err(|error| self.failed("read", error))?;
         for row in changes.iter().map_err(|error| self.failed("read", error))? {
             let (revision, value) = row.map_err(|error| self.failed("read", error))?;
-            let subject = match value.value() {
-                "" => Subject::Federation,
-                name => {
-                    let cluster = name.parse::<ClusterName>();
-                    Subject::Member(cluster.map_err(|error| self.row(name, error))?)
-                }
-            };
+            let subject = records::subject(value.value()).map_err(|reason| self.row(value.value(), reason))?;
             state.log.push_back((revision.value(), subject));
         }
-        Ok(())
+        foreign::load(self, transaction, state)
     }
 
     /// Writes a new set.
@@ -272,6 +267,8 @@ fn put(transaction: &WriteTransaction, write: &Write) -> Result<(), redb::Error>
         }
         // Written after everything it tells of.
         Write::Audit { .. } => {}
+        Write::Foreign(record) | Write::ForeignQuietly(record) => foreign::put(transaction, record)?,
+        Write::ForeignGone(trust_domain) => foreign::remove(transaction, trust_domain)?,
     }
     Ok(())
 }
@@ -283,11 +280,7 @@ fn put_changes(transaction: &WriteTransaction, before: u64, after: &State) -> Re
     }
     let mut changes = transaction.open_table(CHANGES)?;
     for (revision, subject) in after.log.iter().filter(|(revision, _)| *revision > before) {
-        let name = match subject {
-            Subject::Member(cluster) => cluster.as_str(),
-            Subject::Federation => "",
-        };
-        changes.insert(revision, name)?;
+        changes.insert(revision, &*records::subject_text(subject))?;
     }
     let forgotten = after.revision.saturating_sub(MAX_LOG as u64);
     changes.retain_in(..=forgotten, |_, _| false)?;

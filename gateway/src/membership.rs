@@ -19,7 +19,7 @@ use federation_model::{
     bundle::TrustBundle,
     member::{Change, Member},
     names::ClusterName,
-    spiffe::{SpiffeId, parse_workload_id},
+    spiffe::{SpiffeId, TrustDomain, parse_workload_id},
 };
 use federation_runtime::state::{self, StateError};
 use prost::Message as _;
@@ -27,6 +27,7 @@ use proto::federation::v1;
 
 pub mod continuity;
 pub mod follow;
+mod foreign;
 mod metrics;
 
 pub use continuity::{Known, Refused};
@@ -48,6 +49,8 @@ pub struct Membership {
     pub members: BTreeMap<ClusterName, Member>,
     /// Whether the join waits for approval: until then the service tells of no other member.
     pub pending: bool,
+    /// The bundles of trust domains outside the set.
+    pub foreign: BTreeMap<TrustDomain, TrustBundle>,
 }
 
 /// What an update means for this cluster.
@@ -89,17 +92,24 @@ impl Membership {
         if update.reset {
             let named = |change: &Change| match change {
                 Change::Upsert(member) => Some(member.cluster.clone()),
-                Change::Removed(_) | Change::Federation(_) => None,
+                Change::Removed(_) | Change::Federation(_) | Change::Foreign(_) | Change::ForeignRemoved(_) => None,
             };
             let named: BTreeSet<ClusterName> = update.changes.iter().filter_map(named).collect();
             let gone: Vec<ClusterName> = next.members.keys().filter(|held| !named.contains(*held)).cloned().collect();
             gone.iter().for_each(|cluster| next.forget(cluster, known));
+            next.foreign.clear();
         }
         for change in update.changes {
             match change {
                 Change::Upsert(member) => refused.extend(next.admit(member, known)),
                 Change::Removed(cluster) => next.forget(&cluster, known),
                 Change::Federation(bundle) => next.federation = bundle,
+                Change::Foreign(bundle) => {
+                    next.foreign.insert(bundle.trust_domain.clone(), bundle);
+                }
+                Change::ForeignRemoved(trust_domain) => {
+                    next.foreign.remove(&trust_domain);
+                }
             }
         }
         next.position = update.position;
@@ -201,6 +211,7 @@ impl From<Joined> for Membership {
             position: joined.position,
             members: all.map(|member| (member.cluster.clone(), member)).collect(),
             pending: joined.pending,
+            foreign: joined.foreign.into_iter().map(|bundle| (bundle.trust_domain.clone(), bundle)).collect(),
         }
     }
 }
@@ -215,6 +226,7 @@ fn from_message(message: v1::JoinResponse) -> anyhow::Result<Membership> {
         position: Position { store_id: message.store_id, revision: message.revision },
         addresses: message.addresses.iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
         pending: message.pending,
+        foreign: message.foreign.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
     }))
 }
 
@@ -228,6 +240,7 @@ fn to_message(membership: &Membership) -> v1::JoinResponse {
         store_id: membership.position.store_id.clone(),
         addresses: membership.addresses.iter().map(ToString::to_string).collect(),
         pending: membership.pending,
+        foreign: membership.foreign.values().map(Into::into).collect(),
     }
 }
 
@@ -269,6 +282,7 @@ mod tests {
             position: Position { store_id: "s".to_owned(), revision: 4 },
             addresses: vec!["127.0.0.1:15010".parse().unwrap()],
             pending: false,
+            foreign: vec![member("spire").bundle],
         })
     }
 
@@ -302,7 +316,8 @@ mod tests {
         let kept = file.load().unwrap().unwrap();
         assert_eq!(kept, waiting);
         let everything = vec![Change::Upsert(member("east")), Change::Upsert(member("west"))];
-        let Applied::Member(approved) = kept.after(update(true, everything)) else { panic!("still a member") };
+        let applied = kept.after(update(true, everything), &mut Known::default());
+        let Applied::Member { next: approved, .. } = applied else { panic!("still a member") };
         assert!(!approved.pending && approved.others().len() == 1);
     }
 

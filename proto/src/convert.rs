@@ -3,6 +3,7 @@
 //! Owns the conversions. Never accepts a value the model would not build.
 
 pub mod catalog;
+pub mod foreign;
 pub mod header;
 pub mod member;
 

@@ -39,10 +39,18 @@ impl Fleet {
     /// # Panics
     /// When it does not start.
     pub async fn new() -> Self {
+        Self::of_trust_domain("federation.internal").await
+    }
+
+    /// A federation service of a trust domain, without members.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn of_trust_domain(name: &str) -> Self {
         let dir = tempfile::tempdir().expect("there is a directory for temporary files");
         let federation_dir = dir.path().join("federation");
         std::fs::create_dir(&federation_dir).expect("the directory of the test can be written");
-        let federation = Federation::start_in(&federation_dir).await;
+        let federation = Federation::start_as(&federation_dir, name).await;
         Self { network: Network::new(1), federation, clusters: BTreeMap::new(), dir, places: 0 }
     }
 

@@ -116,6 +116,8 @@ pub struct Joined {
     pub addresses: Vec<GatewayAddr>,
     /// Whether an operator must approve the join first; the watch tells when it is done.
     pub pending: bool,
+    /// The bundles of trust domains outside the set.
+    pub foreign: Vec<TrustBundle>,
 }
 
 /// A connection to the service that a token names, verified by the token's pin.
@@ -214,6 +216,7 @@ fn joined(response: wire::JoinResponse) -> Result<Joined, ConvertError> {
             .collect::<Result<_, _>>()
             .map_err(|error| ConvertError::new("JoinResponse", "addresses", error))?,
         pending: response.pending,
+        foreign: response.foreign.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
     })
 }
 

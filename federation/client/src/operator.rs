@@ -40,6 +40,10 @@ use crate::{
     dial::{ALPN, DialError, Dialer},
 };
 
+mod foreign;
+
+pub use foreign::ForeignStatus;
+
 /// Certificates and keys are a few KiB.
 const MAX_FILE: u64 = 1 << 20;
 /// Each message of a stream takes one look into the store.

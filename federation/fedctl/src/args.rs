@@ -12,8 +12,10 @@ use federation_pki::token::TokenId;
 
 use crate::clock::parse_span;
 
+mod foreign;
 mod trust;
 
+pub use foreign::{Foreign, ForeignAdd, Profile};
 pub(crate) use trust::phase;
 pub use trust::{Accept, Rotate, Trust};
 pub mod audit;

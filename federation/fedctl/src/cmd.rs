@@ -8,6 +8,7 @@ mod audit;
 mod certs;
 mod check;
 mod completion;
+mod foreign;
 mod init;
 mod join;
 mod leave;
@@ -41,6 +42,7 @@ pub(crate) async fn run(cli: Cli, console: &mut Console) -> Result<Ending, Failu
         Command::Check => check::run(&target, console).await,
         Command::Trust(Trust::Rotate(what)) => rotate::run(what, &target, console).await,
         Command::Trust(Trust::Accept(what)) => accept::run(what, &target, console).await,
+        Command::Trust(Trust::Foreign(what)) => foreign::run(what, &target, console).await,
         Command::Certs => certs::run(&target, console).await,
         Command::Completion { shell } => completion::run(shell, console),
     }

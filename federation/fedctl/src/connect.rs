@@ -9,9 +9,16 @@ use federation_client::{
     call::CallError,
     dial::DialError,
     gateway::{GatewayClient, GatewayError, Steps},
-    operator::{AuditLines, Credential, Listing, OperatorClient, OperatorError, TokenInfo, Wanted},
+    operator::{AuditLines, Credential, ForeignStatus, Listing, OperatorClient, OperatorError, TokenInfo, Wanted},
 };
-use federation_model::{audit::Entry, bundle::Fingerprint, finding::Finding, names::ClusterName};
+use federation_model::{
+    audit::Entry,
+    bundle::{Fingerprint, TrustBundle},
+    finding::Finding,
+    foreign::BundleSource,
+    names::ClusterName,
+    spiffe::TrustDomain,
+};
 use federation_pki::token::{JoinToken, TokenId};
 use proto::gateway::v1 as gateway;
 
@@ -161,6 +168,33 @@ impl Operator {
     pub(crate) async fn export_audit(&mut self) -> Result<AuditLines, Failure> {
         self.0.export_audit().await.map_err(operator_failure)
     }
+
+    /// The foreign trust domains.
+    pub(crate) async fn foreign(&mut self) -> Result<Vec<ForeignStatus>, Failure> {
+        self.0.list_foreign().await.map_err(operator_failure)
+    }
+
+    /// Adds a foreign trust domain, or replaces what was said of it.
+    pub(crate) async fn add_foreign(
+        &mut self,
+        source: &BundleSource,
+        bootstrap: Option<&TrustBundle>,
+    ) -> Result<(), Failure> {
+        self.0.add_foreign(source, bootstrap).await.map(drop).map_err(operator_failure)
+    }
+
+    /// Forgets a foreign trust domain; the revision from which on it is forgotten.
+    pub(crate) async fn remove_foreign(&mut self, trust_domain: &TrustDomain) -> Result<u64, Failure> {
+        self.0.remove_foreign(trust_domain).await.map_err(operator_failure)
+    }
+
+    /// Has the bundle of one foreign trust domain, or of all, read now.
+    pub(crate) async fn refresh_foreign(
+        &mut self,
+        trust_domain: Option<&TrustDomain>,
+    ) -> Result<Vec<ForeignStatus>, Failure> {
+        self.0.refresh_foreign(trust_domain).await.map_err(operator_failure)
+    }
 }
 
 /// What to do about an error of the federation service.
@@ -175,7 +209,9 @@ pub(crate) fn operator_failure(error: OperatorError) -> Failure {
         OperatorError::Call(CallError::CertificateRefused { .. }) => {
             "--operator with a new credential from <store>/operator of the federation service"
         }
-        OperatorError::Call(CallError::Refused { .. }) => "fedctl members and fedctl token list show what there is",
+        OperatorError::Call(CallError::Refused { .. }) => {
+            "fedctl members, fedctl token list and fedctl trust foreign list show what there is"
+        }
         OperatorError::Call(CallError::Lost(_) | CallError::TimedOut) => "the same command again",
         OperatorError::Call(CallError::Malformed(_) | CallError::Unexpected { .. }) | OperatorError::Token(_) => {
             "the same version of fedctl and federation service"

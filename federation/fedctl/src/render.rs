@@ -6,6 +6,7 @@
 pub(crate) mod audit;
 pub(crate) mod certificates;
 pub(crate) mod findings;
+pub(crate) mod foreign;
 pub(crate) mod join;
 pub(crate) mod members;
 pub(crate) mod rotation;

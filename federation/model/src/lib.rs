@@ -7,7 +7,7 @@
 //! names ── sni                 who is meant
 //! spiffe ── caller             who is calling
 //! catalog ── delta ── import   what is exported, and what it becomes everywhere else
-//! bundle ── lineage ── member  whom to trust, and by whose word
+//! bundle ── lineage ── member  whom to trust, and by whose word; foreign: trust domains outside the set
 //! outcome ── trace             how a connection ended, and which one it was
 //! audit                        who did what to the set, hash-chained
 //! ```
@@ -20,6 +20,7 @@ pub mod catalog;
 pub mod delta;
 pub mod export;
 pub mod finding;
+pub mod foreign;
 pub mod import;
 pub mod lineage;
 pub mod member;

@@ -3,7 +3,12 @@
 //! Owns what every member knows of every other. Never admits anybody: the federation service does.
 
 use crate::{
-    addr::GatewayAddr, bundle::TrustBundle, lineage::Lineage, names::ClusterName, spiffe::SpiffeId, time::Timestamp,
+    addr::GatewayAddr,
+    bundle::TrustBundle,
+    lineage::Lineage,
+    names::ClusterName,
+    spiffe::{SpiffeId, TrustDomain},
+    time::Timestamp,
 };
 
 /// The most gateway addresses of one member.
@@ -40,4 +45,8 @@ pub enum Change {
     Removed(ClusterName),
     /// The authorities of the federation service itself.
     Federation(TrustBundle),
+    /// The bundle of a trust domain outside the set: its workloads can be verified, and nobody of it becomes a peer.
+    Foreign(TrustBundle),
+    /// Nothing of this trust domain outside the set is believed any more.
+    ForeignRemoved(TrustDomain),
 }

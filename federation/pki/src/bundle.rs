@@ -1,21 +1,24 @@
 //! Trust bundles as JWKS documents (SPIFFE Trust Domain and Bundle, section 4).
 //!
-//! Owns the text form. Never fetches a document, never merges two trust domains.
+//! Owns the text form, and what tells whether two bundles share a key. Never fetches a document, never merges two trust
+//! domains.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use base64::{
     Engine,
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
 };
 use federation_model::{
-    bundle::{MAX_AUTHORITIES, TrustBundle},
+    bundle::{Fingerprint, MAX_AUTHORITIES, TrustBundle},
     spiffe::TrustDomain,
 };
 use rustls_pki_types::CertificateDer;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::{trust, trust::BundleFault, x509::Parsed};
+
+mod document;
 
 /// The largest document read: 16 authorities of 8 KiB, and as much again for keys of other kinds.
 pub const MAX_DOCUMENT: usize = 256 * 1024;
@@ -67,39 +70,37 @@ pub enum BundleError {
 /// A bundle with what its publisher says about reading it again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
-    /// The bundle.
+    /// The bundle; its sequence is 0 when the document has none.
     pub bundle: TrustBundle,
+    /// Whether the document has a `spiffe_sequence`.
+    pub sequenced: bool,
     /// `spiffe_refresh_hint`, when there is one.
     pub refresh_hint: Option<Duration>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct Document {
     keys: Vec<Key>,
-    #[serde(default)]
     spiffe_sequence: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    spiffe_refresh_hint: Option<u64>,
+    spiffe_refresh_hint: u64,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Default, Serialize)]
 struct Key {
-    #[serde(default)]
-    kty: String,
-    #[serde(rename = "use", default, skip_serializing_if = "Option::is_none")]
-    usage: Option<String>,
-    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    kty: &'static str,
+    #[serde(rename = "use")]
+    usage: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
     crv: Option<&'static str>,
-    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     x: Option<String>,
-    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     y: Option<String>,
-    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     n: Option<String>,
-    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     e: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    x5c: Vec<String>,
+    x5c: [String; 1],
 }
 
 /// The document of a bundle.
@@ -108,7 +109,7 @@ pub fn to_jwks(bundle: &TrustBundle, refresh_hint: Duration) -> String {
     let document = Document {
         keys: bundle.authorities.iter().map(key).collect(),
         spiffe_sequence: bundle.sequence,
-        spiffe_refresh_hint: Some(refresh_hint.as_secs()),
+        spiffe_refresh_hint: refresh_hint.as_secs(),
     };
     serde_json::to_string_pretty(&document).expect("texts and numbers alone always serialize")
 }
@@ -121,34 +122,45 @@ pub fn from_jwks(td: &TrustDomain, text: &str) -> Result<Published, BundleError>
     if text.len() > MAX_DOCUMENT {
         return Err(BundleError::TooLarge(td.clone(), text.len()));
     }
-    let document: Document = serde_json::from_str(text)
+    let document: document::Read = serde_json::from_str(text)
         .map_err(|e| BundleError::Json { trust_domain: td.clone(), reason: e.to_string() })?;
     let mut authorities = Vec::new();
-    for (index, key) in document.keys.iter().enumerate() {
-        let known = matches!(key.kty.as_str(), "EC" | "RSA" | "OKP");
-        if !known || key.usage.as_deref() != Some(X509_USE) {
-            continue;
-        }
-        let [certificate] = key.x5c.as_slice() else {
-            return Err(BundleError::Certificates { trust_domain: td.clone(), index, count: key.x5c.len() });
+    for (index, entry) in document.entries.iter().enumerate().filter(|(_, entry)| entry.is_for(X509_USE)) {
+        let [certificate] = entry.certificates()[..] else {
+            let count = entry.certificates().len();
+            return Err(BundleError::Certificates { trust_domain: td.clone(), index, count });
         };
         let der = BASE64_STANDARD.decode(certificate).map_err(|e| BundleError::Encoding {
             trust_domain: td.clone(),
             index,
             reason: e.to_string(),
         })?;
-        authorities.push(CertificateDer::from(der));
-        if authorities.len() > MAX_AUTHORITIES {
-            return Err(BundleFault::TooMany(td.clone(), document.keys.len()).into());
+        let der = CertificateDer::from(der);
+        // A publisher that lists an authority twice says nothing new.
+        if !authorities.contains(&der) {
+            authorities.push(der);
         }
     }
-    let bundle = TrustBundle { trust_domain: td.clone(), sequence: document.spiffe_sequence, authorities };
+    if authorities.len() > MAX_AUTHORITIES {
+        return Err(BundleFault::TooMany(td.clone(), authorities.len()).into());
+    }
+    let (sequence, sequenced) = (document.sequence.unwrap_or_default(), document.sequence.is_some());
+    let bundle = TrustBundle { trust_domain: td.clone(), sequence, authorities };
     trust::check(&bundle)?;
-    Ok(Published { bundle, refresh_hint: document.spiffe_refresh_hint.map(Duration::from_secs) })
+    Ok(Published { bundle, sequenced, refresh_hint: document.refresh_hint.map(Duration::from_secs) })
+}
+
+/// The fingerprints of the public keys of the authorities: a certificate that was issued again still has its key.
+///
+/// An authority that cannot be read has none; [`trust::check`] refuses it.
+#[must_use]
+pub fn keys(bundle: &TrustBundle) -> BTreeSet<Fingerprint> {
+    let key = |der| Some(Fingerprint::of(Parsed::from_der(der).ok()?.public_key().raw));
+    bundle.authorities.iter().filter_map(|der| key(der)).collect()
 }
 
 fn key(der: &CertificateDer<'_>) -> Key {
-    let shared = Key { usage: Some(X509_USE.into()), x5c: vec![BASE64_STANDARD.encode(der)], ..Key::default() };
+    let shared = Key { usage: X509_USE, x5c: [BASE64_STANDARD.encode(der)], ..Key::default() };
     let Ok(parsed) = Parsed::from_der(der) else { return shared };
     let point = parsed.public_key().subject_public_key.data.as_ref();
     let encode = |bytes: &[u8]| Some(BASE64_URL_SAFE_NO_PAD.encode(bytes));
@@ -161,17 +173,18 @@ fn key(der: &CertificateDer<'_>) -> Key {
     };
     if crv.is_some() {
         let (x, y) = point[1..].split_at(point.len() / 2);
-        return Key { kty: "EC".into(), crv, x: encode(x), y: encode(y), ..shared };
+        return Key { kty: "EC", crv, x: encode(x), y: encode(y), ..shared };
     }
     match parsed.rsa() {
-        Some((n, e)) => Key { kty: "RSA".into(), n: encode(n), e: encode(e), ..shared },
-        None => Key { kty: "OKP".into(), crv: Some("Ed25519"), x: encode(point), ..shared },
+        Some((n, e)) => Key { kty: "RSA", n: encode(n), e: encode(e), ..shared },
+        None => Key { kty: "OKP", crv: Some("Ed25519"), x: encode(point), ..shared },
     }
 }
 
 #[cfg(test)]
 mod tests {
     use federation_model::time::Timestamp;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::{Validity, ca::Authority};
@@ -189,16 +202,42 @@ mod tests {
         let text = to_jwks(&bundle, Duration::from_secs(300));
         assert!(text.contains("\"kty\": \"EC\"") && text.contains("\"crv\": \"P-256\""), "{text}");
         let read = from_jwks(&td, &text).unwrap();
-        assert_eq!(read, Published { bundle, refresh_hint: Some(Duration::from_secs(300)) });
+        assert_eq!(read, Published { bundle, sequenced: true, refresh_hint: Some(Duration::from_secs(300)) });
     }
 
     #[test]
     fn keys_of_unknown_kind_or_use_are_passed_over_and_no_keys_means_nothing_is_trusted() {
         let td = TrustDomain::new("east.example").unwrap();
         let text = r#"{"keys":[{"kty":"EC","use":"jwt-svid","kid":"1","crv":"P-256","x":"a","y":"b"},
-            {"kty":"new","use":"x509-svid"},{"kty":"EC","use":"wit-svid"}],"spiffe_sequence":3}"#;
+            {"kty":"new","use":"x509-svid"},{"kty":"EC","use":"wit-svid","x5c":"not a list"},{"kty":"EC"},
+            {"kty":7,"use":["x509-svid"],"x5c":{}},{}],"more":{"a":1,"a":2},"spiffe_sequence":18446744073709551615}"#;
         let read = from_jwks(&td, text).unwrap();
-        assert_eq!((read.bundle.sequence, read.bundle.authorities.len(), read.refresh_hint), (3, 0, None));
+        assert_eq!((read.bundle.sequence, read.bundle.authorities.len(), read.refresh_hint), (u64::MAX, 0, None));
+        let nothing = from_jwks(&td, r#"{"keys":[]}"#).unwrap();
+        assert_eq!((nothing.bundle.authorities.len(), nothing.bundle.sequence, nothing.sequenced), (0, 0, false));
+    }
+
+    #[test]
+    fn an_authority_that_stands_twice_counts_once_and_sixteen_are_the_most() {
+        let td = TrustDomain::new("east.example").unwrap();
+        let mut bundle = authority(&td).bundle(1);
+        bundle.authorities.extend(bundle.authorities.clone());
+        assert_eq!(from_jwks(&td, &to_jwks(&bundle, Duration::ZERO)).unwrap().bundle.authorities.len(), 1);
+        bundle.authorities = (0..=MAX_AUTHORITIES).map(|_| authority(&td).certificate().clone()).collect();
+        let error = from_jwks(&td, &to_jwks(&bundle, Duration::ZERO)).unwrap_err();
+        assert_eq!(error, BundleFault::TooMany(td, MAX_AUTHORITIES + 1).into());
+    }
+
+    #[test]
+    fn a_key_is_known_again_in_another_certificate() {
+        let td = TrustDomain::new("east.example").unwrap();
+        let root = authority(&td);
+        let key = rcgen::KeyPair::from_pem(root.key_pem().expose()).unwrap();
+        let again = rcgen::CertificateParams::default().self_signed(&key).unwrap();
+        let renewed = TrustBundle { authorities: vec![again.der().clone()], ..root.bundle(2) };
+        assert_ne!(renewed.authorities, root.bundle(1).authorities);
+        assert_eq!(keys(&root.bundle(1)), keys(&renewed));
+        assert!(keys(&root.bundle(1)).is_disjoint(&keys(&authority(&td).bundle(1))));
     }
 
     #[test]
@@ -209,6 +248,21 @@ mod tests {
             "",
             "[]",
             "{}",
+            r#"{"keys":{}}"#,
+            r#"{"keys":null}"#,
+            r#"{"keys":["x509-svid"]}"#,
+            r#"{"keys":[],"keys":[]}"#,
+            r#"{"keys":[{"kty":"EC","kty":"EC"}]}"#,
+            r#"{"keys":[{"kty":"new","e":1,"e":2}]}"#,
+            r#"{"keys":[],"spiffe_sequence":-1}"#,
+            r#"{"keys":[],"spiffe_sequence":1.5}"#,
+            r#"{"keys":[],"spiffe_sequence":"1"}"#,
+            r#"{"keys":[],"spiffe_sequence":18446744073709551616}"#,
+            r#"{"keys":[],"spiffe_sequence":1,"spiffe_sequence":2}"#,
+            r#"{"keys":[],"spiffe_refresh_hint":"soon"}"#,
+            r#"{"keys":[]} {"keys":[]}"#,
+            r#"{"keys":[{"kty":"EC","use":"x509-svid","x5c":"AAAA"}]}"#,
+            r#"{"keys":[{"kty":"EC","use":"x509-svid","x5c":[7]}]}"#,
             r#"{"keys":[{"kty":"EC","use":"x509-svid"}]}"#,
             r#"{"keys":[{"kty":"EC","use":"x509-svid","x5c":["a","b"]}]}"#,
             r#"{"keys":[{"kty":"EC","use":"x509-svid","x5c":["!"]}]}"#,
@@ -217,6 +271,15 @@ mod tests {
             " ".repeat(MAX_DOCUMENT + 1).as_str(),
         ] {
             assert!(from_jwks(&td, text).is_err(), "{}", &text[..text.len().min(80)]);
+        }
+    }
+    proptest! {
+        #[test]
+        fn no_text_makes_the_reader_panic(text in "[\\PC]{0,200}", cut in 0..2000_usize) {
+            let td = TrustDomain::new("east.example").unwrap();
+            let _ = from_jwks(&td, &text);
+            let whole = to_jwks(&authority(&td).bundle(1), Duration::ZERO);
+            let _ = from_jwks(&td, whole.get(..cut).unwrap_or(&whole));
         }
     }
 }

@@ -11,6 +11,7 @@
 //! signer ──> continuity                             which bundle may follow which
 //! renew, rotation                                   when to issue again, and under which authority
 //! seal, export                                      the audit log of the federation service
+//! web                                               names, at bundle endpoints alone
 //! ```
 
 pub mod bundle;
@@ -33,6 +34,7 @@ pub mod token;
 pub mod trust;
 pub mod validity;
 pub mod verify;
+pub mod web;
 mod x509;
 
 pub use secret::SecretPem;

@@ -1,4 +1,4 @@
-//! TLS configurations: version 1.3 alone, both sides authenticated by SPIFFE ID.
+//! TLS configurations: version 1.3 alone, authenticated by SPIFFE ID.
 //!
 //! Owns the provider and every switch of rustls. Never allows resumption (a resumed session is not verified again, so that
 //! a removed trust domain could come back) nor early data (it can be replayed).
@@ -9,7 +9,7 @@ use rustls::{
     CipherSuite, ClientConfig, ServerConfig,
     client::{Resumption, danger::ServerCertVerifier},
     crypto::CryptoProvider,
-    server::{NoServerSessionStorage, danger::ClientCertVerifier},
+    server::{NoClientAuth, NoServerSessionStorage, ResolvesServerCert, danger::ClientCertVerifier},
     version::TLS13,
 };
 
@@ -43,6 +43,8 @@ pub enum Clients {
     /// All that hold the key of the leaf they show, and those without a certificate: the server judges every call itself,
     /// with [`crate::verify::verify_leaf`].
     Deferred,
+    /// All; none is asked for a certificate. For what everybody may read.
+    Anyone,
 }
 
 /// The configuration of a server.
@@ -54,9 +56,18 @@ pub fn server_config(
     clients: Clients,
     alpn: &[u8],
 ) -> Result<ServerConfig, TlsConfigError> {
+    server(identity, clients, alpn)
+}
+
+pub(crate) fn server(
+    identity: Arc<dyn ResolvesServerCert>,
+    clients: Clients,
+    alpn: &[u8],
+) -> Result<ServerConfig, TlsConfigError> {
     let clients: Arc<dyn ClientCertVerifier> = match clients {
         Clients::Required(verifier) => verifier,
         Clients::Deferred => Arc::new(DeferredClient),
+        Clients::Anyone => Arc::new(NoClientAuth),
     };
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?

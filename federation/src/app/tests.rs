@@ -40,6 +40,8 @@ use tokio::{
 
 use super::*;
 
+mod foreign;
+
 const DEADLINE: Duration = Duration::from_secs(20);
 const TTL: Duration = Duration::from_secs(900);
 
@@ -48,6 +50,8 @@ struct Service {
     directory: PathBuf,
     address: GatewayAddr,
     admin: SocketAddr,
+    bundles: Option<SocketAddr>,
+    bundles_web: Option<SocketAddr>,
     operator_dir: PathBuf,
     /// How far the service's clock is ahead, in seconds.
     ahead: Arc<AtomicU64>,
@@ -73,9 +77,10 @@ async fn service_with(config: Config) -> Service {
     let program = start_with(config, stop.clone(), clock).await.unwrap();
     let address = program.grpc_addr().to_string().parse().unwrap();
     let (admin, operator_dir) = (program.admin_addr(), program.operator_dir().to_owned());
+    let (bundles, bundles_web) = (program.bundles_addr(), program.bundles_web_addr());
     let mut running = JoinSet::new();
     running.spawn(program.run());
-    Service { directory, address, admin, operator_dir, ahead, stop, running }
+    Service { directory, address, admin, bundles, bundles_web, operator_dir, ahead, stop, running }
 }
 
 async fn service(directory: &tempfile::TempDir) -> Service {
@@ -191,6 +196,8 @@ fn subjects(update: &WatchUpdate) -> Vec<String> {
         Change::Upsert(member) => format!("+{}", member.cluster),
         Change::Removed(cluster) => format!("-{cluster}"),
         Change::Federation(_) => "federation".to_owned(),
+        Change::Foreign(bundle) => format!("+{}", bundle.trust_domain),
+        Change::ForeignRemoved(trust_domain) => format!("-{trust_domain}"),
     };
     update.changes.iter().map(subject).collect()
 }

@@ -233,7 +233,9 @@ mod tests {
                 id: crate::authority::service_id(&domain),
                 names: Vec::new(),
                 listen: ([127, 0, 0, 1], 1).into(),
+                external: None,
             }),
+            foreign: crate::foreign::Foreign::none(),
             stop,
         }
     }

@@ -102,6 +102,7 @@ impl Membership for Calls {
             addresses: self.0.service.addresses(&peer).iter().map(ToString::to_string).collect(),
             store_id: state.store_id.to_string(),
             pending: record.pending,
+            foreign: state.foreign_bundles().map(Into::into).collect(),
         }))
     }
 

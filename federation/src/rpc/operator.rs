@@ -21,6 +21,7 @@ use tonic::{Request, Response, Status};
 use super::{
     Context, audit,
     caller::Peer,
+    foreign,
     refuse::{invalid, status},
 };
 use crate::{
@@ -169,6 +170,38 @@ impl Operator for Calls {
     ) -> Result<Response<Self::ExportAuditStream>, Status> {
         self.0.operator(&Peer::of(request.extensions())?)?;
         Ok(Response::new(Box::pin(audit::export(&self.0))))
+    }
+
+    async fn add_foreign(
+        &self,
+        request: Request<wire::AddForeignRequest>,
+    ) -> Result<Response<wire::AddForeignResponse>, Status> {
+        let by = self.by(&Peer::of(request.extensions())?)?;
+        foreign::add(&self.0, by, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn remove_foreign(
+        &self,
+        request: Request<wire::RemoveForeignRequest>,
+    ) -> Result<Response<wire::RemoveForeignResponse>, Status> {
+        let by = self.by(&Peer::of(request.extensions())?)?;
+        foreign::remove(&self.0, by, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_foreign(
+        &self,
+        request: Request<wire::ListForeignRequest>,
+    ) -> Result<Response<wire::ListForeignResponse>, Status> {
+        self.0.operator(&Peer::of(request.extensions())?)?;
+        Ok(Response::new(foreign::list(&self.0)))
+    }
+
+    async fn refresh_foreign(
+        &self,
+        request: Request<wire::RefreshForeignRequest>,
+    ) -> Result<Response<wire::RefreshForeignResponse>, Status> {
+        self.0.operator(&Peer::of(request.extensions())?)?;
+        foreign::refresh(&self.0, request.into_inner()).await.map(Response::new)
     }
 }
 

@@ -36,9 +36,11 @@ fn code(refusal: Refusal) -> Code {
         | Refusal::AnotherAuthority => Code::FailedPrecondition,
         Refusal::ClusterTaken | Refusal::TrustDomainTaken => Code::AlreadyExists,
         Refusal::BundleInvalid | Refusal::BundleRefused | Refusal::Invalid => Code::InvalidArgument,
-        Refusal::SetFull | Refusal::TooManyTokens | Refusal::TooManyAttempts | Refusal::TooManyWatches => {
-            Code::ResourceExhausted
-        }
+        Refusal::SetFull
+        | Refusal::TooManyTokens
+        | Refusal::TooManyAttempts
+        | Refusal::TooManyWatches
+        | Refusal::TooManyForeign => Code::ResourceExhausted,
         Refusal::NoCertificate | Refusal::CertificateRefused => Code::Unauthenticated,
         Refusal::NotFound => Code::NotFound,
         Refusal::Unavailable => Code::Unavailable,

@@ -59,7 +59,13 @@ impl State {
                 (!unknown).then(|| Subject::Member(cluster.clone()))
             }
             Write::Federation(_) => Some(Subject::Federation),
-            Write::MemberQuietly(_) | Write::Token(_) | Write::TokenGone(_) | Write::Audit { .. } => None,
+            Write::Foreign(record) => Some(Subject::Foreign(record.source.trust_domain.clone())),
+            Write::ForeignGone(trust_domain) => Some(Subject::Foreign(trust_domain.clone())),
+            Write::MemberQuietly(_)
+            | Write::Token(_)
+            | Write::TokenGone(_)
+            | Write::ForeignQuietly(_)
+            | Write::Audit { .. } => None,
         }
     }
 

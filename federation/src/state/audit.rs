@@ -12,7 +12,7 @@ use federation_model::{
     time::Timestamp,
 };
 
-use super::{MemberRecord, State, TokenRecord, Write};
+use super::{ForeignRecord, MemberRecord, State, TokenRecord, Write};
 
 /// Entries that are kept, some hundred bytes each; beyond them the oldest are dropped. A set of a thousand members that
 /// changes once an hour each fills it within six weeks, and refused joins alone would need two years.
@@ -116,8 +116,29 @@ impl State {
                 let detail = bundle_changed(&self.federation, bundle);
                 Some(by.entry(Action::AuthorityChanged, SERVICE, &detail))
             }
+            Write::Foreign(record) | Write::ForeignQuietly(record) => self.foreign_told(record, by),
+            Write::ForeignGone(trust_domain) => Some(by.entry(Action::ForeignRemoved, trust_domain.as_str(), "")),
             Write::Audit { .. } => None,
         }
+    }
+
+    fn foreign_told(&self, record: &ForeignRecord, by: &By) -> Option<Write> {
+        let (source, held) = (&record.source, self.foreign.get(&record.source.trust_domain));
+        let read = |held: &Option<TrustBundle>| held.as_ref().map(|bundle| bundle.authorities.clone());
+        let (action, detail) = match held.filter(|held| held.source == *source) {
+            None => {
+                let id = source.profile.endpoint_id().map(|id| format!(", {id}")).unwrap_or_default();
+                (Action::ForeignAdded, format!("read from {}, {}{id}", source.url, source.profile.label()))
+            }
+            Some(held) if read(&held.bundle) == read(&record.bundle) => return None,
+            Some(held) => {
+                let none =
+                    TrustBundle { trust_domain: source.trust_domain.clone(), sequence: 0, authorities: Vec::new() };
+                let bundle = |held: &Option<TrustBundle>| held.clone().unwrap_or_else(|| none.clone());
+                (Action::ForeignBundleChanged, bundle_changed(&bundle(&held.bundle), &bundle(&record.bundle)))
+            }
+        };
+        Some(by.entry(action, source.trust_domain.as_str(), &detail))
     }
 
     fn member_told(&self, record: &MemberRecord, by: &By) -> Option<Write> {

@@ -275,6 +275,12 @@ fn trust_domain(state: &State, joining: &Joining, _: &Here) -> Result<String, Jo
     if *domain == state.federation.trust_domain {
         return Err(JoinRefusal::TrustDomainTaken { trust_domain: domain.clone(), by: None });
     }
+    if state.foreign.contains_key(domain) {
+        return Err(JoinRefusal::TrustDomainForeign { trust_domain: domain.clone() });
+    }
+    if let Some(foreign) = state.foreign_with_key_of(&asked.bundle) {
+        return Err(JoinRefusal::AuthorityForeign { trust_domain: foreign.clone() });
+    }
     match state.members.values().find(|held| holds(held, domain, &asked.cluster)) {
         None => Ok(format!("{domain} is free")),
         Some(held) => {

@@ -446,7 +446,7 @@ proptest! {
                 Change::Removed(cluster) => {
                     known.remove(&cluster);
                 }
-                Change::Federation(_) => {}
+                Change::Federation(_) | Change::Foreign(_) | Change::ForeignRemoved(_) => {}
             }
         }
         prop_assert_eq!(known, names(now));

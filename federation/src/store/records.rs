@@ -15,7 +15,7 @@ use federation_model::{
 use federation_pki::token::{SecretHash, TokenId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::state::{MemberRecord, TokenRecord};
+use crate::state::{MemberRecord, Subject, TokenRecord};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct StoredBundle {
@@ -27,7 +27,7 @@ pub(super) struct StoredBundle {
 }
 
 impl StoredBundle {
-    fn of(bundle: &TrustBundle) -> Self {
+    pub(super) fn of(bundle: &TrustBundle) -> Self {
         Self {
             trust_domain: bundle.trust_domain.clone(),
             sequence: bundle.sequence,
@@ -35,7 +35,7 @@ impl StoredBundle {
         }
     }
 
-    fn into_bundle(self) -> Result<TrustBundle, String> {
+    pub(super) fn into_bundle(self) -> Result<TrustBundle, String> {
         let authorities = self.authorities.iter().map(|text| BASE64_STANDARD.decode(text).map(Into::into));
         Ok(TrustBundle {
             trust_domain: self.trust_domain,
@@ -50,6 +50,26 @@ impl StoredBundle {
 
     pub(super) fn parse(text: &str) -> Result<TrustBundle, String> {
         parsed::<Self>(text)?.into_bundle()
+    }
+}
+
+/// Before the name of a foreign trust domain in the log of changes; no name of a cluster has a colon.
+const FOREIGN: &str = "foreign:";
+
+/// How a subject stands in the log of changes: the name of a cluster, nothing for the service, `foreign:` and a trust domain.
+pub(super) fn subject_text(subject: &Subject) -> String {
+    match subject {
+        Subject::Member(cluster) => cluster.to_string(),
+        Subject::Federation => String::new(),
+        Subject::Foreign(trust_domain) => format!("{FOREIGN}{trust_domain}"),
+    }
+}
+
+pub(super) fn subject(text: &str) -> Result<Subject, String> {
+    match text.strip_prefix(FOREIGN) {
+        Some(name) => TrustDomain::new(name).map(Subject::Foreign).map_err(|error| error.to_string()),
+        None if text.is_empty() => Ok(Subject::Federation),
+        None => text.parse::<ClusterName>().map(Subject::Member).map_err(|error| error.to_string()),
     }
 }
 
@@ -200,10 +220,10 @@ impl StoredToken {
     }
 }
 
-fn json<T: Serialize>(value: &T) -> String {
+pub(super) fn json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("structs of strings and numbers always have a JSON form")
 }
 
-fn parsed<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+pub(super) fn parsed<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     serde_json::from_str(text).map_err(|error| error.to_string())
 }

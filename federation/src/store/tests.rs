@@ -92,3 +92,17 @@ fn a_row_that_cannot_be_read_is_named() {
     let error = store.load().unwrap_err().to_string();
     assert!(error.contains("holds west that cannot be read: missing field"), "{error}");
 }
+
+#[test]
+fn foreign_trust_domains_survive_and_a_store_from_before_them_is_read_as_having_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let state = filled(&store);
+    assert!(store.load().unwrap().unwrap().foreign.is_empty());
+    let [spiffe, web] = crate::state::foreign::tests::records();
+    let state = commit(&store, &state, &[Write::Foreign(spiffe), Write::ForeignQuietly(web.clone())]);
+    assert_eq!((store.load().unwrap().unwrap(), state.foreign.len()), (state.clone(), 2));
+    let state = commit(&store, &state, &[Write::ForeignGone(web.source.trust_domain)]);
+    drop(store);
+    assert_eq!(Store::open(dir.path()).unwrap().load().unwrap().unwrap(), state);
+}

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use federation_model::time::Timestamp;
 use gateway_tunnel::{PeerStatus, TunnelState, TunnelStatus};
-use proto::gateway::v1::{Federation, Peer, PeerState, Quarantined, Status, Tunnel};
+use proto::gateway::v1::{Federation, ForeignBundle, Peer, PeerState, Quarantined, Status, Tunnel};
 
 use super::Administration;
 use crate::{SOFTWARE, identity::ClusterIdentity};
@@ -43,12 +43,27 @@ pub(super) fn status(this: &Administration) -> Status {
         identity_source: this.identity.source().to_owned(),
         ready: blocked.is_none(),
         not_ready_reason: blocked.unwrap_or_default(),
+        foreign: foreign(this),
     }
 }
 
 /// The fingerprints of the authorities of this cluster as people compare them; two while one replaces the other.
 pub(super) fn authority(identity: &ClusterIdentity) -> String {
     identity.bundle().fingerprints().map(|shown| shown.to_string()).collect::<Vec<_>>().join(" ")
+}
+
+/// The foreign bundles that are believed here, by which a trust domain of the set is never meant.
+fn foreign(this: &Administration) -> Vec<ForeignBundle> {
+    let Some(membership) = this.follower.current() else { return Vec::new() };
+    let trust = this.follower.trust().bundles();
+    let believed = trust.iter().filter(|bundle| membership.foreign.get(&bundle.trust_domain) == Some(bundle));
+    believed
+        .map(|bundle| ForeignBundle {
+            trust_domain: bundle.trust_domain.to_string(),
+            sequence: bundle.sequence,
+            authorities: bundle.fingerprints().map(|fingerprint| fingerprint.to_string()).collect(),
+        })
+        .collect()
 }
 
 fn federation(this: &Administration) -> Federation {

@@ -59,6 +59,7 @@ fn settings(dir: &Path, west: &[&str]) -> Config {
         position: Position { store_id: "s".to_owned(), revision: 1 },
         addresses: Vec::new(),
         pending: false,
+        foreign: Vec::new(),
     });
     MembershipFile::in_dir(&config.state.dir).save(&membership).unwrap();
     config

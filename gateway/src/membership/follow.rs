@@ -295,8 +295,10 @@ impl Follower {
             }
             !usurps
         });
-        if let Err(error) = self.trust.replace(others.values().map(|member| member.bundle.clone())) {
-            tracing::error!(%error, "some members cannot be trusted: their bundles are not usable");
+        let foreign = membership.as_ref().map(|membership| membership.foreign_believed(&self.trust_domain));
+        let bundles = others.values().map(|member| member.bundle.clone()).chain(foreign.unwrap_or_default());
+        if let Err(error) = self.trust.replace(bundles) {
+            tracing::error!(%error, "some trust domains cannot be trusted: their bundles are not usable");
         }
         self.members.send_replace(Arc::new(others));
         self.current.send_replace(membership.map(Arc::new));

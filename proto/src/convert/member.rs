@@ -153,6 +153,8 @@ impl From<&Change> for wire::Change {
             Change::Upsert(member) => wire::change::Change::Upsert(member.into()),
             Change::Removed(cluster) => wire::change::Change::Removed(cluster.to_string()),
             Change::Federation(bundle) => wire::change::Change::Federation(bundle.into()),
+            Change::Foreign(bundle) => wire::change::Change::Foreign(bundle.into()),
+            Change::ForeignRemoved(trust_domain) => wire::change::Change::ForeignRemoved(trust_domain.to_string()),
         };
         Self { change: Some(change) }
     }
@@ -168,6 +170,10 @@ impl TryFrom<wire::Change> for Change {
                 Ok(Self::Removed(cluster))
             }
             Some(wire::change::Change::Federation(bundle)) => Ok(Self::Federation(bundle.try_into()?)),
+            Some(wire::change::Change::Foreign(bundle)) => Ok(Self::Foreign(bundle.try_into()?)),
+            Some(wire::change::Change::ForeignRemoved(trust_domain)) => TrustDomain::new(&trust_domain)
+                .map(Self::ForeignRemoved)
+                .map_err(ConvertError::of("Change", "foreign_removed")),
             None => {
                 Err(ConvertError::new("Change", "change", "it is missing, or of a kind this version does not know"))
             }

@@ -11,18 +11,20 @@ use std::{
 
 use federation::Clock;
 use federation_client::operator::{Credential, OperatorClient};
-use federation_model::addr::GatewayAddr;
+use federation_model::{addr::GatewayAddr, spiffe::TrustDomain};
 
 use super::block::Block;
 use crate::process::Process;
 
 const GRPC_PORT: u16 = 15010;
 const ADMIN_PORT: u16 = 15011;
+const BUNDLES_PORT: u16 = 15012;
 
 /// A federation service that can be stopped and started.
 #[derive(Debug)]
 pub struct Federation {
     dir: PathBuf,
+    trust_domain: TrustDomain,
     block: Block,
     process: Option<Process>,
     /// Further lines of the section `[join]`.
@@ -31,8 +33,21 @@ pub struct Federation {
 
 impl Federation {
     /// Starts a new one that keeps its state in `dir`.
+    ///
+    /// # Panics
+    /// When it does not start.
     pub async fn start_in(dir: &Path) -> Self {
-        let mut federation = Self { dir: dir.to_owned(), block: Block::claim(), process: None, join: String::new() };
+        Self::start_as(dir, "federation.internal").await
+    }
+
+    /// Starts a new one of a trust domain.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_as(dir: &Path, trust_domain: &str) -> Self {
+        let trust_domain = TrustDomain::new(trust_domain).expect("the tests use valid names");
+        let (dir, block) = (dir.to_owned(), Block::claim());
+        let mut federation = Self { dir, trust_domain, block, process: None, join: String::new() };
         federation.start(Clock::system()).await;
         federation
     }
@@ -45,12 +60,14 @@ impl Federation {
         let file = self.dir.join("federation.toml");
         let text = format!(
             "[grpc]\nlisten = \"{grpc}\"\nnames = [\"{host}\"]\n[admin]\nlisten = \"{admin}\"\n[store]\nurl = \"file:{store}\"\n\
-             [join]\nfailures = 100\n{join}\n",
+             [trust]\ndomain = \"{trust_domain}\"\n[bundles]\nlisten = \"{bundles}\"\n[join]\nfailures = 100\n{join}\n",
             join = self.join,
             grpc = self.grpc(),
             host = self.block.host(1),
             admin = self.admin(),
             store = self.store().display(),
+            trust_domain = self.trust_domain,
+            bundles = self.bundles(),
         );
         std::fs::write(&file, text).expect("the directory of the test can be written");
         let config: federation::config::Config = federation_runtime::config::load(Some(&file), &BTreeMap::new())
@@ -96,6 +113,12 @@ impl Federation {
     #[must_use]
     pub fn admin(&self) -> SocketAddr {
         SocketAddr::new(self.block.host(1), ADMIN_PORT)
+    }
+
+    /// Where others read the bundles of the set.
+    #[must_use]
+    pub fn bundles(&self) -> SocketAddr {
+        SocketAddr::new(self.block.host(1), BUNDLES_PORT)
     }
 
     /// Where it keeps the set.

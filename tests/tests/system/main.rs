@@ -9,6 +9,7 @@ mod audit;
 mod discovery;
 mod failover;
 mod fedctl;
+mod foreign;
 mod hostile;
 mod hub;
 mod membership;

@@ -296,6 +296,8 @@ fn name_of(change: &Change) -> &str {
         Change::Upsert(member) => member.cluster.as_str(),
         Change::Removed(cluster) => cluster.as_str(),
         Change::Federation(_) => "the federation",
+        Change::Foreign(bundle) => bundle.trust_domain.as_str(),
+        Change::ForeignRemoved(trust_domain) => trust_domain.as_str(),
     }
 }
 

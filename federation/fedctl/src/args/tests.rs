@@ -80,12 +80,31 @@ fn a_join_needs_exactly_one_source_of_its_token() {
 }
 
 #[test]
+fn a_foreign_trust_domain_is_stated_whole() {
+    let add = "fedctl trust foreign add spire.example --url https://spire.example:8443/";
+    for line in [
+        add.to_owned(),
+        format!("{add} --profile https_spiffe"),
+        "fedctl trust foreign add spire.example --profile https_web".to_owned(),
+        "fedctl trust foreign remove".to_owned(),
+    ] {
+        assert_eq!(parse(&line).unwrap_err().kind(), ErrorKind::MissingRequiredArgument, "{line}");
+    }
+    let whole = format!("{add} --profile https_spiffe --endpoint-id spiffe://spire.example/spire/server --bundle f");
+    let Command::Trust(Trust::Foreign(Foreign::Add(add))) = parse(&whole).unwrap().command else { panic!() };
+    assert_eq!((add.profile, add.endpoint_id.is_some()), (Profile::HttpsSpiffe, true));
+    assert!(parse("fedctl trust foreign refresh").is_ok());
+}
+
+#[test]
 fn names_that_could_not_be_used_are_refused_before_anything_runs() {
     for line in [
         "fedctl token create --cluster West",
         "fedctl token create --cluster west --ttl soon",
         "fedctl token revoke xyz",
         "fedctl join T --federation-fingerprint abc",
+        "fedctl trust foreign add spire.example --url http://spire.example/ --profile https_web",
+        "fedctl trust foreign add Spire/x --url https://spire.example/ --profile https_web",
         "fedctl init federation --name a/b --dir d",
         "fedctl init gateway --cluster west --trust-domain Not/Valid --dir d",
     ] {

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use federation_model::{bundle::Fingerprint, names::ClusterName};
 use federation_pki::rotation::Phase;
 
+use super::Foreign;
 use crate::clock::parse_span;
 
 /// Whom to believe.
@@ -17,6 +18,9 @@ pub enum Trust {
     Rotate(Rotate),
     /// Believe a bundle that this gateway refused, after comparing its fingerprint
     Accept(Accept),
+    /// Read the bundles of trust domains outside the cluster set from their SPIFFE bundle endpoints
+    #[command(subcommand)]
+    Foreign(Foreign),
 }
 
 /// `fedctl trust rotate`

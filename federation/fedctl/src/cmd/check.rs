@@ -13,7 +13,9 @@ use crate::{
     failure::Failure,
     print::Console,
     render::{
+        Look,
         findings::{self, FindingView},
+        foreign::ForeignView,
         members::{FederationView, MemberView},
     },
 };
@@ -22,14 +24,13 @@ const GATEWAY: &str = "gateway";
 const FEDERATION: &str = "federation";
 
 pub(super) async fn run(target: &Target, console: &mut Console) -> Result<Ending, Failure> {
-    let mut found = Vec::new();
+    let (mut found, look) = (Vec::new(), look(console));
     if connect::wants_gateway(target) {
         found.extend(gateway(target).await.unwrap_or_else(|failure| vec![unreachable(GATEWAY, &failure)]));
     }
     if connect::wants_federation(target) {
-        found.extend(federation(target).await.unwrap_or_else(|failure| vec![unreachable(FEDERATION, &failure)]));
+        found.extend(federation(target, look).await.unwrap_or_else(|failure| vec![unreachable(FEDERATION, &failure)]));
     }
-    let look = look(console);
     let failed = found.iter().any(FindingView::failed);
     console.answer(&json!({ "ok": !failed, "findings": found }), || findings::table(&found, look));
     Ok(if failed { Ending::ChecksFailed } else { Ending::Done })
@@ -42,11 +43,14 @@ async fn gateway(target: &Target) -> Result<Vec<FindingView>, Failure> {
     Ok(found)
 }
 
-async fn federation(target: &Target) -> Result<Vec<FindingView>, Failure> {
-    let federation: FederationView = connect::operator(target).await?.members().await?.into();
+async fn federation(target: &Target, look: Look) -> Result<Vec<FindingView>, Failure> {
+    let mut operator = connect::operator(target).await?;
+    let federation: FederationView = operator.members().await?.into();
+    let foreign = operator.foreign().await?.into_iter().map(ForeignView::from);
     let answered = format!("{}, {}, revision {}", federation.id, federation.software, federation.revision);
     let mut found = vec![FindingView::new(FEDERATION, Finding::ok("reachable", answered))];
     found.extend(members(&federation));
+    found.extend(foreign.map(|view| FindingView::new(FEDERATION, view.finding(look))));
     Ok(found)
 }
 

@@ -8,6 +8,7 @@ use crate::{
     failure::Failure,
     print::Console,
     render::{
+        foreign::ForeignView,
         members::{self, FederationView},
         status::{self, GatewayView, StatusView},
     },
@@ -47,5 +48,8 @@ async fn gateway(target: &Target) -> Result<GatewayView, Failure> {
 }
 
 async fn federation(target: &Target) -> Result<FederationView, Failure> {
-    Ok(connect::operator(target).await?.members().await?.into())
+    let mut operator = connect::operator(target).await?;
+    let view = FederationView::from(operator.members().await?);
+    let foreign = operator.foreign().await?.into_iter().map(ForeignView::from).collect();
+    Ok(FederationView { foreign, ..view })
 }

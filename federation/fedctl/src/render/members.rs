@@ -4,7 +4,11 @@ use federation_client::operator::{Listing, MemberStatus};
 use federation_model::{bundle::TrustBundle, names::ClusterName, time::Timestamp};
 use serde::Serialize;
 
-use super::{Look, Mood, count, mood_cell, or_dash, some, text_of};
+use super::{
+    Look, Mood, count,
+    foreign::{self, ForeignView},
+    mood_cell, or_dash, some, text_of,
+};
 use crate::clock;
 
 /// The federation service and its members.
@@ -15,6 +19,9 @@ pub(crate) struct FederationView {
     pub(crate) revision: u64,
     pub(crate) authorities: Vec<String>,
     pub(crate) members: Vec<MemberView>,
+    /// Trust domains outside the set, where they were asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) foreign: Vec<ForeignView>,
 }
 
 /// One member.
@@ -51,6 +58,7 @@ impl From<Listing> for FederationView {
             revision: listing.revision,
             authorities: fingerprints(&listing.federation),
             members,
+            foreign: Vec::new(),
         }
     }
 }
@@ -167,5 +175,10 @@ pub(crate) fn overview(federation: &FederationView, look: Look) -> String {
     let members = count(federation.members.len() - pending, "member", "members");
     let waiting = if pending == 0 { String::new() } else { format!(", {pending} waiting for approval") };
     facts.add_row(["Members", &format!("{members}{waiting}, revision {}", federation.revision)]);
-    format!("{}\n{}", text_of(facts), table(federation, look))
+    let mut text = format!("{}\n{}", text_of(facts), table(federation, look));
+    if !federation.foreign.is_empty() {
+        text.push('\n');
+        text.push_str(&foreign::table(&federation.foreign, look));
+    }
+    text
 }

@@ -1,7 +1,7 @@
 //! The state of a gateway.
 
 use federation_model::time::Timestamp;
-use proto::gateway::v1::{Federation, Peer, PeerState, Quarantined, Status, Tunnel};
+use proto::gateway::v1::{Federation, ForeignBundle, Peer, PeerState, Quarantined, Status, Tunnel};
 use serde::Serialize;
 
 use super::{Look, Mood, count, members::FederationView, mood_cell, or_dash, some, text_of};
@@ -33,8 +33,17 @@ pub(crate) struct GatewayView {
     pub(crate) connections: u32,
     pub(crate) peers: Vec<PeerView>,
     pub(crate) quarantined: Vec<QuarantinedView>,
+    pub(crate) foreign: Vec<ForeignBundleView>,
     #[serde(skip)]
     times: [Option<Timestamp>; 2],
+}
+
+/// A trust domain outside the set whose workloads can be verified here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct ForeignBundleView {
+    pub(crate) trust_domain: String,
+    pub(crate) sequence: u64,
+    pub(crate) authorities: Vec<String>,
 }
 
 /// What the gateway knows of its federation service.
@@ -146,6 +155,7 @@ impl From<Status> for GatewayView {
             connections: status.connections,
             peers,
             quarantined: status.quarantined.into_iter().map(QuarantinedView::from).collect(),
+            foreign: status.foreign.into_iter().map(ForeignBundleView::from).collect(),
             times: [status.started_at, status.certificate_expires_at].map(clock::moment),
         }
     }
@@ -189,6 +199,13 @@ impl From<Tunnel> for TunnelView {
     }
 }
 
+impl From<ForeignBundle> for ForeignBundleView {
+    fn from(bundle: ForeignBundle) -> Self {
+        let ForeignBundle { trust_domain, sequence, authorities } = bundle;
+        Self { trust_domain, sequence, authorities }
+    }
+}
+
 impl From<Quarantined> for QuarantinedView {
     fn from(entry: Quarantined) -> Self {
         let Quarantined { file, line, object, reason } = entry;
@@ -225,6 +242,13 @@ fn overview(gateway: &GatewayView, look: Look) -> String {
     facts.add_row(["Federation".into(), mood_cell(membership, mood)]);
     let GatewayView { exports, imports, connections, .. } = gateway;
     facts.add_row(["Services", &format!("{exports} exported, {imports} imported, {connections} connections")]);
+    for bundle in &gateway.foreign {
+        let authorities = match bundle.authorities.len() {
+            0 => "every authority revoked".to_owned(),
+            number => count(number, "authority", "authorities"),
+        };
+        facts.add_row(["Foreign", &format!("{}, {authorities}, sequence {}", bundle.trust_domain, bundle.sequence)]);
+    }
     text_of(facts)
 }
 

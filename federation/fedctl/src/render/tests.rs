@@ -1,16 +1,20 @@
 //! What people and programs read, pinned.
 
-use federation_client::operator::{TokenInfo, TokenState};
+use federation_client::operator::{ForeignStatus, TokenInfo, TokenState};
 use federation_model::{
     audit::{Action, Entry, Event, Head},
-    finding::Finding,
+    bundle::TrustBundle,
+    finding::{Finding, Level},
+    foreign::{BundleSource, EndpointProfile},
+    spiffe::{SpiffeId, TrustDomain},
     time::Timestamp,
 };
-use proto::gateway::v1::{Federation, Peer, PeerState, Quarantined, Service, Source, Status, Tunnel};
+use proto::gateway::v1::{Federation, ForeignBundle, Peer, PeerState, Quarantined, Service, Source, Status, Tunnel};
 
 use super::{
     audit::EntryView,
     findings::FindingView,
+    foreign::ForeignView,
     join::JoinView,
     members::FederationView,
     services::ServiceView,
@@ -28,6 +32,11 @@ fn text(text: &str) -> String {
 
 fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string_pretty(value).unwrap()
+}
+
+fn foreign_bundle(trust_domain: &str, authorities: usize) -> ForeignBundle {
+    let authorities = vec![format!("SHA256:{}", "ef".repeat(32)); authorities];
+    ForeignBundle { trust_domain: text(trust_domain), sequence: 7, authorities }
 }
 
 fn status() -> Status {
@@ -95,6 +104,7 @@ fn status() -> Status {
         identity_source: text("self-signed"),
         ready: true,
         not_ready_reason: String::new(),
+        foreign: vec![foreign_bundle("spire.example", 1), foreign_bundle("gone.example", 0)],
     }
 }
 
@@ -155,6 +165,54 @@ fn findings() -> Vec<FindingView> {
         Finding::failed("peer north", "no tunnel for 2m", "open UDP 15443 towards north"),
     ];
     all.map(|finding| FindingView::new("gateway", finding)).into()
+}
+
+/// One of each state: fresh, stale, revoked, unread, pending.
+fn foreign_domains() -> Vec<ForeignView> {
+    let status = |name: &str, sequence: Option<u64>, authorities: usize, failures: u32| ForeignStatus {
+        source: BundleSource {
+            trust_domain: TrustDomain::new(name).unwrap(),
+            url: format!("https://{name}:8443/bundle").parse().unwrap(),
+            profile: EndpointProfile::HttpsWeb,
+        },
+        bundle: sequence.map(|sequence| TrustBundle {
+            trust_domain: TrustDomain::new(name).unwrap(),
+            sequence,
+            authorities: vec![b"authority".to_vec().into(); authorities],
+        }),
+        sequenced: sequence.is_some_and(|sequence| sequence > 0),
+        added_at: Timestamp(NOW - 93_784),
+        changed_at: sequence.map(|_| Timestamp(NOW - 3_720)),
+        last_success: sequence.map(|_| Timestamp(NOW - 192)),
+        failures,
+        last_error: if failures > 0 { text("it answered 404 rather than 200") } else { String::new() },
+        interval: std::time::Duration::from_secs(300),
+    };
+    let fresh = status("fresh.example", Some(7), 2, 0);
+    let endpoint_id = SpiffeId::new("spiffe://fresh.example/spire/server").unwrap();
+    let source = BundleSource { profile: EndpointProfile::HttpsSpiffe { endpoint_id }, ..fresh.source.clone() };
+    let all = [
+        ForeignStatus { source, ..fresh },
+        status("stale.example", Some(0), 1, 3),
+        status("revoked.example", Some(9), 0, 0),
+        status("unread.example", None, 0, 1),
+        status("pending.example", None, 0, 0),
+    ];
+    all.map(ForeignView::from).into()
+}
+
+#[test]
+fn foreign_trust_domains_in_every_state() {
+    let views = foreign_domains();
+    insta::assert_snapshot!("foreign_table", foreign::table(&views, LOOK));
+    insta::assert_snapshot!("foreign_json", json(&views[0]));
+    assert!(foreign::table(&[], LOOK).contains("fedctl trust foreign add"));
+    let findings: Vec<_> = views.iter().map(|view| FindingView::new("federation", view.finding(LOOK))).collect();
+    insta::assert_snapshot!("foreign_findings", findings::table(&findings, LOOK));
+    let levels: Vec<_> = findings.iter().map(|finding| finding.level).collect();
+    assert_eq!(levels, [Level::Ok, Level::Warning, Level::Warning, Level::Failed, Level::Warning]);
+    let federation = FederationView { foreign: views, ..FederationView::from(listing()) };
+    assert!(members::overview(&federation, LOOK).contains("stale.example"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use federation_model::time::Timestamp;
 use federation_pki::ca::Authority;
@@ -16,7 +16,7 @@ fn cautious(state: &State) -> Here {
 }
 
 /// A set in which `cluster` waits for approval.
-fn with_waiting(state: &State, cluster: &str, authority: &Authority) -> (State, Joining) {
+fn with_waiting(state: &State, cluster: &str, authority: &Arc<Authority>) -> (State, Joining) {
     let (state, token) = with_token(state, cluster);
     let joining = joining(&state, &token, cluster, authority);
     let admitted = state.join(&joining, &cautious(&state)).unwrap();
@@ -32,7 +32,7 @@ fn name(cluster: &str) -> ClusterName {
 fn known(missed: &Missed) -> BTreeSet<String> {
     let upserted = |change: &Change| match change {
         Change::Upsert(member) => Some(member.cluster.to_string()),
-        Change::Removed(_) | Change::Federation(_) => None,
+        Change::Removed(_) | Change::Federation(_) | Change::Foreign(_) | Change::ForeignRemoved(_) => None,
     };
     missed.changes.iter().filter_map(upserted).collect()
 }
@@ -176,7 +176,7 @@ proptest! {
             match change {
                 Change::Upsert(member) => drop(known.insert(member.cluster.clone(), member)),
                 Change::Removed(cluster) => drop(known.remove(&cluster)),
-                Change::Federation(_) => {}
+                Change::Federation(_) | Change::Foreign(_) | Change::ForeignRemoved(_) => {}
             }
         }
         prop_assert_eq!(known.into_values().collect::<Vec<_>>(), members(now));

@@ -54,6 +54,16 @@ pub enum JoinRefusal {
         /// The cluster; none for the service itself.
         by: Option<ClusterName>,
     },
+    /// The trust domain is known as one outside the set.
+    TrustDomainForeign {
+        /// The trust domain.
+        trust_domain: TrustDomain,
+    },
+    /// An authority of the cluster is one of a trust domain outside the set too.
+    AuthorityForeign {
+        /// That trust domain.
+        trust_domain: TrustDomain,
+    },
     /// The bundle cannot be used.
     BundleInvalid {
         /// Why.
@@ -96,7 +106,8 @@ impl JoinRefusal {
             Self::TokenRevoked { .. } => Refusal::TokenRevoked,
             Self::TokenForAnotherCluster { .. } => Refusal::TokenForAnotherCluster,
             Self::ClusterTaken { .. } => Refusal::ClusterTaken,
-            Self::TrustDomainTaken { .. } => Refusal::TrustDomainTaken,
+            Self::TrustDomainTaken { .. } | Self::TrustDomainForeign { .. } => Refusal::TrustDomainTaken,
+            Self::AuthorityForeign { .. } => Refusal::BundleInvalid,
             Self::BundleInvalid { .. } => Refusal::BundleInvalid,
             Self::AuthorityNotExternal { .. } => Refusal::AuthorityNotExternal,
             Self::ProofInvalid { .. } => Refusal::ProofInvalid,
@@ -130,6 +141,12 @@ impl JoinRefusal {
             }
             Self::TrustDomainTaken { trust_domain, by: None } => {
                 format!("the trust domain {trust_domain} is that of the federation service itself")
+            }
+            Self::TrustDomainForeign { trust_domain } => {
+                format!("the trust domain {trust_domain} is known here as a foreign one, read from a bundle endpoint")
+            }
+            Self::AuthorityForeign { trust_domain } => {
+                format!("the key of the cluster's authority is also one of the foreign trust domain {trust_domain}")
             }
             Self::BundleInvalid { reason } => format!("the trust bundle of the cluster cannot be used ({reason})"),
             Self::AuthorityNotExternal { reason } => {
@@ -180,6 +197,12 @@ impl JoinRefusal {
                 )
             }
             Self::TrustDomainTaken { by: None, .. } => "choose another `cluster.trust_domain`".to_owned(),
+            Self::TrustDomainForeign { trust_domain } => format!(
+                "choose another `cluster.trust_domain`, or, when the cluster is to be a member from now on, run `fedctl trust foreign remove {trust_domain}` first"
+            ),
+            Self::AuthorityForeign { trust_domain } => format!(
+                "give the cluster an authority of its own, or run `fedctl trust foreign remove {trust_domain}` first"
+            ),
             Self::BundleInvalid { .. } => {
                 "correct the authority of the cluster, see `identity` in gateway.toml".to_owned()
             }

@@ -74,6 +74,7 @@ async fn joined(dir: &Path) -> Arc<Follower> {
         position: Position { store_id: "s".to_owned(), revision: 4 },
         addresses: Vec::new(),
         pending: false,
+        foreign: Vec::new(),
     });
     follower.adopt(membership).await.unwrap();
     follower
@@ -121,4 +122,32 @@ async fn a_member_with_the_trust_domain_of_this_cluster_is_not_believed() {
     assert_eq!(others(&follower), ["west"]);
     let trusted: Vec<_> = follower.trust().bundles().into_iter().map(|bundle| bundle.trust_domain).collect();
     assert_eq!(trusted, [TrustDomain::new("west.example").unwrap()]);
+}
+
+#[tokio::test]
+async fn foreign_bundles_are_believed_after_those_of_the_set_and_never_instead_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let follower = joined(dir.path()).await;
+    let bundle = |name: &str| authority(&TrustDomain::new(name).unwrap()).bundle(7);
+    let spire = bundle("spire.example");
+    let usurpers = ["east.example", "west.example", "federation.internal"].map(bundle).map(Change::Foreign);
+    let held = follower.trust().bundles();
+    let changes = [Change::Foreign(spire.clone())].into_iter().chain(usurpers).collect();
+    assert!(follower.apply(&service(), update(changes)).await);
+    assert_eq!(follower.trust().bundles(), [spire.clone(), held[0].clone()]);
+    // They are no peers, and survive a restart.
+    assert_eq!(others(&follower), ["west"]);
+    let kept = MembershipFile::in_dir(&dir.path().join("state")).load().unwrap().unwrap();
+    assert_eq!(kept.foreign.get(&spire.trust_domain), Some(&spire));
+
+    // A member that comes later takes precedence.
+    let member = member("spire", "spire.example");
+    assert!(follower.apply(&service(), update(vec![Change::Upsert(member.clone())])).await);
+    assert_eq!(follower.trust().bundles(), [member.bundle, held[0].clone()]);
+    let gone = ["spire.example", "east.example"].map(|name| Change::ForeignRemoved(TrustDomain::new(name).unwrap()));
+    assert!(follower.apply(&service(), update(gone.into())).await);
+    assert_eq!(follower.current().unwrap().foreign.len(), 2);
+    let reset = WatchUpdate { reset: true, ..update(vec![Change::Upsert(self::member("east", "east.example"))]) };
+    assert!(follower.apply(&service(), reset).await);
+    assert_eq!((follower.current().unwrap().foreign.len(), follower.trust().bundles()), (0, Vec::new()));
 }

@@ -92,6 +92,8 @@ refusals! {
     NoAddress = "no-address",
     /// Too many watches of one member.
     TooManyWatches = "too-many-watches",
+    /// There are as many foreign trust domains as there may be.
+    TooManyForeign = "too-many-foreign",
     /// The service stops, or cannot write.
     Unavailable = "unavailable",
     /// The cluster has another authority than the one that was compared.

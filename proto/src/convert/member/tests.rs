@@ -72,7 +72,9 @@ fn every_other_change_survives_the_wire() {
         sequence: 3,
         authorities: vec![vec![1, 2].into()],
     };
-    for change in [Change::Removed("west".parse().unwrap()), Change::Federation(bundle)] {
+    let removed = Change::ForeignRemoved(TrustDomain::new("spire.example").unwrap());
+    let foreign = Change::Foreign(bundle.clone());
+    for change in [Change::Removed("west".parse().unwrap()), Change::Federation(bundle), foreign, removed] {
         assert_eq!(Change::try_from(wire::Change::from(&change)).unwrap(), change);
     }
     assert!(Change::try_from(wire::Change::default()).is_err());
