@@ -8,6 +8,7 @@
 //! spiffe ── caller             who is calling
 //! catalog ── delta ── import   what is exported, and what it becomes everywhere else
 //! bundle ── member             whom to trust
+//! revocation                   whom not to trust any more
 //! outcome ── trace             how a connection ended, and which one it was
 //! ```
 
@@ -22,6 +23,7 @@ pub mod import;
 pub mod member;
 pub mod names;
 pub mod outcome;
+pub mod revocation;
 pub mod sni;
 pub mod spiffe;
 pub mod time;

@@ -2,7 +2,16 @@
 //!
 //! Owns what every member knows of every other. Never admits anybody: the federation service does.
 
-use crate::{addr::GatewayAddr, bundle::TrustBundle, names::ClusterName, spiffe::SpiffeId, time::Timestamp};
+use std::sync::Arc;
+
+use crate::{
+    addr::GatewayAddr,
+    bundle::TrustBundle,
+    names::ClusterName,
+    revocation::{Revocation, RevocationId},
+    spiffe::SpiffeId,
+    time::Timestamp,
+};
 
 /// The most gateway addresses of one member.
 pub const MAX_ADVERTISED: usize = 16;
@@ -35,4 +44,8 @@ pub enum Change {
     Removed(ClusterName),
     /// The authorities of the federation service itself.
     Federation(TrustBundle),
+    /// Something is no longer to be believed.
+    Revoked(Arc<Revocation>),
+    /// A revocation was lifted. Nothing else lifts one: what a watcher is not told of stays revoked.
+    Reinstated(RevocationId),
 }

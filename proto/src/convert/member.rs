@@ -2,6 +2,8 @@
 //!
 //! Owns their form on the wire and the reasons of a refusal. Never checks a certificate: bundles are bytes here.
 
+use std::sync::Arc;
+
 use federation_model::{
     bundle::{MAX_AUTHORITIES, TrustBundle},
     finding::{Finding, Level},
@@ -141,6 +143,8 @@ impl From<&Change> for wire::Change {
             Change::Upsert(member) => wire::change::Change::Upsert(member.into()),
             Change::Removed(cluster) => wire::change::Change::Removed(cluster.to_string()),
             Change::Federation(bundle) => wire::change::Change::Federation(bundle.into()),
+            Change::Revoked(revocation) => wire::change::Change::Revoked((&**revocation).into()),
+            Change::Reinstated(id) => wire::change::Change::Reinstated(id.to_string()),
         };
         Self { change: Some(change) }
     }
@@ -156,6 +160,10 @@ impl TryFrom<wire::Change> for Change {
                 Ok(Self::Removed(cluster))
             }
             Some(wire::change::Change::Federation(bundle)) => Ok(Self::Federation(bundle.try_into()?)),
+            Some(wire::change::Change::Revoked(revocation)) => Ok(Self::Revoked(Arc::new(revocation.try_into()?))),
+            Some(wire::change::Change::Reinstated(id)) => {
+                id.parse().map(Self::Reinstated).map_err(ConvertError::of("Change", "reinstated"))
+            }
             None => {
                 Err(ConvertError::new("Change", "change", "it is missing, or of a kind this version does not know"))
             }

@@ -88,6 +88,12 @@ refusals! {
     NoAddress = "no-address",
     /// Too many watches of one member.
     TooManyWatches = "too-many-watches",
+    /// The caller, or what it asks for, was revoked.
+    Revoked = "revoked",
+    /// The service must not lock itself or its operators out.
+    OwnIdentity = "own-identity",
+    /// There are as many revocations as there may be.
+    TooManyRevocations = "too-many-revocations",
     /// The service stops, or cannot write.
     Unavailable = "unavailable",
 }
