@@ -4,7 +4,7 @@
 
 use std::{fmt, sync::Arc};
 
-use federation_model::{bundle::Fingerprint, spiffe::SpiffeId, time::Timestamp};
+use federation_model::{bundle::Fingerprint, revocation::Serial, spiffe::SpiffeId, time::Timestamp};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use zeroize::Zeroizing;
@@ -50,7 +50,7 @@ pub struct Svid {
     chain: Vec<CertificateDer<'static>>,
     key: Zeroizing<Vec<u8>>,
     validity: Validity,
-    serial: String,
+    serial: Serial,
     certified: Arc<CertifiedKey>,
 }
 
@@ -118,10 +118,10 @@ impl Svid {
         Fingerprint::of(&self.chain[0])
     }
 
-    /// The serial number of the leaf, lowercase hexadecimal.
+    /// The serial number of the leaf, lowercase hexadecimal without leading zero bytes.
     #[must_use]
     pub fn serial(&self) -> &str {
-        &self.serial
+        self.serial.as_str()
     }
 
     /// The chain in PEM.

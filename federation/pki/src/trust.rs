@@ -1,17 +1,22 @@
-//! Whom to believe now: the authorities of every trust domain, replaced whole.
+//! Whom to believe now: the authorities of every trust domain, and what was revoked, each replaced whole.
 //!
-//! Owns the current bundles. Never merges those of different trust domains, never fetches them.
+//! Owns the current bundles and revocations: a handshake sees both as they were at one moment. Never merges the bundles of
+//! different trust domains, never fetches them, never decides what is revoked.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use arc_swap::ArcSwap;
 use federation_model::{
     bundle::{MAX_AUTHORITIES, TrustBundle},
+    revocation::{Revocations, Serial},
     spiffe::TrustDomain,
 };
 use rustls_pki_types::TrustAnchor;
 
-use crate::ca::{CaError, check_authority};
+use crate::{
+    ca::{CaError, check_authority},
+    x509::Parsed,
+};
 
 /// Why a bundle is not used.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -45,17 +50,47 @@ fn listed(faults: &[BundleFault]) -> String {
 
 #[derive(Debug, Default)]
 pub(crate) struct Anchors {
-    bundles: BTreeMap<String, (TrustBundle, Vec<TrustAnchor<'static>>)>,
+    bundles: BTreeMap<String, Held>,
+    revocations: Arc<Revocations>,
+}
+
+/// What is held of one trust domain.
+#[derive(Debug, Clone)]
+struct Held {
+    bundle: TrustBundle,
+    authorities: Vec<Anchor>,
+    /// Those of the authorities that are not revoked.
+    believed: Vec<TrustAnchor<'static>>,
+}
+
+/// An authority that certificates are verified against.
+#[derive(Debug, Clone)]
+struct Anchor {
+    serial: Serial,
+    anchor: TrustAnchor<'static>,
 }
 
 impl Anchors {
+    fn new(mut bundles: BTreeMap<String, Held>, revocations: Arc<Revocations>) -> Self {
+        for held in bundles.values_mut() {
+            let td = &held.bundle.trust_domain;
+            let believed = held.authorities.iter().filter(|held| revocations.of_serial(td, &held.serial).is_none());
+            held.believed = believed.map(|held| held.anchor.clone()).collect();
+        }
+        Self { bundles, revocations }
+    }
+
     /// The anchors of one trust domain and no other.
     pub(crate) fn of(&self, td: &TrustDomain) -> Option<&[TrustAnchor<'static>]> {
-        self.bundles.get(td.as_str()).map(|(_, anchors)| anchors.as_slice())
+        self.bundles.get(td.as_str()).map(|held| held.believed.as_slice())
+    }
+
+    pub(crate) fn revocations(&self) -> &Revocations {
+        &self.revocations
     }
 }
 
-/// The trust bundles in force.
+/// The trust bundles and revocations in force.
 #[derive(Debug, Default)]
 pub struct TrustStore(ArcSwap<Anchors>);
 
@@ -66,35 +101,47 @@ impl TrustStore {
         Self::default()
     }
 
-    /// Replaces all bundles at once. A bundle that is not usable counts as empty, so that one bad bundle neither keeps
-    /// the others from changing nor leaves a removed authority in force.
+    /// Replaces all bundles at once; revocations stay. A bundle that is not usable counts as empty, so that one bad bundle
+    /// neither keeps the others from changing nor leaves a removed authority in force.
     ///
     /// # Errors
     /// When bundles were not usable; the others are in force nevertheless.
     pub fn replace(&self, bundles: impl IntoIterator<Item = TrustBundle>) -> Result<(), TrustError> {
-        let mut next = Anchors::default();
+        let mut next = BTreeMap::<String, Held>::new();
         let mut faults = Vec::new();
         for bundle in bundles {
             let td = bundle.trust_domain.clone();
-            let anchors = anchors(&bundle).unwrap_or_else(|fault| {
+            let authorities = anchors(&bundle).unwrap_or_else(|fault| {
                 faults.push(fault);
                 Vec::new()
             });
-            if let Some((_, held)) = next.bundles.get_mut(td.as_str()) {
-                held.clear();
+            if let Some(held) = next.get_mut(td.as_str()) {
+                held.authorities.clear();
                 faults.push(BundleFault::Duplicate(td));
             } else {
-                next.bundles.insert(td.as_str().to_owned(), (bundle, anchors));
+                next.insert(td.as_str().to_owned(), Held { bundle, authorities, believed: Vec::new() });
             }
         }
-        self.0.store(Arc::new(next));
+        self.0.rcu(|now| Anchors::new(next.clone(), Arc::clone(&now.revocations)));
         if faults.is_empty() { Ok(()) } else { Err(TrustError(faults)) }
+    }
+
+    /// Replaces all revocations at once; bundles stay. In force from the next handshake on: whoever holds connections judges
+    /// them again.
+    pub fn revoke(&self, revocations: &Arc<Revocations>) {
+        self.0.rcu(|now| Anchors::new(now.bundles.clone(), Arc::clone(revocations)));
+    }
+
+    /// The revocations in force.
+    #[must_use]
+    pub fn revocations(&self) -> Arc<Revocations> {
+        Arc::clone(&self.0.load().revocations)
     }
 
     /// The bundles in force, in order of trust domain.
     #[must_use]
     pub fn bundles(&self) -> Vec<TrustBundle> {
-        self.0.load().bundles.values().map(|(bundle, _)| bundle.clone()).collect()
+        self.0.load().bundles.values().map(|held| held.bundle.clone()).collect()
     }
 
     pub(crate) fn anchors(&self) -> Arc<Anchors> {
@@ -102,7 +149,7 @@ impl TrustStore {
     }
 }
 
-fn anchors(bundle: &TrustBundle) -> Result<Vec<TrustAnchor<'static>>, BundleFault> {
+fn anchors(bundle: &TrustBundle) -> Result<Vec<Anchor>, BundleFault> {
     let td = &bundle.trust_domain;
     if bundle.authorities.len() > MAX_AUTHORITIES {
         return Err(BundleFault::TooMany(td.clone(), bundle.authorities.len()));
@@ -110,9 +157,10 @@ fn anchors(bundle: &TrustBundle) -> Result<Vec<TrustAnchor<'static>>, BundleFaul
     let anchor = |(index, der)| {
         let fault = |reason| BundleFault::Authority { trust_domain: td.clone(), index, reason };
         check_authority(der, td).map_err(fault)?;
-        let anchor = webpki::anchor_from_trusted_cert(der)
-            .map_err(|e| fault(CaError::Malformed(crate::x509::Malformed(e.to_string()))))?;
-        Ok(anchor.to_owned())
+        let malformed = |malformed| fault(CaError::Malformed(malformed));
+        let anchor =
+            webpki::anchor_from_trusted_cert(der).map_err(|e| malformed(crate::x509::Malformed(e.to_string())))?;
+        Ok(Anchor { serial: Parsed::from_der(der).map_err(malformed)?.serial(), anchor: anchor.to_owned() })
     };
     bundle.authorities.iter().enumerate().map(anchor).collect()
 }
