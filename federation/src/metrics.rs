@@ -23,6 +23,7 @@ pub(crate) struct Metrics {
     members: Gauge,
     revision: Gauge,
     tokens: Gauge,
+    revocations: Gauge,
     watchers: Gauge,
     connections: Gauge,
     identity_expiry: Gauge,
@@ -43,6 +44,7 @@ impl Metrics {
         registry.register("members", "Members of the set", self.members.clone());
         registry.register("revision", "Revision of the set", self.revision.clone());
         registry.register("tokens", "Join tokens that are remembered", self.tokens.clone());
+        registry.register("revocations", "Revocations that are in force", self.revocations.clone());
         registry.register("watchers", "Watches of members that are open", self.watchers.clone());
         registry.register("connections", "gRPC connections that are open", self.connections.clone());
         let about = "When the certificate of the service ends, in seconds since 1970";
@@ -54,6 +56,7 @@ impl Metrics {
     pub(crate) fn observe(&self, state: &State) {
         self.members.set(clamped(state.members.len() as u64));
         self.tokens.set(clamped(state.tokens.len() as u64));
+        self.revocations.set(clamped(state.revocations.len() as u64));
         self.revision.set(clamped(state.revision));
     }
 

@@ -90,9 +90,10 @@ pub(crate) struct Owner {
 /// The owner of `state`, and a way to it.
 pub(crate) fn registry(store: Store, state: State, trust: Arc<TrustStore>, metrics: Metrics) -> (Registry, Owner) {
     let (sender, commands) = mpsc::channel(MAX_WAITING);
-    let (state, receiver) = watch::channel(Arc::new(state));
-    let owner = Owner { store: Arc::new(store), commands, state, trust, metrics };
-    owner.believe();
+    let state = Arc::new(state);
+    let (states, receiver) = watch::channel(Arc::clone(&state));
+    let owner = Owner { store: Arc::new(store), commands, state: states, trust, metrics };
+    owner.believe(&state);
     (Registry { commands: sender, state: receiver }, owner)
 }
 
@@ -124,10 +125,11 @@ impl Owner {
         match self.commit(writes, before.revision, Arc::clone(&after)).await {
             Ok(()) => {
                 let revision = after.revision;
-                self.state.send_replace(after);
                 if revision != before.revision {
-                    self.believe();
+                    // First: whoever hears of the new state verifies by it.
+                    self.believe(&after);
                 }
+                self.state.send_replace(after);
                 finish(Ok(revision));
                 Ok(())
             }
@@ -146,10 +148,10 @@ impl Owner {
         }
     }
 
-    /// Puts the bundles of the state in force.
-    fn believe(&self) {
-        let state = self.state.borrow();
-        self.metrics.observe(&state);
+    /// Puts the revocations and the bundles of the state in force.
+    fn believe(&self, state: &State) {
+        self.metrics.observe(state);
+        self.trust.revoke(&state.revocations);
         if let Err(error) = self.trust.replace(state.bundles()) {
             tracing::error!(%error, "members whose bundle cannot be used are refused");
         }

@@ -29,6 +29,7 @@ mod connections;
 mod membership;
 mod operator;
 mod refuse;
+mod revocation;
 mod watch;
 
 use caller::Peer;

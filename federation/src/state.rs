@@ -1,4 +1,4 @@
-//! The cluster set as a value: members, tokens, revisions.
+//! The cluster set as a value: members, tokens, revocations, revisions.
 //!
 //! Owns every decision about them. A decision gives the writes it needs and changes nothing; [`State::applied`] gives the
 //! next state. Never reads a clock, a disk or a random number: they are arguments.
@@ -16,11 +16,14 @@ use federation_model::{
     bundle::TrustBundle,
     member::{Change, Member},
     names::ClusterName,
+    revocation::{Revocation, RevocationId, Revocations},
     spiffe::SpiffeId,
+    time::Timestamp,
 };
 use federation_pki::token::TokenId;
 
 pub mod join;
+pub mod revocation;
 pub mod tokens;
 
 pub use tokens::TokenRecord;
@@ -46,6 +49,8 @@ pub enum Subject {
     Member(ClusterName),
     /// The authorities of the service.
     Federation,
+    /// A revocation came or was lifted.
+    Revocation(RevocationId),
 }
 
 /// One change of what is kept.
@@ -63,6 +68,12 @@ pub enum Write {
     TokenGone(TokenId),
     /// The authorities of the service changed.
     Federation(TrustBundle),
+    /// Something was revoked.
+    Revocation(Arc<Revocation>),
+    /// A revocation was lifted; that is remembered, for members that start over would keep it otherwise.
+    Reinstated(RevocationId, Timestamp),
+    /// It is forgotten that a revocation was lifted.
+    ReinstatedGone(RevocationId),
 }
 
 impl Write {
@@ -72,7 +83,9 @@ impl Write {
             Self::Member(record) => Some(Subject::Member(record.member.cluster.clone())),
             Self::MemberGone(cluster) => Some(Subject::Member(cluster.clone())),
             Self::Federation(_) => Some(Subject::Federation),
-            Self::MemberQuietly(_) | Self::Token(_) | Self::TokenGone(_) => None,
+            Self::Revocation(revocation) => Some(Subject::Revocation(revocation.id)),
+            Self::Reinstated(id, _) => Some(Subject::Revocation(*id)),
+            Self::MemberQuietly(_) | Self::Token(_) | Self::TokenGone(_) | Self::ReinstatedGone(_) => None,
         }
     }
 }
@@ -90,6 +103,10 @@ pub struct State {
     pub members: BTreeMap<ClusterName, Arc<MemberRecord>>,
     /// Every token that is remembered.
     pub tokens: BTreeMap<TokenId, Arc<TokenRecord>>,
+    /// Every revocation in force; the same value until one comes or is lifted.
+    pub revocations: Arc<Revocations>,
+    /// Revocations that were lifted, and when; at most [`revocation::MAX_LIFTED`].
+    pub reinstated: BTreeMap<RevocationId, Timestamp>,
     /// The last [`MAX_LOG`] revisions and what each changed.
     pub log: VecDeque<(u64, Subject)>,
 }
@@ -115,6 +132,8 @@ impl State {
             federation,
             members: BTreeMap::new(),
             tokens: BTreeMap::new(),
+            revocations: Arc::default(),
+            reinstated: BTreeMap::new(),
             log: VecDeque::new(),
         }
     }
@@ -151,6 +170,18 @@ impl State {
                 self.tokens.remove(id);
             }
             Write::Federation(bundle) => self.federation = bundle.clone(),
+            Write::Revocation(revocation) => {
+                // The decision has made sure that there is room.
+                let _ = Arc::make_mut(&mut self.revocations).add(Arc::clone(revocation));
+                self.reinstated.remove(&revocation.id);
+            }
+            Write::Reinstated(id, at) => {
+                Arc::make_mut(&mut self.revocations).lift(id);
+                self.reinstated.insert(*id, *at);
+            }
+            Write::ReinstatedGone(id) => {
+                self.reinstated.remove(id);
+            }
         }
     }
 
@@ -171,7 +202,10 @@ impl State {
     fn everything(&self) -> Missed {
         let members = self.members.values().map(|record| Change::Upsert(record.member.clone()));
         let federation = std::iter::once(Change::Federation(self.federation.clone()));
-        Missed { reset: true, revision: self.revision, changes: federation.chain(members).collect() }
+        let revoked = self.revocations.iter().cloned().map(Change::Revoked);
+        let reinstated = self.reinstated.keys().copied().map(Change::Reinstated);
+        let changes = federation.chain(members).chain(revoked).chain(reinstated).collect();
+        Missed { reset: true, revision: self.revision, changes }
     }
 
     fn change_of(&self, subject: &Subject) -> Change {
@@ -180,6 +214,10 @@ impl State {
             Subject::Member(cluster) => match self.members.get(cluster) {
                 Some(record) => Change::Upsert(record.member.clone()),
                 None => Change::Removed(cluster.clone()),
+            },
+            Subject::Revocation(id) => match self.revocations.named(id) {
+                Some(revocation) => Change::Revoked(Arc::clone(revocation)),
+                None => Change::Reinstated(*id),
             },
         }
     }

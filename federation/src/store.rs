@@ -8,14 +8,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use federation_model::{bundle::TrustBundle, names::ClusterName};
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction};
+use std::sync::Arc;
+
+use federation_model::{bundle::TrustBundle, names::ClusterName, time::Timestamp};
+use redb::{
+    Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError, WriteTransaction,
+};
 
 use crate::state::{MAX_LOG, State, Subject, Write};
 
 mod records;
 
-use records::{StoredBundle, StoredMember, StoredToken};
+use records::{StoredBundle, StoredMember, StoredRevocation, StoredToken};
 
 const FILE: &str = "set.redb";
 /// The set is small: a thousand members of a few KiB.
@@ -27,8 +31,14 @@ const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 const TEXTS: TableDefinition<'_, &str, &str> = TableDefinition::new("texts");
 const MEMBERS: TableDefinition<'_, &str, &str> = TableDefinition::new("members");
 const TOKENS: TableDefinition<'_, &str, &str> = TableDefinition::new("tokens");
-/// Revision to the member it changed; empty for the authorities of the service.
+const REVOCATIONS: TableDefinition<'_, &str, &str> = TableDefinition::new("revocations");
+/// Revocations that were lifted, and when.
+const REINSTATED: TableDefinition<'_, &str, u64> = TableDefinition::new("reinstated");
+/// Revision to the member it changed; empty for the authorities of the service, [`REVOCATION`] and an id for a revocation.
 const CHANGES: TableDefinition<'_, u64, &str> = TableDefinition::new("changes");
+
+/// No cluster is named so: names have no colon.
+const REVOCATION: &str = "revocation:";
 
 const KEY_SCHEMA: &str = "schema";
 const KEY_REVISION: &str = "revision";
@@ -99,7 +109,7 @@ impl Store {
         let transaction = self.database.begin_read().map_err(|error| self.failed("read", error))?;
         let numbers = match transaction.open_table(NUMBERS) {
             Ok(table) => table,
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+            Err(TableError::TableDoesNotExist(_)) => return Ok(None),
             Err(error) => return Err(self.failed("read", error)),
         };
         let number = |key: &str| -> Result<u64, StoreError> {
@@ -120,10 +130,11 @@ impl Store {
         let mut state = State::new(&text(KEY_STORE_ID)?, federation);
         state.revision = number(KEY_REVISION)?;
         self.load_rows(&transaction, &mut state)?;
+        self.load_revocations(&transaction, &mut state)?;
         Ok(Some(state))
     }
 
-    fn load_rows(&self, transaction: &redb::ReadTransaction, state: &mut State) -> Result<(), StoreError> {
+    fn load_rows(&self, transaction: &ReadTransaction, state: &mut State) -> Result<(), StoreError> {
         let read = |definition| transaction.open_table(definition).map_err(|error| self.failed("read", error));
         for row in read(MEMBERS)?.iter().map_err(|error| self.failed("read", error))? {
             let (key, value) = row.map_err(|error| self.failed("read", error))?;
@@ -140,14 +151,44 @@ impl Store {
             let (revision, value) = row.map_err(|error| self.failed("read", error))?;
             let subject = match value.value() {
                 "" => Subject::Federation,
-                name => {
-                    let cluster = name.parse::<ClusterName>();
-                    Subject::Member(cluster.map_err(|error| self.row(name, error))?)
-                }
+                name => match name.strip_prefix(REVOCATION) {
+                    Some(id) => Subject::Revocation(id.parse().map_err(|error| self.row(name, error))?),
+                    None => Subject::Member(name.parse::<ClusterName>().map_err(|error| self.row(name, error))?),
+                },
             };
             state.log.push_back((revision.value(), subject));
         }
         Ok(())
+    }
+
+    /// Reads what is revoked; a store of a version before revocations has no tables of them.
+    fn load_revocations(&self, transaction: &ReadTransaction, state: &mut State) -> Result<(), StoreError> {
+        let absent = |error: &TableError| matches!(error, TableError::TableDoesNotExist(_));
+        match transaction.open_table(REVOCATIONS) {
+            Err(error) if absent(&error) => {}
+            Err(error) => return Err(self.failed("read", error)),
+            Ok(table) => {
+                let revocations = Arc::make_mut(&mut state.revocations);
+                for row in table.iter().map_err(|error| self.failed("read", error))? {
+                    let (id, value) = row.map_err(|error| self.failed("read", error))?;
+                    let parsed = StoredRevocation::parse(value.value());
+                    let revocation = parsed.map_err(|reason| self.row(id.value(), reason))?;
+                    revocations.add(Arc::new(revocation)).map_err(|error| self.row(id.value(), error))?;
+                }
+            }
+        }
+        match transaction.open_table(REINSTATED) {
+            Err(error) if absent(&error) => Ok(()),
+            Err(error) => Err(self.failed("read", error)),
+            Ok(table) => {
+                for row in table.iter().map_err(|error| self.failed("read", error))? {
+                    let (id, at) = row.map_err(|error| self.failed("read", error))?;
+                    let parsed = id.value().parse().map_err(|error| self.row(id.value(), error))?;
+                    state.reinstated.insert(parsed, Timestamp(at.value()));
+                }
+                Ok(())
+            }
+        }
     }
 
     /// Writes a new set.
@@ -163,6 +204,8 @@ impl Store {
             transaction.open_table(TEXTS)?.insert(KEY_FEDERATION, &*StoredBundle::text(&state.federation))?;
             transaction.open_table(MEMBERS)?;
             transaction.open_table(TOKENS)?;
+            transaction.open_table(REVOCATIONS)?;
+            transaction.open_table(REINSTATED)?;
             transaction.open_table(CHANGES)?;
             Ok::<(), redb::Error>(())
         })();
@@ -211,6 +254,18 @@ fn put(transaction: &WriteTransaction, write: &Write) -> Result<(), redb::Error>
         Write::Federation(bundle) => {
             transaction.open_table(TEXTS)?.insert(KEY_FEDERATION, &*StoredBundle::text(bundle))?;
         }
+        Write::Revocation(revocation) => {
+            let text = StoredRevocation::text(revocation);
+            transaction.open_table(REVOCATIONS)?.insert(&*revocation.id.to_string(), &*text)?;
+            transaction.open_table(REINSTATED)?.remove(&*revocation.id.to_string())?;
+        }
+        Write::Reinstated(id, at) => {
+            transaction.open_table(REVOCATIONS)?.remove(&*id.to_string())?;
+            transaction.open_table(REINSTATED)?.insert(&*id.to_string(), at.0)?;
+        }
+        Write::ReinstatedGone(id) => {
+            transaction.open_table(REINSTATED)?.remove(&*id.to_string())?;
+        }
     }
     Ok(())
 }
@@ -222,10 +277,11 @@ fn put_changes(transaction: &WriteTransaction, before: u64, after: &State) -> Re
     let mut changes = transaction.open_table(CHANGES)?;
     for (revision, subject) in after.log.iter().filter(|(revision, _)| *revision > before) {
         let name = match subject {
-            Subject::Member(cluster) => cluster.as_str(),
-            Subject::Federation => "",
+            Subject::Member(cluster) => cluster.to_string(),
+            Subject::Federation => String::new(),
+            Subject::Revocation(id) => format!("{REVOCATION}{id}"),
         };
-        changes.insert(revision, name)?;
+        changes.insert(revision, &*name)?;
     }
     let forgotten = after.revision.saturating_sub(MAX_LOG as u64);
     changes.retain_in(..=forgotten, |_, _| false)?;

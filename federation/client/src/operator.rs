@@ -1,6 +1,7 @@
 //! The calls of those who operate the federation service.
 //!
-//! Owns reading the operator credential and the calls made with it. Never writes a credential.
+//! Owns reading the operator credential and the calls made with it, those about revocations in a module of their own. Never
+//! writes a credential.
 
 use std::{
     io,
@@ -37,6 +38,10 @@ use crate::{
     call::{CallError, MAX_ANSWER, answer},
     dial::{ALPN, DialError, Dialer},
 };
+
+mod revocation;
+
+pub use revocation::{Acknowledgement, Acknowledgements, Reinstated, Revoked};
 
 /// Certificates and keys are a few KiB.
 const MAX_FILE: u64 = 1 << 20;

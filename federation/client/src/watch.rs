@@ -36,7 +36,7 @@ pub struct Position {
 pub struct WatchUpdate {
     /// What is known once the changes are applied.
     pub position: Position,
-    /// Forget every member before applying the changes.
+    /// Forget every member before applying the changes; never a revocation.
     pub reset: bool,
     /// What changed; may be empty.
     pub changes: Vec<Change>,

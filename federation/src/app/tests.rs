@@ -34,6 +34,8 @@ use tokio::{
 
 use super::*;
 
+mod revocation;
+
 const DEADLINE: Duration = Duration::from_secs(20);
 const TTL: Duration = Duration::from_secs(900);
 
@@ -178,6 +180,8 @@ fn subjects(update: &WatchUpdate) -> Vec<String> {
         Change::Upsert(member) => format!("+{}", member.cluster),
         Change::Removed(cluster) => format!("-{cluster}"),
         Change::Federation(_) => "federation".to_owned(),
+        Change::Revoked(revocation) => format!("!{}", revocation.subject),
+        Change::Reinstated(id) => format!("~{id}"),
     };
     update.changes.iter().map(subject).collect()
 }

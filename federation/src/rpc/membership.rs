@@ -11,6 +11,7 @@ use proto::{
     convert::{
         ConvertError,
         member::{Refusal, advertised, locality, software},
+        revocation,
     },
     federation::v1::{self as wire, membership_server::Membership},
 };
@@ -88,6 +89,7 @@ impl Membership for Calls {
             revision: state.revision,
             addresses: self.0.service.addresses(&peer).iter().map(ToString::to_string).collect(),
             store_id: state.store_id.to_string(),
+            revocations: revocation::messages(&state.revocations),
         }))
     }
 

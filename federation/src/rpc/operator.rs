@@ -2,10 +2,11 @@
 //!
 //! Owns converting them. Every call is verified first, and what it changes is written to the audit log.
 
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
 use federation_model::{names::ClusterName, time::Timestamp};
 use federation_pki::token::{JoinToken, SecretHash, TokenId, TokenSecret};
+use futures::Stream;
 use proto::{
     convert::{ConvertError, member::Refusal},
     federation::v1::{self as wire, operator_server::Operator},
@@ -16,6 +17,7 @@ use super::{
     Context,
     caller::Peer,
     refuse::{invalid, status},
+    revocation,
 };
 use crate::{
     SOFTWARE,
@@ -31,6 +33,8 @@ pub(super) struct Calls(pub(super) Context);
 
 #[tonic::async_trait]
 impl Operator for Calls {
+    type AwaitAcknowledgementStream = Pin<Box<dyn Stream<Item = Result<wire::Acknowledgement, Status>> + Send>>;
+
     async fn create_token(
         &self,
         request: Request<wire::CreateTokenRequest>,
@@ -126,6 +130,35 @@ impl Operator for Calls {
         self.0.presence.forget(&cluster);
         tracing::info!(target: "landbridge::audit", operator, %cluster, revision, "cluster removed");
         Ok(Response::new(wire::RemoveMemberResponse { revision }))
+    }
+
+    async fn revoke(&self, request: Request<wire::RevokeRequest>) -> Result<Response<wire::RevokeResponse>, Status> {
+        let peer = Peer::of(request.extensions())?;
+        revocation::revoke(&self.0, &peer, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_revocations(
+        &self,
+        request: Request<wire::ListRevocationsRequest>,
+    ) -> Result<Response<wire::ListRevocationsResponse>, Status> {
+        revocation::list(&self.0, &Peer::of(request.extensions())?).map(Response::new)
+    }
+
+    async fn reinstate(
+        &self,
+        request: Request<wire::ReinstateRequest>,
+    ) -> Result<Response<wire::ReinstateResponse>, Status> {
+        let peer = Peer::of(request.extensions())?;
+        revocation::reinstate(&self.0, &peer, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn await_acknowledgement(
+        &self,
+        request: Request<wire::AwaitAcknowledgementRequest>,
+    ) -> Result<Response<Self::AwaitAcknowledgementStream>, Status> {
+        let peer = Peer::of(request.extensions())?;
+        let stream = revocation::acknowledgements(&self.0, &peer, &request.into_inner())?;
+        Ok(Response::new(Box::pin(stream)))
     }
 }
 

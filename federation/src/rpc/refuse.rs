@@ -22,21 +22,26 @@ pub(super) fn invalid(error: &ConvertError) -> Status {
 
 fn code(refusal: Refusal) -> Code {
     match refusal {
-        Refusal::TokenUnknown | Refusal::ProofInvalid | Refusal::NotAMember | Refusal::NotAnOperator => {
-            Code::PermissionDenied
-        }
+        Refusal::TokenUnknown
+        | Refusal::ProofInvalid
+        | Refusal::NotAMember
+        | Refusal::NotAnOperator
+        | Refusal::Revoked => Code::PermissionDenied,
         Refusal::TokenExpired
         | Refusal::TokenUsed
         | Refusal::TokenRevoked
         | Refusal::TokenForAnotherCluster
         | Refusal::ClockSkew
         | Refusal::Version
-        | Refusal::NoAddress => Code::FailedPrecondition,
+        | Refusal::NoAddress
+        | Refusal::OwnIdentity => Code::FailedPrecondition,
         Refusal::ClusterTaken | Refusal::TrustDomainTaken => Code::AlreadyExists,
         Refusal::BundleInvalid | Refusal::Invalid => Code::InvalidArgument,
-        Refusal::SetFull | Refusal::TooManyTokens | Refusal::TooManyAttempts | Refusal::TooManyWatches => {
-            Code::ResourceExhausted
-        }
+        Refusal::SetFull
+        | Refusal::TooManyTokens
+        | Refusal::TooManyAttempts
+        | Refusal::TooManyWatches
+        | Refusal::TooManyRevocations => Code::ResourceExhausted,
         Refusal::NoCertificate | Refusal::CertificateRefused => Code::Unauthenticated,
         Refusal::NotFound => Code::NotFound,
         Refusal::Unavailable => Code::Unavailable,

@@ -1,11 +1,11 @@
 //! One watch of one member.
 //!
-//! Owns when it is told what, and when the watch ends: with the membership, with the certificate, with the program. Never
-//! keeps what was sent: a slow watcher is told the newest state, once.
+//! Owns when it is told what, and when the watch ends: with the membership, with the certificate or its revocation, with the
+//! program. Never keeps what was sent: a slow watcher is told the newest state, once.
 
 use std::{sync::Arc, time::Duration};
 
-use federation_model::names::ClusterName;
+use federation_model::{names::ClusterName, revocation::Revocations};
 use futures::{Stream, stream};
 use proto::{
     convert::member::Refusal,
@@ -53,12 +53,14 @@ pub(super) async fn open(
         peer,
         cluster,
         requests,
+        // None: what came since the call was verified counts as well.
+        judged: Arc::default(),
         states,
         store_id: first.store_id,
         revision: first.revision,
         greeted: false,
         verify,
-        _watching: watching,
+        watching,
     };
     Ok(stream::unfold(Some(watcher), |watcher| async {
         let (result, watcher) = watcher?.next().await?;
@@ -78,7 +80,9 @@ struct Watcher {
     /// Whether it was told anything: the first message comes even when nothing changed.
     greeted: bool,
     verify: Interval,
-    _watching: Watching,
+    /// The revocations by which the caller was judged last.
+    judged: Arc<Revocations>,
+    watching: Watching,
 }
 
 impl Watcher {
@@ -102,7 +106,7 @@ impl Watcher {
                 request = self.requests.message() => {
                     // No member has applied what it was not told.
                     let acknowledged = request.ok()??.revision.min(self.revision);
-                    self.context.presence.acknowledged(&self.cluster, acknowledged, self.context.clock.now());
+                    self.watching.acknowledged(acknowledged, self.context.clock.now());
                 }
                 _ = self.verify.tick() => {
                     if let Err(status) = self.context.member(&self.peer) {
@@ -119,6 +123,10 @@ impl Watcher {
         if !state.members.contains_key(&self.cluster) {
             let text = format!("cluster {} is no longer a member of this set: it left or was removed", self.cluster);
             return Err(self.context.refuse(Refusal::NotAMember, text));
+        }
+        if !Arc::ptr_eq(&self.judged, &state.revocations) {
+            self.judged = Arc::clone(&state.revocations);
+            self.context.member(&self.peer)?;
         }
         if self.greeted && state.revision == self.revision {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! How members, tokens and bundles are written into the store.
+//! How members, tokens, bundles and revocations are written into the store.
 //!
 //! Owns their JSON. Never accepts a value the model would not build.
 
@@ -8,6 +8,7 @@ use federation_model::{
     bundle::TrustBundle,
     member::Member,
     names::ClusterName,
+    revocation::{IdPrefix, Line, Revocation, RevocationId, Serial, Subject},
     spiffe::{SpiffeId, TrustDomain, as_text},
     time::Timestamp,
 };
@@ -137,6 +138,56 @@ impl StoredToken {
             used_at: stored.used_at,
             revoked_at: stored.revoked_at,
         })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct StoredRevocation {
+    id: RevocationId,
+    subject: StoredSubject,
+    reason: Line,
+    by: Line,
+    at: Timestamp,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum StoredSubject {
+    Cluster {
+        cluster: ClusterName,
+        #[serde(with = "as_text")]
+        trust_domain: TrustDomain,
+    },
+    Id(#[serde(with = "as_text")] SpiffeId),
+    Prefix(#[serde(with = "as_text")] IdPrefix),
+    Serial {
+        #[serde(with = "as_text")]
+        trust_domain: TrustDomain,
+        serial: Serial,
+    },
+}
+
+impl StoredRevocation {
+    pub(super) fn text(revocation: &Revocation) -> String {
+        let subject = match revocation.subject.clone() {
+            Subject::Cluster { cluster, trust_domain } => StoredSubject::Cluster { cluster, trust_domain },
+            Subject::Id(id) => StoredSubject::Id(id),
+            Subject::Prefix(prefix) => StoredSubject::Prefix(prefix),
+            Subject::Serial { trust_domain, serial } => StoredSubject::Serial { trust_domain, serial },
+        };
+        let Revocation { id, reason, by, at, .. } = revocation.clone();
+        json(&Self { id, subject, reason, by, at })
+    }
+
+    pub(super) fn parse(text: &str) -> Result<Revocation, String> {
+        let Self { id, subject, reason, by, at } = parsed(text)?;
+        let subject = match subject {
+            StoredSubject::Cluster { cluster, trust_domain } => Subject::Cluster { cluster, trust_domain },
+            StoredSubject::Id(id) => Subject::Id(id),
+            StoredSubject::Prefix(prefix) => Subject::Prefix(prefix),
+            StoredSubject::Serial { trust_domain, serial } => Subject::Serial { trust_domain, serial },
+        };
+        Ok(Revocation { id, subject, reason, by, at })
     }
 }
 
