@@ -45,7 +45,7 @@ use crate::{
     identity::ClusterIdentity,
     listeners,
     live::Live,
-    membership::follow::Follower,
+    membership::{effects::Effects, follow::Follower},
     path::{DataPath, deliver_streams},
     record::Recorder,
     reset_key,
@@ -156,6 +156,7 @@ struct Parts {
     control: Control,
     tables: watch::Receiver<Arc<Tables>>,
     started: Started,
+    effects: Effects,
     path: Arc<DataPath>,
     readiness: Readiness,
 }
@@ -171,7 +172,9 @@ impl Parts {
         let tables_receiver = tables.subscribe();
         let readiness = Readiness::default();
         let (compiled, peers) = (readiness.condition("tables"), readiness.condition("peers"));
-        let outputs = ControlOutputs { tables, catalog, compiled, peers };
+        let judged = watch::Sender::default();
+        let connections = judged.subscribe();
+        let outputs = ControlOutputs { tables, catalog, judged, compiled, peers };
         let control = Control::new(&config, outputs, live.clone(), registry)?;
         let sources = Sources {
             identity: identity.live(),
@@ -181,6 +184,7 @@ impl Parts {
         };
         let started = Tunnels::start(tunnel_config(&config)?, socket, sources)?;
         started.tunnels.register(registry);
+        let effects = Effects { tunnels: started.tunnels.followed(), connections };
         let path = Arc::new(DataPath {
             cluster: config.cluster.name.clone(),
             zone: config.dns.zone.clone(),
@@ -194,14 +198,19 @@ impl Parts {
             places: Arc::new(Semaphore::new(config.limits.connections)),
             connections: TaskTracker::new(),
         });
-        Ok(Self { config, identity, follower, manifests, control, tables: tables_receiver, started, path, readiness })
+        let tables = tables_receiver;
+        Ok(Self { config, identity, follower, manifests, control, tables, started, effects, path, readiness })
     }
 
     /// Starts every task, each with the rule for its end.
     fn start(self, servers: Servers, tasks: &Tasks) {
-        let Self { identity, follower, manifests, control, tables, started, path, readiness, .. } = self;
-        let inputs =
-            ControlInputs { manifests: manifests.subscribe(), members: follower.members(), events: started.events };
+        let Self { identity, follower, manifests, control, tables, started, effects, path, readiness, .. } = self;
+        let inputs = ControlInputs {
+            manifests: manifests.subscribe(),
+            members: follower.members(),
+            trust: follower.trust(),
+            events: started.events,
+        };
         let accepting = tasks.stage(Stage::Accept);
         let stop = accepting.stop().clone();
         accepting.spawn("listeners", OnEnd::Stop, listeners::follow(path.clone(), tables.clone(), stop.clone()));
@@ -225,7 +234,7 @@ impl Parts {
         let stop = support.stop().clone();
         support.spawn("control", OnEnd::Stop, control.run(inputs, stop.clone()));
         support.spawn("manifests", OnEnd::Stop, manifests.run(stop.clone()));
-        support.spawn("membership", OnEnd::Stop, follower.run(stop.clone()));
+        support.spawn("membership", OnEnd::Stop, follower.run(effects, stop.clone()));
         support.spawn("certificate-renewal", OnEnd::Stop, identity.renew(stop.clone()));
         support.spawn("deliver", OnEnd::Stop, deliver_streams(path, started.inbound));
         support.spawn("tunnels", OnEnd::Stop, started.driver);

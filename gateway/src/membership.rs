@@ -19,13 +19,16 @@ use federation_model::{
     bundle::TrustBundle,
     member::{Change, Member},
     names::ClusterName,
+    revocation::Revocations,
     spiffe::{SpiffeId, parse_workload_id},
 };
 use federation_runtime::state::{self, StateError};
 use prost::Message as _;
-use proto::federation::v1;
+use proto::{convert::revocation, federation::v1};
 
+pub mod effects;
 pub mod follow;
+mod revocations;
 
 /// What a member knows of its cluster set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub struct Membership {
     pub position: Position,
     /// Every member, this cluster among them.
     pub members: BTreeMap<ClusterName, Member>,
+    /// Every revocation it was told of that was not lifted.
+    pub revocations: Arc<Revocations>,
 }
 
 /// What an update means for this cluster.
@@ -74,6 +79,7 @@ impl Membership {
     #[must_use]
     pub fn after(&self, update: WatchUpdate) -> Applied {
         let mut next = self.clone();
+        next.revocations = revocations::after(&self.revocations, &update);
         if update.reset {
             next.members.clear();
         }
@@ -86,6 +92,7 @@ impl Membership {
                     next.members.remove(&cluster);
                 }
                 Change::Federation(bundle) => next.federation = bundle,
+                Change::Revoked(_) | Change::Reinstated(_) => {}
             }
         }
         next.position = update.position;
@@ -148,6 +155,7 @@ impl From<Joined> for Membership {
             addresses: joined.addresses,
             position: joined.position,
             members: all.map(|member| (member.cluster.clone(), member)).collect(),
+            revocations: joined.revocations,
         }
     }
 }
@@ -159,6 +167,7 @@ fn from_message(message: v1::JoinResponse) -> anyhow::Result<Membership> {
         federation: message.federation.context("it has no authorities of the federation service")?.try_into()?,
         federation_id: parse_workload_id(&message.federation_id)?,
         members,
+        revocations: Arc::new(revocation::set(message.revocations)?),
         position: Position { store_id: message.store_id, revision: message.revision },
         addresses: message.addresses.iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
     }))
@@ -173,6 +182,7 @@ fn to_message(membership: &Membership) -> v1::JoinResponse {
         revision: membership.position.revision,
         store_id: membership.position.store_id.clone(),
         addresses: membership.addresses.iter().map(ToString::to_string).collect(),
+        revocations: revocation::messages(&membership.revocations),
     }
 }
 
@@ -207,6 +217,7 @@ mod tests {
             federation: federation.bundle,
             federation_id: federation.gateway_id,
             members: vec![member("west")],
+            revocations: Arc::default(),
             position: Position { store_id: "s".to_owned(), revision: 4 },
             addresses: vec!["127.0.0.1:15010".parse().unwrap()],
         })

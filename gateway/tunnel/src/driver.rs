@@ -113,11 +113,11 @@ impl Driver {
         self.close().await;
     }
 
-    /// Follows the members: who left is cut off, who came is dialled.
+    /// Follows the members, and what is revoked with them: who left or was revoked is cut off, who came is dialled.
     fn handle_members(&mut self) {
         let members = Arc::clone(&self.members.borrow_and_update());
         for tunnel in self.shared.registry.all() {
-            if let Err(why) = still_trusted(&tunnel.peer, &members) {
+            if let Err(why) = still_trusted(&tunnel.peer, &members, &self.credentials.trust) {
                 tracing::info!(peer = %tunnel.peer.cluster, tunnel = tunnel.id, %why, "cutting a tunnel");
                 tunnel.close(&Close::new(CloseReason::Revoked, why));
             }
@@ -135,6 +135,7 @@ impl Driver {
         for member in members.values() {
             self.follow(member);
         }
+        self.shared.followed.send_replace(members);
         self.shared.changed();
     }
 
@@ -251,7 +252,7 @@ impl Driver {
         if dialled.is_some_and(|dialled| *dialled != peer.cluster) {
             return refuse(CloseReason::WrongCluster, format!("this is the gateway of cluster {}", peer.cluster));
         }
-        if let Err(why) = still_trusted(&peer, &members) {
+        if let Err(why) = still_trusted(&peer, &members, &self.credentials.trust) {
             return refuse(CloseReason::Revoked, why);
         }
         self.next_id += 1;

@@ -61,16 +61,13 @@ pub(crate) fn identify(connection: &Connection, members: &Members, now: Timestam
 
 /// Whether a peer that was believed is still to be believed; why not, otherwise.
 ///
-/// Judged at the time of its handshake: what changed are the members, not the age of its certificate.
-pub(crate) fn still_trusted(peer: &Peer, members: &Members) -> Result<(), String> {
+/// Judged by what is trusted and revoked now, and at the time of its handshake: the age of its certificate has not changed.
+pub(crate) fn still_trusted(peer: &Peer, members: &Members, trust: &TrustStore) -> Result<(), String> {
     let Some(member) = members.get(&peer.cluster) else {
         return Err(format!("cluster {} is no longer a member", peer.cluster));
     };
     if member.gateway_id != peer.gateway_id {
         return Err(format!("the gateway id of cluster {} is {} by now", peer.cluster, member.gateway_id));
     }
-    let trust = TrustStore::new();
-    // A bundle that is not usable counts as empty, which the verification says better.
-    let _ = trust.replace([member.bundle.clone()]);
-    verify_leaf(&peer.chain, &trust, peer.verified_at, peer.usage).map(drop).map_err(|error| error.to_string())
+    verify_leaf(&peer.chain, trust, peer.verified_at, peer.usage).map(drop).map_err(|error| error.to_string())
 }
