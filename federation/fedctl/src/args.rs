@@ -12,6 +12,8 @@ use federation_pki::token::TokenId;
 
 use crate::clock::parse_span;
 
+pub mod revoke;
+
 const EXAMPLES: &str = "\
 Examples:
   fedctl token create --cluster west   on the federation side: what lets cluster west join
@@ -79,6 +81,9 @@ pub enum Command {
     Token(Token),
     /// List the members of the cluster set
     Members(Members),
+    /// Refuse a cluster, a SPIFFE ID or a certificate everywhere, and cut what it has open
+    #[command(subcommand)]
+    Revoke(revoke::Revoke),
     /// Make this gateway's cluster a member of a cluster set
     Join(Join),
     /// End the membership of this gateway's cluster
@@ -215,7 +220,7 @@ pub struct Leave {
     pub yes: bool,
 }
 
-/// The longest `fedctl join` waits: one hour.
+/// The longest `fedctl join` and `fedctl revoke` wait: one hour.
 const MAX_WAIT: Duration = Duration::from_secs(3600);
 
 fn parse_wait(text: &str) -> Result<Duration, String> {

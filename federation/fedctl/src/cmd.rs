@@ -8,6 +8,7 @@ mod init;
 mod join;
 mod leave;
 mod members;
+mod revoke;
 mod services;
 mod status;
 mod token;
@@ -27,6 +28,7 @@ pub(crate) async fn run(cli: Cli, console: &mut Console) -> Result<Ending, Failu
         Command::Init(what) => init::run(what, console),
         Command::Token(what) => token::run(what, &target, console).await,
         Command::Members(what) => members::run(what, &target, console).await,
+        Command::Revoke(what) => Box::pin(revoke::run(what, &target, console)).await,
         Command::Join(join) => join::run(join, &target, console).await,
         Command::Leave(leave) => leave::run(leave, &target, console).await,
         Command::Status => status::run(&target, console).await,

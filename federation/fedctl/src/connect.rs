@@ -8,11 +8,15 @@ use federation_client::{
     call::CallError,
     dial::DialError,
     gateway::{GatewayClient, GatewayError, Steps},
-    operator::{Credential, Listing, OperatorClient, OperatorError, TokenInfo},
+    operator::{Acknowledgements, Credential, Listing, OperatorClient, OperatorError, Reinstated, Revoked, TokenInfo},
 };
-use federation_model::{finding::Finding, names::ClusterName};
+use federation_model::{
+    finding::Finding,
+    names::ClusterName,
+    revocation::{Line, Revocation, RevocationId},
+};
 use federation_pki::token::{JoinToken, TokenId};
-use proto::gateway::v1 as gateway;
+use proto::{convert::revocation::Asked, gateway::v1 as gateway};
 
 use crate::{args::Target, failure::Failure};
 
@@ -130,9 +134,30 @@ impl Operator {
     pub(crate) async fn remove_member(&mut self, cluster: &ClusterName) -> Result<u64, Failure> {
         self.0.remove_member(cluster).await.map_err(operator_failure)
     }
+
+    /// Revokes something.
+    pub(crate) async fn revoke(&mut self, asked: &Asked, reason: &Line) -> Result<Revoked, Failure> {
+        self.0.revoke(asked, reason).await.map_err(operator_failure)
+    }
+
+    /// Every revocation.
+    pub(crate) async fn revocations(&mut self) -> Result<Vec<Revocation>, Failure> {
+        self.0.list_revocations().await.map_err(operator_failure)
+    }
+
+    /// Lifts a revocation.
+    pub(crate) async fn reinstate(&mut self, id: &RevocationId, force: bool) -> Result<Reinstated, Failure> {
+        self.0.reinstate(id, force).await.map_err(operator_failure)
+    }
+
+    /// Who has acknowledged a revision, and who does while it is watched.
+    pub(crate) async fn acknowledgements(&mut self, revision: u64) -> Result<Acknowledgements, Failure> {
+        self.0.acknowledgements(revision).await.map_err(operator_failure)
+    }
 }
 
-fn operator_failure(error: OperatorError) -> Failure {
+/// What to do about an error of the federation service.
+pub(crate) fn operator_failure(error: OperatorError) -> Failure {
     let hint = match &error {
         OperatorError::Credential(_) => "--operator DIR with ca.crt, tls.crt and tls.key",
         OperatorError::Dial(DialError::Unreachable { .. }) => "--federation with the address it listens on",
@@ -143,7 +168,9 @@ fn operator_failure(error: OperatorError) -> Failure {
         OperatorError::Call(CallError::CertificateRefused { .. }) => {
             "--operator with a new credential from <store>/operator of the federation service"
         }
-        OperatorError::Call(CallError::Refused { .. }) => "fedctl members and fedctl token list show what there is",
+        OperatorError::Call(CallError::Refused { .. }) => {
+            "fedctl members, fedctl token list and fedctl revoke list show what there is"
+        }
         OperatorError::Call(CallError::Lost(_) | CallError::TimedOut) => "the same command again",
         OperatorError::Call(CallError::Malformed(_) | CallError::Unexpected { .. }) | OperatorError::Token(_) => {
             "the same version of fedctl and federation service"

@@ -6,6 +6,7 @@
 pub(crate) mod findings;
 pub(crate) mod join;
 pub(crate) mod members;
+pub(crate) mod revocations;
 pub(crate) mod services;
 pub(crate) mod status;
 pub(crate) mod tokens;

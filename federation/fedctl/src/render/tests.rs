@@ -89,6 +89,7 @@ fn status() -> Status {
         identity_source: text("self-signed"),
         ready: true,
         not_ready_reason: String::new(),
+        certificate_serial: text("0a1b2c3d"),
     }
 }
 
