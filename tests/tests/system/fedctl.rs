@@ -44,14 +44,14 @@ impl Written {
 
 /// How a command ended.
 #[derive(Debug)]
-struct Ended {
-    code: String,
-    stdout: String,
-    stderr: String,
+pub(super) struct Ended {
+    pub(super) code: String,
+    pub(super) stdout: String,
+    pub(super) stderr: String,
 }
 
 /// Runs one command with nobody at the keyboard.
-async fn fedctl(arguments: &[String]) -> Ended {
+pub(super) async fn fedctl(arguments: &[String]) -> Ended {
     let arguments = [&["fedctl".to_owned()], arguments].concat();
     let command = move || {
         let cli = Cli::try_parse_from(&arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
@@ -65,13 +65,13 @@ async fn fedctl(arguments: &[String]) -> Ended {
     tokio::task::spawn_blocking(command).await.unwrap()
 }
 
-fn words(text: &str) -> Vec<String> {
+pub(super) fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
 impl Ended {
     /// The answer of a command that must have succeeded.
-    fn done(self) -> String {
+    pub(super) fn done(self) -> String {
         assert!(self.code.contains("(0)"), "{self:?}");
         self.stdout
     }

@@ -10,6 +10,7 @@ mod fedctl;
 mod hostile;
 mod membership;
 mod model;
+mod revocation;
 mod server_name;
 mod settings;
 mod silence;

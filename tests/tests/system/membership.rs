@@ -289,6 +289,7 @@ fn name_of(change: &Change) -> &str {
         Change::Upsert(member) => member.cluster.as_str(),
         Change::Removed(cluster) => cluster.as_str(),
         Change::Federation(_) => "the federation",
+        Change::Revoked(_) | Change::Reinstated(_) => "a revocation",
     }
 }
 
