@@ -1,6 +1,6 @@
 //! What is revoked: cut at once, refused from then on, and not brought back by anybody's silence.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use federation_client::operator::Revoked;
 use federation_model::{
@@ -27,7 +27,11 @@ use tests::{
     probe::Echo,
     wait::until,
 };
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
 
 use super::fedctl::{fedctl, words};
 
@@ -350,4 +354,86 @@ async fn a_federation_service_restored_from_an_old_backup_brings_no_revoked_iden
     }
     assert_eq!(part(&mut call(&fleet["east"], 20).await).await.unwrap(), "bye\n");
     fleet["east"].knows(&["north", "west"]).await;
+}
+
+/// What one round of a revoked caller who sends without end came to, from the call to revoke it on.
+struct Round {
+    /// Until the last byte arrived.
+    last_byte: Duration,
+    /// Until every member had acknowledged.
+    acknowledged: Duration,
+}
+
+/// Revokes a caller that sends a little every millisecond, and lifts that again.
+async fn round(fleet: &Fleet, listener: &TcpListener) -> Round {
+    let east = &fleet["east"];
+    let mut caller = east.connect_from(east.host(20), "production/sink", 8081).await;
+    let (mut callee, _) = soon("a connection", listener.accept()).await.unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut pace = tokio::time::interval(Duration::from_millis(1));
+        while caller.write_all(&[7; 256]).await.is_ok() {
+            pace.tick().await;
+        }
+        None
+    });
+    callee.read_u8().await.unwrap();
+    tasks.spawn(async move {
+        let (mut buffer, mut last) = ([0; 4096], None);
+        while callee.read(&mut buffer).await.is_ok_and(|length| length > 0) {
+            last = Some(Instant::now());
+        }
+        last
+    });
+    let mut operator = fleet.federation().operator().await;
+    let called = Instant::now();
+    let revoked = operator.revoke(&id(WEB), &"key lost".parse().unwrap()).await.unwrap();
+    let mut acknowledgements = operator.acknowledgements(revoked.revision).await.unwrap();
+    while let Some(news) = soon("an acknowledgement", acknowledgements.next()).await.unwrap() {
+        assert_ne!(news.standing, Standing::Away, "{news:?}");
+    }
+    let acknowledged = called.elapsed();
+    let ends = soon("the end of the connection", tasks.join_all()).await;
+    let last = ends.into_iter().flatten().max().expect("bytes arrived");
+    reinstate(fleet, revoked.revocation.id, false).await;
+    Round { last_byte: last.saturating_duration_since(called), acknowledged }
+}
+
+/// East and west, where a sink takes whatever is sent.
+async fn sending() -> (Fleet, Echo, TcpListener) {
+    let (fleet, echo) = calling(&["east", "west"]).await;
+    let listener = TcpListener::bind(fleet["west"].at(11, 8081)).await.unwrap();
+    fleet["west"].export(&Export::new("production/sink", 8081, fleet["west"].host(11)));
+    fleet["east"].sees("production/sink", &["west"]).await;
+    (fleet, echo, listener)
+}
+
+#[tokio::test]
+async fn nothing_of_a_revoked_caller_arrives_once_every_member_has_acknowledged() {
+    let (fleet, _echo, listener) = sending().await;
+    // What a loaded machine may take between the cut and the end of the task that is cut.
+    let slack = Duration::from_millis(500);
+    for _ in 0..3 {
+        let Round { last_byte, acknowledged } = round(&fleet, &listener).await;
+        assert!(last_byte < acknowledged + slack, "last byte after {last_byte:?}, acknowledged after {acknowledged:?}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "a measurement: cargo test -p tests --test system last_byte -- --ignored --nocapture"]
+async fn the_last_byte_of_a_revoked_caller_comes_within_a_second() {
+    let (fleet, _echo, listener) = sending().await;
+    let mut rounds = Vec::new();
+    for _ in 0..20 {
+        rounds.push(round(&fleet, &listener).await);
+    }
+    for (what, time) in [
+        ("the last byte", (|round| round.last_byte) as fn(&Round) -> Duration),
+        ("every acknowledgement", |round| round.acknowledged),
+    ] {
+        let mut times: Vec<_> = rounds.iter().map(time).collect();
+        times.sort_unstable();
+        println!("revoke until {what}: median {:?}, least {:?}, most {:?}", times[10], times[0], times[19]);
+        assert!(times[10] < Duration::from_secs(1), "{what}: {times:?}");
+    }
 }
