@@ -51,6 +51,7 @@ pub struct Membership {
 
 /// What an update means for this cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 pub enum Applied {
     /// It is still a member.
     Member(Membership),

@@ -162,7 +162,7 @@ impl Serial {
     /// The serial number in these bytes, big endian.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        let start = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len().saturating_sub(1));
+        let start = bytes.iter().position(|byte| *byte != 0).unwrap_or_else(|| bytes.len().saturating_sub(1));
         Self(bytes.iter().skip(start).map(|byte| format!("{byte:02x}")).collect())
     }
 

@@ -79,7 +79,7 @@ fn a_revocation_ends_with_who_has_cut_it_off_and_who_has_not() {
     let (gone, cut) = (news("south", Standing::Gone, 3), news("west", Standing::Acknowledged, 9));
     let views = [
         revoked(false, true, &[acknowledged.clone(), late.clone(), cut]),
-        revoked(true, true, &[acknowledged.clone(), late.clone(), away.clone(), gone]),
+        revoked(true, true, &[acknowledged.clone(), late, away.clone(), gone]),
         revoked(false, true, &[acknowledged, away]),
         revoked(false, true, &[]),
         revoked(false, false, &[]),
