@@ -113,12 +113,16 @@ impl Fleet {
         self.gateways.iter_mut().find(|gateway| gateway.name == name).with_context(|| format!("no cluster {name}"))
     }
 
-    async fn join(&self, gateway: &Gateway) -> anyhow::Result<()> {
+    /// Runs a command of the federation's operator; what it prints.
+    pub(crate) async fn operate(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let operator = self.directory.path().join("federation/operator");
-        let federation = format!("https://{}", self.grpc);
-        let mut create = Command::new(self.programs.join(FEDCTL));
-        create.arg("--federation").arg(federation).arg("--operator").arg(operator);
-        let token = answer(create.args(["token", "create", "--cluster", gateway.name]), b"").await?;
+        let mut command = Command::new(self.programs.join(FEDCTL));
+        command.arg("--federation").arg(format!("https://{}", self.grpc)).arg("--operator").arg(operator);
+        answer(command.args(arguments), b"").await
+    }
+
+    async fn join(&self, gateway: &Gateway) -> anyhow::Result<()> {
+        let token = self.operate(&["token", "create", "--cluster", gateway.name]).await?;
         let socket = format!("unix:{}", gateway.directory.join("state/admin.sock").display());
         let mut join = Command::new(self.programs.join(FEDCTL));
         answer(join.args(["--gateway", &socket, "join", "-", "--yes", "--wait", "60s"]), token.as_bytes()).await?;
@@ -147,6 +151,11 @@ impl Gateway {
     /// Exports a service with one endpoint.
     pub(crate) fn export(&self, service: &str, endpoint: SocketAddr, priority: u32) -> anyhow::Result<()> {
         exports::write(&self.manifests(), service, endpoint, priority)
+    }
+
+    /// Says whose address `address` is.
+    pub(crate) fn pod(&self, account: &str, address: IpAddr) -> anyhow::Result<()> {
+        exports::pod(&self.manifests(), account, address)
     }
 
     /// Ends an export.

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 mod backend;
 mod dns;
@@ -15,6 +15,7 @@ mod load;
 mod measure;
 mod process;
 mod report;
+mod revocation;
 mod spread;
 
 use fleet::Fleet;
@@ -33,9 +34,28 @@ struct Options {
     /// How long one bulk transfer lasts
     #[arg(long, default_value_t = 1500, value_name = "MILLIS", value_parser = clap::value_parser!(u64).range(100..=600_000))]
     bulk_millis: u64,
+    /// Measure this alone
+    #[arg(long, value_enum, value_name = "PART")]
+    only: Option<Part>,
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+impl Options {
+    fn measures(&self, part: Part) -> bool {
+        self.only.is_none_or(|only| only == part)
+    }
+}
+
+/// What can be measured alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Memory,
+    Traffic,
+    Propagation,
+    Revocation,
+    Failover,
 }
 
 #[tokio::main]
@@ -58,13 +78,25 @@ async fn run(programs: &Path, options: &Options) -> anyhow::Result<Report> {
     let mut report = Report::new(programs, options.rounds);
     report::progress("starting one federation service and three gateways");
     let mut fleet = Fleet::start(programs).await?;
-    report::progress("memory of idle gateways");
-    measure::memory(&fleet, &mut report)?;
-    measure::compare(&mut fleet, options.rounds, options.bulk_millis, &mut report).await?;
-    report::progress("a changed manifest in west until a changed DNS answer in east");
-    measure::propagation(&fleet, options.rounds, &mut report).await?;
-    report::progress("killing the gateway of west until north answers");
-    measure::failover(&mut fleet, options.rounds.min(5), &mut report).await?;
+    if options.measures(Part::Memory) {
+        report::progress("memory of idle gateways");
+        measure::memory(&fleet, &mut report)?;
+    }
+    if options.measures(Part::Traffic) {
+        measure::compare(&mut fleet, options.rounds, options.bulk_millis, &mut report).await?;
+    }
+    if options.measures(Part::Propagation) {
+        report::progress("a changed manifest in west until a changed DNS answer in east");
+        measure::propagation(&fleet, options.rounds, &mut report).await?;
+    }
+    if options.measures(Part::Revocation) {
+        report::progress("revoking a caller until its last byte");
+        revocation::last_byte(&fleet, options.rounds, &mut report).await?;
+    }
+    if options.measures(Part::Failover) {
+        report::progress("killing the gateway of west until north answers");
+        measure::failover(&mut fleet, options.rounds.min(5), &mut report).await?;
+    }
     fleet.stop().await;
     Ok(report)
 }

@@ -30,6 +30,7 @@ pub(crate) struct Metrics {
     pending: Gauge,
     revision: Gauge,
     tokens: Gauge,
+    revocations: Gauge,
     watchers: Gauge,
     connections: Gauge,
     identity_expiry: Gauge,
@@ -54,6 +55,7 @@ impl Metrics {
         registry.register("pending_members", "Clusters that wait for approval", self.pending.clone());
         registry.register("revision", "Revision of the set", self.revision.clone());
         registry.register("tokens", "Join tokens that are remembered", self.tokens.clone());
+        registry.register("revocations", "Revocations that are in force", self.revocations.clone());
         registry.register("watchers", "Watches of members that are open", self.watchers.clone());
         registry.register("connections", "gRPC connections that are open", self.connections.clone());
         let about = "When the certificate of the service ends, in seconds since 1970";
@@ -72,6 +74,7 @@ impl Metrics {
         self.members.set(clamped(approved as u64));
         self.pending.set(clamped((state.members.len() - approved) as u64));
         self.tokens.set(clamped(state.tokens.len() as u64));
+        self.revocations.set(clamped(state.revocations.len() as u64));
         self.revision.set(clamped(state.revision));
     }
 

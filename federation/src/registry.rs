@@ -98,11 +98,12 @@ pub(crate) struct Owner {
 /// The owner of `state`, and a way to it.
 pub(crate) fn registry(store: Store, state: State, trust: Arc<TrustStore>, metrics: Metrics) -> (Registry, Owner) {
     let (sender, commands) = mpsc::channel(MAX_WAITING);
-    let (state, receiver) = watch::channel(Arc::new(state));
+    let state = Arc::new(state);
+    let (states, receiver) = watch::channel(Arc::clone(&state));
     let store = Arc::new(store);
-    metrics.observe(&receiver.borrow());
-    let owner = Owner { store: Arc::clone(&store), commands, state, trust, metrics };
-    owner.believe();
+    let owner = Owner { store: Arc::clone(&store), commands, state: states, trust, metrics };
+    owner.metrics.observe(&state);
+    owner.believe(&state);
     (Registry { commands: sender, state: receiver, store }, owner)
 }
 
@@ -136,10 +137,11 @@ impl Owner {
             Ok(()) => {
                 let revision = after.revision;
                 self.metrics.observe(&after);
-                self.state.send_replace(after);
                 if concerns_trust {
-                    self.believe();
+                    // First: whoever hears of the new state verifies by it.
+                    self.believe(&after);
                 }
+                self.state.send_replace(after);
                 finish(Ok(revision));
                 Ok(())
             }
@@ -158,9 +160,9 @@ impl Owner {
         }
     }
 
-    /// Puts the bundles of the state in force.
-    fn believe(&self) {
-        let state = self.state.borrow();
+    /// Puts the revocations and the bundles of the state in force.
+    fn believe(&self, state: &State) {
+        self.trust.revoke(&state.revocations);
         if let Err(error) = self.trust.replace(state.bundles()) {
             tracing::error!(%error, "members whose bundle cannot be used are refused");
         }

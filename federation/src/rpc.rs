@@ -39,6 +39,7 @@ mod foreign;
 mod membership;
 mod operator;
 mod refuse;
+mod revocation;
 mod watch;
 
 use caller::Peer;

@@ -1,4 +1,4 @@
-//! The cluster set as a value: members, tokens, foreign trust domains, revisions.
+//! The cluster set as a value: members, tokens, revocations, foreign trust domains, revisions.
 //!
 //! Owns every decision about them. A decision gives the writes it needs and changes nothing; [`State::applied`] gives the
 //! next state. Never reads a clock, a disk or a random number: they are arguments.
@@ -18,6 +18,7 @@ use federation_model::{
     lineage::Lineage,
     member::{Change, Member},
     names::ClusterName,
+    revocation::{Revocation, RevocationId, Revocations},
     spiffe::{SpiffeId, TrustDomain},
     time::Timestamp,
 };
@@ -30,6 +31,7 @@ pub mod approval;
 pub mod audit;
 pub mod foreign;
 pub mod join;
+pub mod revocation;
 pub mod tokens;
 
 pub use audit::Trail;
@@ -61,6 +63,8 @@ pub enum Subject {
     Federation,
     /// The bundle of a trust domain outside the set came, changed or went.
     Foreign(TrustDomain),
+    /// A revocation came or was lifted.
+    Revocation(RevocationId),
 }
 
 /// One change of what is kept.
@@ -91,6 +95,12 @@ pub enum Write {
     ForeignQuietly(ForeignRecord),
     /// A foreign trust domain went.
     ForeignGone(TrustDomain),
+    /// Something was revoked.
+    Revocation(Arc<Revocation>),
+    /// A revocation was lifted; that is remembered, for members that start over would keep it otherwise.
+    Reinstated(RevocationId, Timestamp),
+    /// It is forgotten that a revocation was lifted.
+    ReinstatedGone(RevocationId),
 }
 
 impl Write {
@@ -99,13 +109,19 @@ impl Write {
     #[must_use]
     pub fn concerns_trust(&self) -> bool {
         match self {
-            Self::Member(_) | Self::MemberQuietly(_) | Self::MemberGone(_) | Self::Federation(_) => true,
+            Self::Member(_)
+            | Self::MemberQuietly(_)
+            | Self::MemberGone(_)
+            | Self::Federation(_)
+            | Self::Revocation(_)
+            | Self::Reinstated(..) => true,
             Self::Token(_)
             | Self::TokenGone(_)
             | Self::Audit { .. }
             | Self::Foreign(_)
             | Self::ForeignQuietly(_)
-            | Self::ForeignGone(_) => false,
+            | Self::ForeignGone(_)
+            | Self::ReinstatedGone(_) => false,
         }
     }
 }
@@ -125,6 +141,10 @@ pub struct State {
     pub tokens: BTreeMap<TokenId, Arc<TokenRecord>>,
     /// Every trust domain outside the set whose bundle is read.
     pub foreign: foreign::ForeignRecords,
+    /// Every revocation in force; the same value until one comes or is lifted.
+    pub revocations: Arc<Revocations>,
+    /// Revocations that were lifted, and when; at most [`revocation::MAX_LIFTED`].
+    pub reinstated: BTreeMap<RevocationId, Timestamp>,
     /// The last [`MAX_LOG`] revisions and what each changed.
     pub log: VecDeque<(u64, Subject)>,
     /// The audit log.
@@ -153,6 +173,8 @@ impl State {
             members: BTreeMap::new(),
             tokens: BTreeMap::new(),
             foreign: BTreeMap::new(),
+            revocations: Arc::default(),
+            reinstated: BTreeMap::new(),
             log: VecDeque::new(),
             audit: Trail::start(store_id),
         }
@@ -198,6 +220,18 @@ impl State {
             Write::ForeignGone(trust_domain) => {
                 self.foreign.remove(trust_domain);
             }
+            Write::Revocation(revocation) => {
+                // The decision has made sure that there is room.
+                let _ = Arc::make_mut(&mut self.revocations).add(Arc::clone(revocation));
+                self.reinstated.remove(&revocation.id);
+            }
+            Write::Reinstated(id, at) => {
+                Arc::make_mut(&mut self.revocations).lift(id);
+                self.reinstated.insert(*id, *at);
+            }
+            Write::ReinstatedGone(id) => {
+                self.reinstated.remove(id);
+            }
         }
     }
 
@@ -219,7 +253,10 @@ impl State {
         let members = self.approved().map(|record| Change::Upsert(record.member.clone()));
         let federation = std::iter::once(Change::Federation(self.federation.clone()));
         let foreign = self.foreign_bundles().cloned().map(Change::Foreign);
-        Missed { reset: true, revision: self.revision, changes: federation.chain(members).chain(foreign).collect() }
+        let revoked = self.revocations.iter().cloned().map(Change::Revoked);
+        let reinstated = self.reinstated.keys().copied().map(Change::Reinstated);
+        let changes = federation.chain(members).chain(foreign).chain(revoked).chain(reinstated).collect();
+        Missed { reset: true, revision: self.revision, changes }
     }
 
     fn change_of(&self, subject: &Subject) -> Change {
@@ -229,6 +266,10 @@ impl State {
             Subject::Member(cluster) => match self.members.get(cluster).filter(|record| !record.pending) {
                 Some(record) => Change::Upsert(record.member.clone()),
                 None => Change::Removed(cluster.clone()),
+            },
+            Subject::Revocation(id) => match self.revocations.named(id) {
+                Some(revocation) => Change::Revoked(Arc::clone(revocation)),
+                None => Change::Reinstated(*id),
             },
         }
     }

@@ -8,8 +8,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use federation_model::{audit::ChainFault, bundle::TrustBundle};
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction};
+use std::sync::Arc;
+
+use federation_model::{audit::ChainFault, bundle::TrustBundle, time::Timestamp};
+use redb::{
+    Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError, WriteTransaction,
+};
 
 use crate::state::{MAX_LOG, State, Write};
 
@@ -18,7 +22,7 @@ mod foreign;
 mod records;
 
 pub use audit::Wanted;
-use records::{StoredBundle, StoredMember, StoredToken};
+use records::{StoredBundle, StoredMember, StoredRevocation, StoredToken};
 
 const FILE: &str = "set.redb";
 /// The set is small: a thousand members of a few KiB.
@@ -33,6 +37,9 @@ const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 const TEXTS: TableDefinition<'_, &str, &str> = TableDefinition::new("texts");
 const MEMBERS: TableDefinition<'_, &str, &str> = TableDefinition::new("members");
 const TOKENS: TableDefinition<'_, &str, &str> = TableDefinition::new("tokens");
+const REVOCATIONS: TableDefinition<'_, &str, &str> = TableDefinition::new("revocations");
+/// Revocations that were lifted, and when.
+const REINSTATED: TableDefinition<'_, &str, u64> = TableDefinition::new("reinstated");
 /// Revision to what it changed, see [`records::subject_text`].
 const CHANGES: TableDefinition<'_, u64, &str> = TableDefinition::new("changes");
 
@@ -155,7 +162,7 @@ impl Store {
         let transaction = self.database.begin_read().map_err(|error| self.failed("read", error))?;
         let numbers = match transaction.open_table(NUMBERS) {
             Ok(table) => table,
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+            Err(TableError::TableDoesNotExist(_)) => return Ok(None),
             Err(error) => return Err(self.failed("read", error)),
         };
         let number = |key: &str| -> Result<u64, StoreError> {
@@ -177,10 +184,11 @@ impl Store {
         state.revision = number(KEY_REVISION)?;
         self.load_rows(&transaction, &mut state)?;
         state.audit = self.load_audit(&transaction, state.audit)?;
+        self.load_revocations(&transaction, &mut state)?;
         Ok(Some(state))
     }
 
-    fn load_rows(&self, transaction: &redb::ReadTransaction, state: &mut State) -> Result<(), StoreError> {
+    fn load_rows(&self, transaction: &ReadTransaction, state: &mut State) -> Result<(), StoreError> {
         let read = |definition| transaction.open_table(definition).map_err(|error| self.failed("read", error));
         for row in read(MEMBERS)?.iter().map_err(|error| self.failed("read", error))? {
             let (key, value) = row.map_err(|error| self.failed("read", error))?;
@@ -201,6 +209,36 @@ impl Store {
         foreign::load(self, transaction, state)
     }
 
+    /// Reads what is revoked; a store of a version before revocations has no tables of them.
+    fn load_revocations(&self, transaction: &ReadTransaction, state: &mut State) -> Result<(), StoreError> {
+        let absent = |error: &TableError| matches!(error, TableError::TableDoesNotExist(_));
+        match transaction.open_table(REVOCATIONS) {
+            Err(error) if absent(&error) => {}
+            Err(error) => return Err(self.failed("read", error)),
+            Ok(table) => {
+                let revocations = Arc::make_mut(&mut state.revocations);
+                for row in table.iter().map_err(|error| self.failed("read", error))? {
+                    let (id, value) = row.map_err(|error| self.failed("read", error))?;
+                    let parsed = StoredRevocation::parse(value.value());
+                    let revocation = parsed.map_err(|reason| self.row(id.value(), reason))?;
+                    revocations.add(Arc::new(revocation)).map_err(|error| self.row(id.value(), error))?;
+                }
+            }
+        }
+        match transaction.open_table(REINSTATED) {
+            Err(error) if absent(&error) => Ok(()),
+            Err(error) => Err(self.failed("read", error)),
+            Ok(table) => {
+                for row in table.iter().map_err(|error| self.failed("read", error))? {
+                    let (id, at) = row.map_err(|error| self.failed("read", error))?;
+                    let parsed = id.value().parse().map_err(|error| self.row(id.value(), error))?;
+                    state.reinstated.insert(parsed, Timestamp(at.value()));
+                }
+                Ok(())
+            }
+        }
+    }
+
     /// Writes a new set.
     ///
     /// # Errors
@@ -214,6 +252,8 @@ impl Store {
             transaction.open_table(TEXTS)?.insert(KEY_FEDERATION, &*StoredBundle::text(&state.federation))?;
             transaction.open_table(MEMBERS)?;
             transaction.open_table(TOKENS)?;
+            transaction.open_table(REVOCATIONS)?;
+            transaction.open_table(REINSTATED)?;
             transaction.open_table(CHANGES)?;
             Ok::<(), redb::Error>(())
         })();
@@ -269,6 +309,18 @@ fn put(transaction: &WriteTransaction, write: &Write) -> Result<(), redb::Error>
         Write::Audit { .. } => {}
         Write::Foreign(record) | Write::ForeignQuietly(record) => foreign::put(transaction, record)?,
         Write::ForeignGone(trust_domain) => foreign::remove(transaction, trust_domain)?,
+        Write::Revocation(revocation) => {
+            let text = StoredRevocation::text(revocation);
+            transaction.open_table(REVOCATIONS)?.insert(&*revocation.id.to_string(), &*text)?;
+            transaction.open_table(REINSTATED)?.remove(&*revocation.id.to_string())?;
+        }
+        Write::Reinstated(id, at) => {
+            transaction.open_table(REVOCATIONS)?.remove(&*id.to_string())?;
+            transaction.open_table(REINSTATED)?.insert(&*id.to_string(), at.0)?;
+        }
+        Write::ReinstatedGone(id) => {
+            transaction.open_table(REINSTATED)?.remove(&*id.to_string())?;
+        }
     }
     Ok(())
 }

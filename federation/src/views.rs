@@ -15,6 +15,7 @@ pub(crate) struct Set {
     trust_domain: String,
     members: Vec<Member>,
     tokens: Tokens,
+    revocations: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -76,6 +77,7 @@ impl Set {
             trust_domain: state.federation.trust_domain.to_string(),
             members: members.collect(),
             tokens,
+            revocations: state.revocations.len(),
         }
     }
 }

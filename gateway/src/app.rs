@@ -46,7 +46,7 @@ use crate::{
     identity_source::Source,
     listeners,
     live::Live,
-    membership::follow::Follower,
+    membership::{effects::Effects, follow::Follower},
     path::{DataPath, deliver_streams},
     record::Recorder,
     reset_key,
@@ -159,6 +159,7 @@ struct Parts {
     control: Control,
     tables: watch::Receiver<Arc<Tables>>,
     started: Started,
+    effects: Effects,
     path: Arc<DataPath>,
     readiness: Readiness,
 }
@@ -177,7 +178,9 @@ impl Parts {
         let tables_receiver = tables.subscribe();
         let readiness = Readiness::default();
         let (compiled, peers) = (readiness.condition("tables"), readiness.condition("peers"));
-        let outputs = ControlOutputs { tables, catalog, compiled, peers };
+        let judged = watch::Sender::default();
+        let connections = judged.subscribe();
+        let outputs = ControlOutputs { tables, catalog, judged, compiled, peers };
         let control = Control::new(&config, outputs, live.clone(), registry)?;
         let sources = Sources {
             identity: identity.live(),
@@ -188,6 +191,7 @@ impl Parts {
         };
         let started = Tunnels::start(tunnel_config(&config)?, socket, sources)?;
         started.tunnels.register(registry);
+        let effects = Effects { tunnels: started.tunnels.followed(), connections };
         let path = Arc::new(DataPath {
             cluster: config.cluster.name.clone(),
             zone: config.dns.zone.clone(),
@@ -211,6 +215,7 @@ impl Parts {
             control,
             tables: tables_receiver,
             started,
+            effects,
             path,
             readiness,
         })
@@ -218,15 +223,20 @@ impl Parts {
 
     /// Starts every task, each with the rule for its end.
     fn start(self, servers: Servers, tasks: &Tasks) {
-        let Self { keeper, source, follower, manifests, control, tables, started, path, readiness, config, .. } = self;
+        let Self { keeper, source, follower, manifests, control, tables, started, effects, .. } = self;
+        let Self { path, readiness, config, .. } = self;
         let around = Surroundings {
             tunnels: started.tunnels.clone(),
             members: follower.members(),
             membership: follower.memberships(),
             own_advertises: !config.tunnel.advertise.is_empty(),
         };
-        let inputs =
-            ControlInputs { manifests: manifests.subscribe(), members: follower.members(), events: started.events };
+        let inputs = ControlInputs {
+            manifests: manifests.subscribe(),
+            members: follower.members(),
+            trust: follower.trust(),
+            events: started.events,
+        };
         let accepting = tasks.stage(Stage::Accept);
         let stop = accepting.stop().clone();
         accepting.spawn("listeners", OnEnd::Stop, listeners::follow(path.clone(), tables.clone(), stop.clone()));
@@ -250,7 +260,7 @@ impl Parts {
         let stop = support.stop().clone();
         support.spawn("control", OnEnd::Stop, control.run(inputs, stop.clone()));
         support.spawn("manifests", OnEnd::Stop, manifests.run(stop.clone()));
-        support.spawn("membership", OnEnd::Stop, follower.run(stop.clone()));
+        support.spawn("membership", OnEnd::Stop, follower.run(effects, stop.clone()));
         let certificate = readiness.condition("certificate");
         support.spawn("identity", OnEnd::Stop, keeper.run(around, certificate, stop.clone()));
         if let Some(source) = source {

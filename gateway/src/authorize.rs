@@ -1,7 +1,7 @@
 //! Stage five: whether this caller may reach this service, at the cluster that has it.
 //!
-//! Owns the rule that a peer vouches only inside its own trust domain, and that only exported services are reachable. Never
-//! connects anything.
+//! Owns the rule that a peer vouches only inside its own trust domain and never for who was revoked, and that only exported
+//! services are reachable. Never connects anything.
 
 use std::{sync::Arc, time::Duration};
 
@@ -92,6 +92,10 @@ pub fn authorize(mut stream: InboundStream, path: &DataPath) -> Result<Authorize
     };
     record.called_by(caller.clone());
     let tables = path.tables.borrow().clone();
+    if let Some(revocation) = caller.principal().and_then(|id| tables.revoked(id)) {
+        let reason = revocation.to_string();
+        return Err(Rejected::new(stream, record, Outcome::Revoked, reason));
+    }
     if !tables.exports(&header.destination.service, header.destination.port) {
         let reason = format!("{}:{} is not exported here", header.destination.service, header.destination.port);
         return Err(Rejected::new(stream, record, Outcome::NotExported, reason));

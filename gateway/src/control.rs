@@ -16,7 +16,10 @@ use federation_catalog::{
     peers::PeerCatalogs,
 };
 use federation_kube::manifests::Manifests;
-use federation_model::{catalog::Catalog, finding::Finding, import::Imports, member::Member, names::ClusterName};
+use federation_model::{
+    catalog::Catalog, finding::Finding, import::Imports, member::Member, names::ClusterName, revocation::Revocations,
+};
+use federation_pki::trust::TrustStore;
 use federation_runtime::{admin::Condition, state};
 use gateway_core::{
     addresses::{AddressPlan, Assignments, RangeTooSmall},
@@ -53,6 +56,8 @@ pub struct ControlInputs {
     pub manifests: watch::Receiver<Arc<Manifests>>,
     /// Every member but this cluster.
     pub members: watch::Receiver<Members>,
+    /// What is revoked: put there before the members that go with it are sent.
+    pub trust: Arc<TrustStore>,
     /// What the tunnels tell of peers.
     pub events: mpsc::Receiver<TunnelEvent>,
 }
@@ -64,6 +69,8 @@ pub struct ControlOutputs {
     pub tables: watch::Sender<Arc<Tables>>,
     /// The catalog of this cluster.
     pub catalog: watch::Sender<Arc<Catalog>>,
+    /// The members by which the live connections were judged last, the very value that came in.
+    pub judged: watch::Sender<Members>,
     /// Holds from the first tables on.
     pub compiled: Condition,
     /// Holds from when the catalogs of the members known at the start are in the tables, or have been waited for.
@@ -80,6 +87,7 @@ pub struct Control {
     notices: Notices,
     peers: PeerCatalogs,
     members: Members,
+    revocations: Arc<Revocations>,
     plan: AddressPlan,
     assigned: Assignments,
     addresses_file: PathBuf,
@@ -110,6 +118,7 @@ impl Control {
             notices: Notices::default(),
             peers: PeerCatalogs::new(config.tunnel.hold_down),
             members: Members::default(),
+            revocations: Arc::default(),
             generation: 0,
             metrics: Metrics::register(registry),
         })
@@ -127,6 +136,7 @@ impl Control {
         loop {
             let manifests = inputs.manifests.borrow_and_update().clone();
             let members = inputs.members.borrow_and_update().clone();
+            self.revocations = inputs.trust.revocations();
             let newly_assigned = self.update(&manifests, members);
             let pause = tokio::time::sleep(LEAST_PAUSE);
             self.judge_start(&mut first);
@@ -205,6 +215,7 @@ impl Control {
             exports: Arc::new(self.local.exports.clone()),
             pods: Arc::new(self.local.pods.clone()),
             members: self.members.clone(),
+            revocations: self.revocations.clone(),
             reachable: Arc::new(reachable),
             addresses: Arc::new(self.assigned.clone()),
             nameservers: Arc::new([self.config.dns.listen.ip()]),
@@ -224,6 +235,7 @@ impl Control {
         if cut > 0 {
             tracing::info!(connections = cut, "cut connections that are no longer admitted");
         }
+        self.outputs.judged.send_replace(self.members.clone());
         newly_assigned
     }
 
@@ -267,6 +279,7 @@ pub fn first_tables(config: &Config) -> Tables {
         exports: Arc::default(),
         pods: Arc::default(),
         members: Arc::default(),
+        revocations: Arc::default(),
         reachable: Arc::default(),
         addresses: Arc::default(),
         nameservers: Arc::new([config.dns.listen.ip()]),

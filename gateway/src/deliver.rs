@@ -86,7 +86,11 @@ async fn to_endpoint(authorized: Authorized, path: &DataPath) -> Result<(), Reje
         return Err(Rejected::new(stream, record, outcome, "the peer went away before the reply".to_owned()));
     }
     record.connected();
-    let grant = Grant { peer: Some(peer.clone()), delivered: Some((delivery.service.clone(), delivery.port)) };
+    let grant = Grant {
+        peer: Some(peer.clone()),
+        delivered: Some((delivery.service.clone(), delivery.port)),
+        caller: caller.principal().cloned(),
+    };
     let mut registered = path.live.register(grant);
     let InboundStream { send: to_peer, recv: from_peer, .. } = &mut stream;
     let mut endpoint_in = TcpEnd::new(tcp, Outcome::DestinationReset);

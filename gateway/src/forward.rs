@@ -224,11 +224,13 @@ impl Forwarding<'_> {
         let Self { path, client: mut client_in, replay, header, .. } = self;
         let mut client_out = client_in.clone();
         let idle = path.limits.idle_timeout;
+        let caller = header.caller.principal().cloned();
         let client = (&mut client_in, &mut client_out);
         match carrier {
             Carrier::Endpoint(tcp) => {
                 let Destination { service, port, .. } = header.destination;
-                let mut registered = path.live.register(Grant { peer: None, delivered: Some((service, port)) });
+                let delivered = Some((service, port));
+                let mut registered = path.live.register(Grant { peer: None, delivered, caller });
                 let mut endpoint_in = TcpEnd::new(tcp, Outcome::DestinationReset);
                 let mut endpoint_out = endpoint_in.clone();
                 let first = vec![replay.bytes.freeze()];
@@ -236,7 +238,7 @@ impl Forwarding<'_> {
                 splice(client, destination, first, idle, registered.cut()).await
             }
             Carrier::Tunnel(mut stream) => {
-                let mut registered = path.live.register(Grant { peer: Some(cluster), delivered: None });
+                let mut registered = path.live.register(Grant { peer: Some(cluster), delivered: None, caller });
                 let unsent: usize = replay.unsent.iter().map(Bytes::len).sum();
                 let sent = (replay.bytes.len() - unsent) as u64;
                 drop(replay.bytes);

@@ -1,6 +1,7 @@
 //! Stage two: who is calling, and what the first bytes say.
 //!
-//! Owns the peek at the ClientHello and the attestation by source address. Never decrypts, never routes.
+//! Owns the peek at the ClientHello, the attestation by source address, and that a caller who was revoked gets no further.
+//! Never decrypts, never routes.
 
 use std::sync::Arc;
 
@@ -35,7 +36,7 @@ pub struct Identified {
 /// Finds out who is calling.
 ///
 /// # Errors
-/// When the listener routes by server name and the client does not give one.
+/// When the listener routes by server name and the client does not give one, or the caller was revoked.
 pub async fn identify(mut accepted: Accepted, path: &DataPath) -> Result<Identified, Refused> {
     let mut prefix = BytesMut::new();
     let server_name = match accepted.via {
@@ -52,6 +53,9 @@ pub async fn identify(mut accepted: Accepted, path: &DataPath) -> Result<Identif
     let tables = path.tables.borrow().clone();
     let caller = attest(&accepted, &tables);
     accepted.record.called_by(caller.clone());
+    if let Some(revocation) = caller.principal().and_then(|id| tables.revoked(id)) {
+        return Err(accepted.refuse(Outcome::Revoked, revocation.to_string()));
+    }
     Ok(Identified { accepted, tables, caller, server_name, prefix })
 }
 

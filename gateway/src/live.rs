@@ -17,6 +17,7 @@ use federation_model::{
     addr::Port,
     names::{ClusterName, ServiceKey},
     outcome::Outcome,
+    spiffe::SpiffeId,
 };
 use gateway_core::tables::Tables;
 use tokio::sync::oneshot;
@@ -28,6 +29,8 @@ pub struct Grant {
     pub peer: Option<ClusterName>,
     /// The service of this cluster it was delivered to, when it was.
     pub delivered: Option<(ServiceKey, Port)>,
+    /// Who calls, when that is known.
+    pub caller: Option<SpiffeId>,
 }
 
 struct Entry {
@@ -111,6 +114,9 @@ impl Live {
 /// Why a connection may not go on, if so.
 fn verdict(grant: &Grant, tables: &Tables) -> Option<Outcome> {
     if grant.peer.as_ref().is_some_and(|peer| !tables.is_member(peer)) {
+        return Some(Outcome::Revoked);
+    }
+    if grant.caller.as_ref().is_some_and(|caller| tables.revoked(caller).is_some()) {
         return Some(Outcome::Revoked);
     }
     match &grant.delivered {

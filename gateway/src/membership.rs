@@ -19,16 +19,19 @@ use federation_model::{
     bundle::TrustBundle,
     member::{Change, Member},
     names::ClusterName,
+    revocation::Revocations,
     spiffe::{SpiffeId, TrustDomain, parse_workload_id},
 };
 use federation_runtime::state::{self, StateError};
 use prost::Message as _;
-use proto::federation::v1;
+use proto::{convert::revocation, federation::v1};
 
 pub mod continuity;
+pub mod effects;
 pub mod follow;
 mod foreign;
 mod metrics;
+mod revocations;
 
 pub use continuity::{Known, Refused};
 
@@ -51,6 +54,8 @@ pub struct Membership {
     pub pending: bool,
     /// The bundles of trust domains outside the set.
     pub foreign: BTreeMap<TrustDomain, TrustBundle>,
+    /// Every revocation it was told of that was not lifted.
+    pub revocations: Arc<Revocations>,
 }
 
 /// What an update means for this cluster.
@@ -89,10 +94,11 @@ impl Membership {
     pub fn after(&self, update: WatchUpdate, known: &mut Known) -> Applied {
         let mut next = self.clone();
         let mut refused = Vec::new();
+        next.revocations = revocations::after(&self.revocations, &update);
         if update.reset {
             let named = |change: &Change| match change {
                 Change::Upsert(member) => Some(member.cluster.clone()),
-                Change::Removed(_) | Change::Federation(_) | Change::Foreign(_) | Change::ForeignRemoved(_) => None,
+                _ => None,
             };
             let named: BTreeSet<ClusterName> = update.changes.iter().filter_map(named).collect();
             let gone: Vec<ClusterName> = next.members.keys().filter(|held| !named.contains(*held)).cloned().collect();
@@ -110,6 +116,7 @@ impl Membership {
                 Change::ForeignRemoved(trust_domain) => {
                     next.foreign.remove(&trust_domain);
                 }
+                Change::Revoked(_) | Change::Reinstated(_) => {}
             }
         }
         next.position = update.position;
@@ -212,6 +219,7 @@ impl From<Joined> for Membership {
             members: all.map(|member| (member.cluster.clone(), member)).collect(),
             pending: joined.pending,
             foreign: joined.foreign.into_iter().map(|bundle| (bundle.trust_domain.clone(), bundle)).collect(),
+            revocations: joined.revocations,
         }
     }
 }
@@ -223,6 +231,7 @@ fn from_message(message: v1::JoinResponse) -> anyhow::Result<Membership> {
         federation: message.federation.context("it has no authorities of the federation service")?.try_into()?,
         federation_id: parse_workload_id(&message.federation_id)?,
         members,
+        revocations: Arc::new(revocation::set(message.revocations)?),
         position: Position { store_id: message.store_id, revision: message.revision },
         addresses: message.addresses.iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
         pending: message.pending,
@@ -241,6 +250,7 @@ fn to_message(membership: &Membership) -> v1::JoinResponse {
         addresses: membership.addresses.iter().map(ToString::to_string).collect(),
         pending: membership.pending,
         foreign: membership.foreign.values().map(Into::into).collect(),
+        revocations: revocation::messages(&membership.revocations),
     }
 }
 
@@ -279,6 +289,7 @@ mod tests {
             federation: federation.bundle,
             federation_id: federation.gateway_id,
             members: vec![member("west")],
+            revocations: Arc::default(),
             position: Position { store_id: "s".to_owned(), revision: 4 },
             addresses: vec!["127.0.0.1:15010".parse().unwrap()],
             pending: false,

@@ -1,8 +1,12 @@
-//! Exports as manifests, written the way a careful operator writes them: whole or not at all.
+//! Exports and pods as manifests, written the way a careful operator writes them: whole or not at all.
 //!
 //! Owns the YAML.
 
-use std::{fs, net::SocketAddr, path::Path};
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+};
 
 /// Writes Service, EndpointSlice and ServiceExport of `service` into one file.
 pub(super) fn write(directory: &Path, service: &str, endpoint: SocketAddr, priority: u32) -> anyhow::Result<()> {
@@ -31,7 +35,25 @@ metadata:
 ",
         service_port = super::super::backend::PORT,
     );
-    let (part, file) = (directory.join(format!(".{service}.part")), directory.join(format!("{service}.yaml")));
+    place(directory, service, &yaml)
+}
+
+/// Writes a pod that runs at `address` with this service account.
+pub(super) fn pod(directory: &Path, account: &str, address: IpAddr) -> anyhow::Result<()> {
+    let yaml = format!(
+        "\
+apiVersion: v1
+kind: Pod
+metadata: {{ namespace: bench, name: {account} }}
+spec: {{ serviceAccountName: {account} }}
+status: {{ phase: Running, podIP: \"{address}\" }}
+"
+    );
+    place(directory, account, &yaml)
+}
+
+fn place(directory: &Path, name: &str, yaml: &str) -> anyhow::Result<()> {
+    let (part, file) = (directory.join(format!(".{name}.part")), directory.join(format!("{name}.yaml")));
     fs::write(&part, yaml)?;
     fs::rename(part, file)?;
     Ok(())

@@ -16,8 +16,8 @@ use crate::dial::{chain, tls_error_in};
 
 /// The service answers from memory and one disk write.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
-/// The largest answer: a thousand members, each with a few KiB.
-pub(crate) const MAX_ANSWER: usize = 40 << 20;
+/// The largest answer: a thousand members of 36 KiB, and ten thousand revocations of 2.5 KiB.
+pub(crate) const MAX_ANSWER: usize = 68 << 20;
 
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -13,6 +13,7 @@ use federation_model::{
     finding::Finding,
     lineage::Lineage,
     member::Member,
+    revocation::Revocations,
     spiffe::{SpiffeId, parse_workload_id},
 };
 use federation_pki::{
@@ -28,6 +29,7 @@ use proto::{
     convert::{
         ConvertError,
         member::{PROTOCOL, Refusal},
+        revocation,
     },
     federation::v1::{self as wire, membership_client::MembershipClient},
 };
@@ -110,6 +112,8 @@ pub struct Joined {
     pub federation_id: SpiffeId,
     /// Every member; none when [`Joined::position`] is at revision 0, then the watch brings them.
     pub members: Vec<Member>,
+    /// Every revocation in force.
+    pub revocations: Arc<Revocations>,
     /// Where to resume the watch.
     pub position: Position,
     /// Where the service listens.
@@ -211,6 +215,7 @@ fn joined(response: wire::JoinResponse) -> Result<Joined, ConvertError> {
         federation_id: parse_workload_id(&response.federation_id)
             .map_err(|error| ConvertError::new("JoinResponse", "federation_id", error))?,
         members: response.members.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+        revocations: Arc::new(revocation::set(response.revocations)?),
         position: Position { store_id: response.store_id, revision: response.revision },
         addresses: addresses
             .collect::<Result<_, _>>()

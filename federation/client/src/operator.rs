@@ -1,6 +1,7 @@
 //! The calls of those who operate the federation service.
 //!
-//! Owns reading the operator credential and the calls made with it. Never writes a credential.
+//! Owns reading the operator credential and the calls made with it, those about revocations in a module of their own. Never
+//! writes a credential.
 
 use std::{
     io,
@@ -40,9 +41,12 @@ use crate::{
     dial::{ALPN, DialError, Dialer},
 };
 
+
 mod foreign;
+mod revocation;
 
 pub use foreign::ForeignStatus;
+pub use revocation::{Acknowledgement, Acknowledgements, Reinstated, Revoked};
 
 /// Certificates and keys are a few KiB.
 const MAX_FILE: u64 = 1 << 20;

@@ -36,7 +36,7 @@ pub struct Position {
 pub struct WatchUpdate {
     /// What is known once the changes are applied.
     pub position: Position,
-    /// Forget every member and foreign trust domain before applying the changes.
+    /// Forget every member and foreign trust domain before applying the changes; never a revocation.
     pub reset: bool,
     /// What changed; may be empty.
     pub changes: Vec<Change>,
@@ -51,7 +51,11 @@ impl WatchUpdate {
         let named = self.changes.iter().filter_map(|change| match change {
             Change::Upsert(member) => Some(member.cluster.clone()),
             Change::Removed(cluster) => Some(cluster.clone()),
-            Change::Federation(_) | Change::Foreign(_) | Change::ForeignRemoved(_) => None,
+            Change::Federation(_)
+            | Change::Foreign(_)
+            | Change::ForeignRemoved(_)
+            | Change::Revoked(_)
+            | Change::Reinstated(_) => None,
         });
         (!self.reset).then(|| named.collect())
     }

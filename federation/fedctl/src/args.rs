@@ -19,6 +19,7 @@ pub use foreign::{Foreign, ForeignAdd, Profile};
 pub(crate) use trust::phase;
 pub use trust::{Accept, Rotate, Trust};
 pub mod audit;
+pub mod revoke;
 
 use audit::Audit;
 
@@ -94,6 +95,9 @@ pub enum Command {
     /// Show and verify who did what to the cluster set
     #[command(subcommand)]
     Audit(Audit),
+    /// Refuse a cluster, a SPIFFE ID or a certificate everywhere, and cut what it has open
+    #[command(subcommand)]
+    Revoke(revoke::Revoke),
     /// Make this gateway's cluster a member of a cluster set
     Join(Join),
     /// End the membership of this gateway's cluster
@@ -248,7 +252,7 @@ pub struct Leave {
     pub yes: bool,
 }
 
-/// The longest `fedctl join` waits: one hour.
+/// The longest `fedctl join` and `fedctl revoke` wait: one hour.
 const MAX_WAIT: Duration = Duration::from_secs(3600);
 
 fn parse_wait(text: &str) -> Result<Duration, String> {

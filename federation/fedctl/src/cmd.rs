@@ -14,6 +14,7 @@ mod join;
 mod leave;
 mod members;
 mod rotate;
+mod revoke;
 mod services;
 mod status;
 mod token;
@@ -35,6 +36,7 @@ pub(crate) async fn run(cli: Cli, console: &mut Console) -> Result<Ending, Failu
         Command::Members(what) => members::run(what, &target, console).await,
         Command::Approve(approve) => approve::run(approve, &target, console).await,
         Command::Audit(what) => audit::run(what, &target, console).await,
+        Command::Revoke(what) => Box::pin(revoke::run(what, &target, console)).await,
         Command::Join(join) => join::run(join, &target, console).await,
         Command::Leave(leave) => leave::run(leave, &target, console).await,
         Command::Status => status::run(&target, console).await,

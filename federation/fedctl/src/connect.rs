@@ -9,7 +9,10 @@ use federation_client::{
     call::CallError,
     dial::DialError,
     gateway::{GatewayClient, GatewayError, Steps},
-    operator::{AuditLines, Credential, ForeignStatus, Listing, OperatorClient, OperatorError, TokenInfo, Wanted},
+    operator::{
+        Acknowledgements, AuditLines, Credential, ForeignStatus, Listing, OperatorClient, OperatorError, Reinstated, Revoked,
+        TokenInfo, Wanted,
+    },
 };
 use federation_model::{
     audit::Entry,
@@ -17,10 +20,11 @@ use federation_model::{
     finding::Finding,
     foreign::BundleSource,
     names::ClusterName,
+    revocation::{Line, Revocation, RevocationId},
     spiffe::TrustDomain,
 };
 use federation_pki::token::{JoinToken, TokenId};
-use proto::gateway::v1 as gateway;
+use proto::{convert::revocation::Asked, gateway::v1 as gateway};
 
 use crate::{args::Target, failure::Failure};
 
@@ -195,6 +199,26 @@ impl Operator {
     ) -> Result<Vec<ForeignStatus>, Failure> {
         self.0.refresh_foreign(trust_domain).await.map_err(operator_failure)
     }
+
+    /// Revokes something.
+    pub(crate) async fn revoke(&mut self, asked: &Asked, reason: &Line) -> Result<Revoked, Failure> {
+        self.0.revoke(asked, reason).await.map_err(operator_failure)
+    }
+
+    /// Every revocation.
+    pub(crate) async fn revocations(&mut self) -> Result<Vec<Revocation>, Failure> {
+        self.0.list_revocations().await.map_err(operator_failure)
+    }
+
+    /// Lifts a revocation.
+    pub(crate) async fn reinstate(&mut self, id: &RevocationId, force: bool) -> Result<Reinstated, Failure> {
+        self.0.reinstate(id, force).await.map_err(operator_failure)
+    }
+
+    /// Who has acknowledged a revision, and who does while it is watched.
+    pub(crate) async fn acknowledgements(&mut self, revision: u64) -> Result<Acknowledgements, Failure> {
+        self.0.acknowledgements(revision).await.map_err(operator_failure)
+    }
 }
 
 /// What to do about an error of the federation service.
@@ -210,7 +234,7 @@ pub(crate) fn operator_failure(error: OperatorError) -> Failure {
             "--operator with a new credential from <store>/operator of the federation service"
         }
         OperatorError::Call(CallError::Refused { .. }) => {
-            "fedctl members, fedctl token list and fedctl trust foreign list show what there is"
+            "fedctl members, fedctl token list, fedctl trust foreign list and fedctl revoke list show what there is"
         }
         OperatorError::Call(CallError::Lost(_) | CallError::TimedOut) => "the same command again",
         OperatorError::Call(CallError::Malformed(_) | CallError::Unexpected { .. }) | OperatorError::Token(_) => {

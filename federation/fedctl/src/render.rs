@@ -10,6 +10,7 @@ pub(crate) mod foreign;
 pub(crate) mod join;
 pub(crate) mod members;
 pub(crate) mod rotation;
+pub(crate) mod revocations;
 pub(crate) mod services;
 pub(crate) mod status;
 pub(crate) mod tokens;

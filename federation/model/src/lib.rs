@@ -8,6 +8,7 @@
 //! spiffe ── caller             who is calling
 //! catalog ── delta ── import   what is exported, and what it becomes everywhere else
 //! bundle ── lineage ── member  whom to trust, and by whose word; foreign: trust domains outside the set
+//! revocation                   whom not to trust any more
 //! outcome ── trace             how a connection ended, and which one it was
 //! audit                        who did what to the set, hash-chained
 //! ```
@@ -26,6 +27,7 @@ pub mod lineage;
 pub mod member;
 pub mod names;
 pub mod outcome;
+pub mod revocation;
 pub mod sni;
 pub mod spiffe;
 pub mod time;

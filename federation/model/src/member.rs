@@ -2,11 +2,14 @@
 //!
 //! Owns what every member knows of every other. Never admits anybody: the federation service does.
 
+use std::sync::Arc;
+
 use crate::{
     addr::GatewayAddr,
     bundle::TrustBundle,
     lineage::Lineage,
     names::ClusterName,
+    revocation::{Revocation, RevocationId},
     spiffe::{SpiffeId, TrustDomain},
     time::Timestamp,
 };
@@ -49,4 +52,8 @@ pub enum Change {
     Foreign(TrustBundle),
     /// Nothing of this trust domain outside the set is believed any more.
     ForeignRemoved(TrustDomain),
+    /// Something is no longer to be believed.
+    Revoked(Arc<Revocation>),
+    /// A revocation was lifted. Nothing else lifts one: what a watcher is not told of stays revoked.
+    Reinstated(RevocationId),
 }

@@ -104,7 +104,7 @@ outcomes! {
     /// The destination cluster does not export the service.
     NotExported = 42, "not-exported", Destination, "create the ServiceExport in the destination cluster";
     /// The peer was removed or revoked.
-    Revoked = 43, "revoked", Gateway, "the cluster or identity was revoked: fedctl status";
+    Revoked = 43, "revoked", Gateway, "the cluster or identity was removed or revoked: fedctl members and fedctl revoke list show it";
     /// The destination has no ready endpoint.
     NoEndpoint = 50, "no-endpoint", Destination, "check the readiness of the service's pods in the destination cluster";
     /// The destination refused the connection.

@@ -2,7 +2,7 @@
 //!
 //! Owns reading it out. Never judges: [`crate::verify`] does.
 
-use federation_model::bundle::Fingerprint;
+use federation_model::{bundle::Fingerprint, revocation::Serial};
 use rustls_pki_types::CertificateDer;
 
 pub use crate::x509::Malformed;
@@ -21,8 +21,8 @@ pub struct CertificateFacts {
     pub self_issued: bool,
     /// Whether it may issue others.
     pub is_authority: bool,
-    /// The serial number, lowercase hexadecimal.
-    pub serial: String,
+    /// The serial number.
+    pub serial: Serial,
     /// From when until when.
     pub validity: Validity,
     /// SHA-256 of the whole certificate.
@@ -73,7 +73,7 @@ mod tests {
         assert_eq!(above.subject, "CN=Landbridge east");
         assert!(above.self_issued && above.is_authority && !facts.self_issued && !facts.is_authority);
         assert_eq!((facts.issuer, facts.uri), (above.subject, Some(id.to_string())));
-        assert_eq!((facts.serial.as_str(), facts.fingerprint), (leaf.serial(), leaf.fingerprint()));
+        assert_eq!((facts.serial.to_string(), facts.fingerprint), (leaf.serial().to_string(), leaf.fingerprint()));
         assert!(CertificateFacts::of(&CertificateDer::from(vec![1, 2, 3])).is_err());
     }
 }

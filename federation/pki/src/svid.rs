@@ -6,6 +6,7 @@ use std::{fmt, sync::Arc};
 
 use federation_model::{
     bundle::{Fingerprint, TrustBundle},
+    revocation::Serial,
     spiffe::SpiffeId,
     time::Timestamp,
 };
@@ -55,7 +56,7 @@ pub struct Svid {
     chain: Vec<CertificateDer<'static>>,
     key: Zeroizing<Vec<u8>>,
     validity: Validity,
-    serial: String,
+    serial: Serial,
     certified: Arc<CertifiedKey>,
 }
 
@@ -132,10 +133,10 @@ impl Svid {
         Fingerprint::of(&self.chain[0])
     }
 
-    /// The serial number of the leaf, lowercase hexadecimal.
+    /// The serial number of the leaf, lowercase hexadecimal without leading zero bytes.
     #[must_use]
     pub fn serial(&self) -> &str {
-        &self.serial
+        self.serial.as_str()
     }
 
     /// The chain in PEM.

@@ -1,6 +1,7 @@
-//! Whom to believe now: the authorities of every trust domain, replaced whole.
+//! Whom to believe now: the authorities of every trust domain, and what was revoked, each replaced whole.
 //!
-//! Owns the current bundles. Never merges those of different trust domains, never fetches them.
+//! Owns the current bundles and revocations: a handshake sees both as they were at one moment. Never merges the bundles of
+//! different trust domains, never fetches them, never decides what is revoked.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,10 +11,14 @@ use std::{
 use arc_swap::ArcSwap;
 use federation_model::{
     bundle::{MAX_AUTHORITIES, TrustBundle},
+    revocation::Revocations,
     spiffe::TrustDomain,
 };
 
-use crate::ca::{CaError, check_authority};
+use crate::{
+    ca::{CaError, check_authority},
+
+};
 
 mod roots;
 
@@ -56,37 +61,39 @@ fn listed(faults: &[BundleFault]) -> String {
 
 #[derive(Debug, Default)]
 pub(crate) struct Anchors {
-    bundles: BTreeMap<String, (TrustBundle, Roots)>,
+    bundles: BTreeMap<String, Held>,
+    revocations: Arc<Revocations>,
+}
+
+/// What is held of one trust domain.
+#[derive(Debug, Clone)]
+struct Held {
+    bundle: TrustBundle,
+    authorities: Roots,
+    /// Those of the authorities that are not revoked.
+    believed: Roots,
 }
 
 impl Anchors {
-    /// The anchors of one trust domain and no other.
-    pub(crate) fn of(&self, td: &TrustDomain) -> Option<&Roots> {
-        self.bundles.get(td.as_str()).map(|(_, roots)| roots)
+    fn new(mut bundles: BTreeMap<String, Held>, revocations: Arc<Revocations>) -> Self {
+        for held in bundles.values_mut() {
+            let td = &held.bundle.trust_domain;
+            held.believed = held.authorities.only(|terms| revocations.of_serial(td, &terms.serial).is_none());
+        }
+        Self { bundles, revocations }
     }
 
-    /// Empties every bundle that has the key of an authority of another: leaves tell trust domains apart by their names, and
-    /// whoever holds that key can write either name.
-    fn part(&mut self) -> Vec<BundleFault> {
-        let mut holders: BTreeMap<&[u8], &TrustDomain> = BTreeMap::new();
-        let (mut shared, mut faults) = (BTreeSet::new(), Vec::new());
-        for (bundle, roots) in self.bundles.values() {
-            let td = &bundle.trust_domain;
-            for key in roots.keys() {
-                let holder = *holders.entry(key).or_insert(td);
-                if holder != td && shared.insert(td.as_str().to_owned()) | shared.insert(holder.as_str().to_owned()) {
-                    faults.push(BundleFault::Shared(holder.clone(), td.clone()));
-                }
-            }
-        }
-        for (_, (_, roots)) in self.bundles.iter_mut().filter(|(td, _)| shared.contains(*td)) {
-            roots.clear();
-        }
-        faults
+    /// The authorities of one trust domain and no other, without those that are revoked.
+    pub(crate) fn of(&self, td: &TrustDomain) -> Option<&Roots> {
+        self.bundles.get(td.as_str()).map(|held| &held.believed)
+    }
+
+    pub(crate) fn revocations(&self) -> &Revocations {
+        &self.revocations
     }
 }
 
-/// The trust bundles in force.
+/// The trust bundles and revocations in force.
 #[derive(Debug, Default)]
 pub struct TrustStore(ArcSwap<Anchors>);
 
@@ -97,41 +104,73 @@ impl TrustStore {
         Self::default()
     }
 
-    /// Replaces all bundles at once. A bundle that is not usable counts as empty, so that one bad bundle neither keeps
-    /// the others from changing nor leaves a removed authority in force.
+    /// Replaces all bundles at once; revocations stay. A bundle that is not usable counts as empty, so that one bad bundle
+    /// neither keeps the others from changing nor leaves a removed authority in force.
     ///
     /// # Errors
     /// When bundles were not usable; the others are in force nevertheless.
     pub fn replace(&self, bundles: impl IntoIterator<Item = TrustBundle>) -> Result<(), TrustError> {
-        let mut next = Anchors::default();
+        let mut next = BTreeMap::<String, Held>::new();
         let mut faults = Vec::new();
         for bundle in bundles {
             let td = bundle.trust_domain.clone();
-            let roots = roots(&bundle).unwrap_or_else(|fault| {
+            let authorities = roots(&bundle).unwrap_or_else(|fault| {
                 faults.push(fault);
                 Roots::default()
             });
-            if let Some((_, held)) = next.bundles.get_mut(td.as_str()) {
-                held.clear();
+            if let Some(held) = next.get_mut(td.as_str()) {
+                held.authorities.clear();
                 faults.push(BundleFault::Duplicate(td));
             } else {
-                next.bundles.insert(td.as_str().to_owned(), (bundle, roots));
+                next.insert(td.as_str().to_owned(), Held { bundle, authorities, believed: Roots::default() });
             }
         }
-        faults.extend(next.part());
-        self.0.store(Arc::new(next));
+        faults.extend(part(&mut next));
+        self.0.rcu(|now| Anchors::new(next.clone(), Arc::clone(&now.revocations)));
         if faults.is_empty() { Ok(()) } else { Err(TrustError(faults)) }
+    }
+
+    /// Replaces all revocations at once; bundles stay. In force from the next handshake on: whoever holds connections judges
+    /// them again.
+    pub fn revoke(&self, revocations: &Arc<Revocations>) {
+        self.0.rcu(|now| Anchors::new(now.bundles.clone(), Arc::clone(revocations)));
+    }
+
+    /// The revocations in force.
+    #[must_use]
+    pub fn revocations(&self) -> Arc<Revocations> {
+        Arc::clone(&self.0.load().revocations)
     }
 
     /// The bundles in force, in order of trust domain.
     #[must_use]
     pub fn bundles(&self) -> Vec<TrustBundle> {
-        self.0.load().bundles.values().map(|(bundle, _)| bundle.clone()).collect()
+        self.0.load().bundles.values().map(|held| held.bundle.clone()).collect()
     }
 
     pub(crate) fn anchors(&self) -> Arc<Anchors> {
         self.0.load_full()
     }
+}
+
+/// Empties every bundle that has the key of an authority of another: leaves tell trust domains apart by their names, and
+/// whoever holds that key can write either name.
+fn part(bundles: &mut BTreeMap<String, Held>) -> Vec<BundleFault> {
+    let mut holders: BTreeMap<&[u8], &TrustDomain> = BTreeMap::new();
+    let (mut shared, mut faults) = (BTreeSet::new(), Vec::new());
+    for held in bundles.values() {
+        let td = &held.bundle.trust_domain;
+        for key in held.authorities.keys() {
+            let holder = *holders.entry(key).or_insert(td);
+            if holder != td && shared.insert(td.as_str().to_owned()) | shared.insert(holder.as_str().to_owned()) {
+                faults.push(BundleFault::Shared(holder.clone(), td.clone()));
+            }
+        }
+    }
+    for (_, held) in bundles.iter_mut().filter(|(td, _)| shared.contains(*td)) {
+        held.authorities.clear();
+    }
+    faults
 }
 
 pub(crate) fn roots(bundle: &TrustBundle) -> Result<Roots, BundleFault> {

@@ -1,11 +1,12 @@
 //! Whether a certificate proves a SPIFFE ID.
 //!
-//! Owns the rules of X.509-SVIDs (SPIFFE X509-SVID sections 2 to 5) and the choice of roots: a leaf is judged by the
-//! authorities of the trust domain in its own URI name, and by no others. Never resumes a session, never trusts a name.
+//! Owns the rules of X.509-SVIDs (SPIFFE X509-SVID sections 2 to 5), the choice of roots, and that nothing revoked passes: a
+//! leaf is judged by the authorities of the trust domain in its own URI name, and by no others. Never resumes a session, never
+//! trusts a name.
 //!
 //! ```text
 //! check_leaf          shape of the leaf alone  -> id
-//! verify_leaf         + time + path to the authorities of the id's trust domain
+//! verify_leaf         + time + path to the authorities of the id's trust domain + not revoked
 //! SpiffeVerifier      + is this id expected here?        (rustls, both sides)
 //! PinnedAuthority     path to one pinned certificate      (joining)
 //! ```
@@ -16,7 +17,11 @@ mod pinned;
 
 use std::cell::RefCell;
 
-use federation_model::{spiffe::SpiffeId, time::Timestamp};
+use federation_model::{
+    revocation::{Revocations, Serial},
+    spiffe::SpiffeId,
+    time::Timestamp,
+};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 pub use self::{
@@ -47,6 +52,14 @@ pub enum Usage {
 /// When there is no such id.
 pub fn spiffe_id_of(cert: &CertificateDer<'_>) -> Result<SpiffeId, VerifyError> {
     claimed_id(&Parsed::from_der(cert)?)
+}
+
+/// The serial number of a certificate.
+///
+/// # Errors
+/// When the certificate cannot be read.
+pub fn serial_of(cert: &CertificateDer<'_>) -> Result<Serial, VerifyError> {
+    Ok(Parsed::from_der(cert)?.serial())
 }
 
 /// Checks the shape of a leaf: everything that can be said without knowing its authority or the time.
@@ -86,7 +99,10 @@ fn verify_parts(
         return Err(VerifyError::NothingTrusted(id));
     }
     check_time(&parsed, &id, now)?;
-    check_path(&Claim { leaf, parsed: &parsed, id: &id }, intermediates, roots, now, usage)?;
+    let claim = Claim { leaf, parsed: &parsed, id: &id };
+    check_path(&claim, intermediates, roots, now, usage)?;
+    // Last, so that only who proves an id is told that it is revoked, and why.
+    check_revocations(&claim, intermediates, anchors.revocations())?;
     Ok(id)
 }
 
@@ -245,6 +261,26 @@ fn check_signers(
         }
     }
     Ok(())
+}
+
+/// Neither the id nor a certificate of the chain is revoked. Revoked authorities are no roots in the first place.
+fn check_revocations(
+    claim: &Claim<'_>,
+    intermediates: &[CertificateDer<'_>],
+    revocations: &Revocations,
+) -> Result<(), VerifyError> {
+    if revocations.is_empty() {
+        return Ok(());
+    }
+    let id = claim.id;
+    // What cannot be read has no part in the path that was found.
+    let signers = intermediates.iter().filter_map(|der| serial_of(der).ok());
+    let mut serials = std::iter::once(claim.parsed.serial()).chain(signers);
+    let by_serial = || serials.find_map(|serial| revocations.of_serial(id.trust_domain(), &serial));
+    match revocations.of_id(id).or_else(by_serial) {
+        Some(revocation) => Err(VerifyError::Revoked { id: id.clone(), revocation: Box::new((**revocation).clone()) }),
+        None => Ok(()),
+    }
 }
 
 fn path_error(

@@ -3,6 +3,7 @@
 //! Owns parsing. Never judges: that is [`crate::verify`].
 
 use federation_model::{
+    revocation::Serial,
     spiffe::{SpiffeIdError, TrustDomain},
     time::Timestamp,
 };
@@ -138,9 +139,8 @@ impl<'a> Parsed<'a> {
         }
     }
 
-    /// The serial number in lowercase hexadecimal.
-    pub(crate) fn serial(&self) -> String {
-        self.0.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect()
+    pub(crate) fn serial(&self) -> Serial {
+        Serial::from_bytes(self.0.raw_serial())
     }
 
     /// Modulus and exponent without leading zeros, when the key is an RSA one.

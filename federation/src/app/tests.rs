@@ -41,6 +41,7 @@ use tokio::{
 use super::*;
 
 mod foreign;
+mod revocation;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const TTL: Duration = Duration::from_secs(900);
@@ -198,6 +199,8 @@ fn subjects(update: &WatchUpdate) -> Vec<String> {
         Change::Federation(_) => "federation".to_owned(),
         Change::Foreign(bundle) => format!("+{}", bundle.trust_domain),
         Change::ForeignRemoved(trust_domain) => format!("-{trust_domain}"),
+        Change::Revoked(revocation) => format!("!{}", revocation.subject),
+        Change::Reinstated(id) => format!("~{id}"),
     };
     update.changes.iter().map(subject).collect()
 }

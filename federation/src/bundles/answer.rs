@@ -86,7 +86,7 @@ fn served<'a>(state: &'a State, name: &str) -> Option<&'a TrustBundle> {
 }
 
 fn bundles(state: &State) -> impl Iterator<Item = &TrustBundle> {
-    std::iter::once(&state.federation).chain(state.members.values().map(|record| &record.member.bundle))
+    std::iter::once(&state.federation).chain(state.approved().map(|record| &record.member.bundle))
 }
 
 fn listing<B>(request: &Request<B>, state: &State, facts: &Facts) -> String {

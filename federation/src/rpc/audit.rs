@@ -217,7 +217,7 @@ mod tests {
         tasks.spawn(owner.run(stop.clone()));
         Context {
             registry,
-            presence: Presence::default(),
+            presence: Presence::new(Metrics::default()),
             trust: Arc::new(TrustStore::new()),
             attempts: attempts(10),
             changes: changes(),

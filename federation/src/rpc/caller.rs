@@ -71,7 +71,12 @@ impl Context {
                 );
                 return self.refuse(Refusal::NotAMember, text);
             }
-            self.refuse(Refusal::CertificateRefused, error.to_string())
+            let refusal = if matches!(error, VerifyError::Revoked { .. }) {
+                Refusal::Revoked
+            } else {
+                Refusal::CertificateRefused
+            };
+            self.refuse(refusal, error.to_string())
         })
     }
 }

@@ -16,6 +16,7 @@ use proto::{
     convert::{
         ConvertError,
         member::{Refusal, advertised, lineage, locality, software},
+        revocation,
     },
     federation::v1::{self as wire, membership_server::Membership},
 };
@@ -103,6 +104,7 @@ impl Membership for Calls {
             store_id: state.store_id.to_string(),
             pending: record.pending,
             foreign: state.foreign_bundles().map(Into::into).collect(),
+            revocations: revocation::messages(&state.revocations),
         }))
     }
 

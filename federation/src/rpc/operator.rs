@@ -23,6 +23,7 @@ use super::{
     caller::Peer,
     foreign,
     refuse::{invalid, status},
+    revocation,
 };
 use crate::{
     SOFTWARE,
@@ -44,6 +45,7 @@ pub(super) struct Calls(pub(super) Context);
 impl Operator for Calls {
     type ListAuditStream = Answers<wire::ListAuditResponse>;
     type ExportAuditStream = Answers<wire::ExportAuditResponse>;
+    type AwaitAcknowledgementStream = Pin<Box<dyn Stream<Item = Result<wire::Acknowledgement, Status>> + Send>>;
 
     async fn create_token(
         &self,
@@ -202,6 +204,35 @@ impl Operator for Calls {
     ) -> Result<Response<wire::RefreshForeignResponse>, Status> {
         self.0.operator(&Peer::of(request.extensions())?)?;
         foreign::refresh(&self.0, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn revoke(&self, request: Request<wire::RevokeRequest>) -> Result<Response<wire::RevokeResponse>, Status> {
+        let peer = Peer::of(request.extensions())?;
+        revocation::revoke(&self.0, &peer, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_revocations(
+        &self,
+        request: Request<wire::ListRevocationsRequest>,
+    ) -> Result<Response<wire::ListRevocationsResponse>, Status> {
+        revocation::list(&self.0, &Peer::of(request.extensions())?).map(Response::new)
+    }
+
+    async fn reinstate(
+        &self,
+        request: Request<wire::ReinstateRequest>,
+    ) -> Result<Response<wire::ReinstateResponse>, Status> {
+        let peer = Peer::of(request.extensions())?;
+        revocation::reinstate(&self.0, &peer, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn await_acknowledgement(
+        &self,
+        request: Request<wire::AwaitAcknowledgementRequest>,
+    ) -> Result<Response<Self::AwaitAcknowledgementStream>, Status> {
+        let peer = Peer::of(request.extensions())?;
+        let stream = revocation::acknowledgements(&self.0, &peer, &request.into_inner())?;
+        Ok(Response::new(Box::pin(stream)))
     }
 }
 

@@ -22,9 +22,11 @@ pub(super) fn invalid(error: &ConvertError) -> Status {
 
 fn code(refusal: Refusal) -> Code {
     match refusal {
-        Refusal::TokenUnknown | Refusal::ProofInvalid | Refusal::NotAMember | Refusal::NotAnOperator => {
-            Code::PermissionDenied
-        }
+        Refusal::TokenUnknown
+        | Refusal::ProofInvalid
+        | Refusal::NotAMember
+        | Refusal::NotAnOperator
+        | Refusal::Revoked => Code::PermissionDenied,
         Refusal::TokenExpired
         | Refusal::TokenUsed
         | Refusal::TokenRevoked
@@ -33,14 +35,16 @@ fn code(refusal: Refusal) -> Code {
         | Refusal::AuthorityNotExternal
         | Refusal::Version
         | Refusal::NoAddress
-        | Refusal::AnotherAuthority => Code::FailedPrecondition,
+        | Refusal::AnotherAuthority
+        | Refusal::OwnIdentity => Code::FailedPrecondition,
         Refusal::ClusterTaken | Refusal::TrustDomainTaken => Code::AlreadyExists,
         Refusal::BundleInvalid | Refusal::BundleRefused | Refusal::Invalid => Code::InvalidArgument,
         Refusal::SetFull
         | Refusal::TooManyTokens
         | Refusal::TooManyAttempts
         | Refusal::TooManyWatches
-        | Refusal::TooManyForeign => Code::ResourceExhausted,
+        | Refusal::TooManyForeign
+        | Refusal::TooManyRevocations => Code::ResourceExhausted,
         Refusal::NoCertificate | Refusal::CertificateRefused => Code::Unauthenticated,
         Refusal::NotFound => Code::NotFound,
         Refusal::Unavailable => Code::Unavailable,

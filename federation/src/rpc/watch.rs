@@ -1,12 +1,12 @@
 //! One watch of one member.
 //!
-//! Owns when it is told what, and when the watch ends: with the membership, with the certificate, with the program. Never
-//! keeps what was sent: a slow watcher is told the newest state, once. A member that waits for approval is told of itself
-//! alone, and of everything when it is approved.
+//! Owns when it is told what, and when the watch ends: with the membership, with the certificate or its revocation, with the
+//! program. Never keeps what was sent: a slow watcher is told the newest state, once. A member that waits for approval is
+//! told of itself alone, and of everything when it is approved.
 
 use std::{sync::Arc, time::Duration};
 
-use federation_model::{member::Change, names::ClusterName};
+use federation_model::{member::Change, names::ClusterName, revocation::Revocations};
 use futures::{Stream, stream};
 use proto::{
     convert::member::Refusal,
@@ -54,13 +54,15 @@ pub(super) async fn open(
         peer,
         cluster,
         requests,
+        // None: what came since the call was verified counts as well.
+        judged: Arc::default(),
         states,
         store_id: first.store_id,
         revision: first.revision,
         greeted: false,
         waiting: Vec::new(),
         verify,
-        _watching: watching,
+        watching,
     };
     Ok(stream::unfold(Some(watcher), |watcher| async {
         let (result, watcher) = watcher?.next().await?;
@@ -82,7 +84,9 @@ struct Watcher {
     /// What it was told while it waits for approval.
     waiting: Vec<Change>,
     verify: Interval,
-    _watching: Watching,
+    /// The revocations by which the caller was judged last.
+    judged: Arc<Revocations>,
+    watching: Watching,
 }
 
 impl Watcher {
@@ -106,7 +110,7 @@ impl Watcher {
                 request = self.requests.message() => {
                     // No member has applied what it was not told.
                     let acknowledged = request.ok()??.revision.min(self.revision);
-                    self.context.presence.acknowledged(&self.cluster, acknowledged, self.context.clock.now());
+                    self.watching.acknowledged(acknowledged, self.context.clock.now());
                 }
                 _ = self.verify.tick() => {
                     if let Err(status) = self.context.member(&self.peer) {
@@ -124,6 +128,10 @@ impl Watcher {
             let text = format!("cluster {} is no longer a member of this set: it left or was removed", self.cluster);
             return Err(self.context.refuse(Refusal::NotAMember, text));
         };
+        if !Arc::ptr_eq(&self.judged, &state.revocations) {
+            self.judged = Arc::clone(&state.revocations);
+            self.context.member(&self.peer)?;
+        }
         let pending = record.pending;
         let missed = if pending {
             let missed = state.told_while_waiting(record);

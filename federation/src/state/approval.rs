@@ -61,10 +61,13 @@ impl State {
             Write::Federation(_) => Some(Subject::Federation),
             Write::Foreign(record) => Some(Subject::Foreign(record.source.trust_domain.clone())),
             Write::ForeignGone(trust_domain) => Some(Subject::Foreign(trust_domain.clone())),
+            Write::Revocation(revocation) => Some(Subject::Revocation(revocation.id)),
+            Write::Reinstated(id, _) => Some(Subject::Revocation(*id)),
             Write::MemberQuietly(_)
             | Write::Token(_)
             | Write::TokenGone(_)
             | Write::ForeignQuietly(_)
+            | Write::ReinstatedGone(_)
             | Write::Audit { .. } => None,
         }
     }

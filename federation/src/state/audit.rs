@@ -118,7 +118,18 @@ impl State {
             }
             Write::Foreign(record) | Write::ForeignQuietly(record) => self.foreign_told(record, by),
             Write::ForeignGone(trust_domain) => Some(by.entry(Action::ForeignRemoved, trust_domain.as_str(), "")),
-            Write::Audit { .. } => None,
+            Write::Revocation(revocation) => {
+                let reason = revocation.reason.as_str();
+                let detail = format!("{}{}{reason}", revocation.id, gap(reason));
+                Some(by.entry(Action::Revoked, &revocation.subject.to_string(), &detail))
+            }
+            Write::Reinstated(id, _) => {
+                let subject = self.revocations.named(id).map(|held| held.subject.to_string());
+                let detail = if subject.is_some() { id.to_string() } else { format!("{id}, which is not known here") };
+                Some(by.entry(Action::Reinstated, subject.as_deref().unwrap_or(SERVICE), &detail))
+            }
+            // Only what was lifted long ago is forgotten.
+            Write::ReinstatedGone(_) | Write::Audit { .. } => None,
         }
     }
 

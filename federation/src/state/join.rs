@@ -90,7 +90,7 @@ enum TokenUse<'a> {
 type Rule = (&'static str, fn(&State, &Joining, &Here) -> Result<String, JoinRefusal>);
 
 /// Those after the token, in order.
-const RULES: [Rule; 8] = [
+const RULES: [Rule; 9] = [
     ("protocol version", version),
     ("clock", clock),
     ("trust bundle", bundle),
@@ -98,6 +98,7 @@ const RULES: [Rule; 8] = [
     ("key of the cluster", proof),
     ("cluster name", name),
     ("trust domain", trust_domain),
+    ("revocations", revocations),
     ("room in the set", room),
 ];
 
@@ -291,6 +292,14 @@ fn trust_domain(state: &State, joining: &Joining, _: &Here) -> Result<String, Jo
 
 fn holds(held: &MemberRecord, domain: &TrustDomain, but: &ClusterName) -> bool {
     held.member.bundle.trust_domain == *domain && held.member.cluster != *but
+}
+
+fn revocations(state: &State, joining: &Joining, _: &Here) -> Result<String, JoinRefusal> {
+    let asked = &joining.member;
+    match state.revocations.of_cluster(&asked.cluster).or_else(|| state.revocations.of_id(&asked.gateway_id)) {
+        None => Ok("none concerns this cluster".to_owned()),
+        Some(revocation) => Err(JoinRefusal::Revoked { revocation: Box::new((**revocation).clone()) }),
+    }
 }
 
 fn room(state: &State, joining: &Joining, _: &Here) -> Result<String, JoinRefusal> {

@@ -284,6 +284,7 @@ fn a_check_tells_every_problem_at_once_and_spends_nothing() {
             ("key of the cluster", Level::Ok),
             ("cluster name", Level::Failed),
             ("trust domain", Level::Ok),
+            ("revocations", Level::Ok),
             ("room in the set", Level::Ok),
         ]
     );
@@ -446,7 +447,11 @@ proptest! {
                 Change::Removed(cluster) => {
                     known.remove(&cluster);
                 }
-                Change::Federation(_) | Change::Foreign(_) | Change::ForeignRemoved(_) => {}
+                Change::Federation(_)
+                | Change::Foreign(_)
+                | Change::ForeignRemoved(_)
+                | Change::Revoked(_)
+                | Change::Reinstated(_) => {}
             }
         }
         prop_assert_eq!(known, names(now));

@@ -1,4 +1,4 @@
-//! How members, tokens and bundles are written into the store.
+//! How members, tokens, bundles and revocations are written into the store.
 //!
 //! Owns their JSON. Never accepts a value the model would not build.
 
@@ -9,6 +9,7 @@ use federation_model::{
     lineage::{BundleDigest, Lineage, SignedBundle},
     member::Member,
     names::ClusterName,
+    revocation::{self, IdPrefix, Line, Revocation, RevocationId, Serial},
     spiffe::{SpiffeId, TrustDomain, as_text},
     time::Timestamp,
 };
@@ -55,22 +56,31 @@ impl StoredBundle {
 
 /// Before the name of a foreign trust domain in the log of changes; no name of a cluster has a colon.
 const FOREIGN: &str = "foreign:";
+/// Before the id of a revocation there.
+const REVOCATION: &str = "revocation:";
 
-/// How a subject stands in the log of changes: the name of a cluster, nothing for the service, `foreign:` and a trust domain.
+/// How a subject stands in the log of changes: the name of a cluster, nothing for the service, `foreign:` and a trust domain,
+/// `revocation:` and an id.
 pub(super) fn subject_text(subject: &Subject) -> String {
     match subject {
         Subject::Member(cluster) => cluster.to_string(),
         Subject::Federation => String::new(),
         Subject::Foreign(trust_domain) => format!("{FOREIGN}{trust_domain}"),
+        Subject::Revocation(id) => format!("{REVOCATION}{id}"),
     }
 }
 
 pub(super) fn subject(text: &str) -> Result<Subject, String> {
-    match text.strip_prefix(FOREIGN) {
-        Some(name) => TrustDomain::new(name).map(Subject::Foreign).map_err(|error| error.to_string()),
-        None if text.is_empty() => Ok(Subject::Federation),
-        None => text.parse::<ClusterName>().map(Subject::Member).map_err(|error| error.to_string()),
+    if let Some(name) = text.strip_prefix(FOREIGN) {
+        return TrustDomain::new(name).map(Subject::Foreign).map_err(|error| error.to_string());
     }
+    if let Some(id) = text.strip_prefix(REVOCATION) {
+        return id.parse().map(Subject::Revocation).map_err(|error| format!("{id:?} is not an id: {error}"));
+    }
+    if text.is_empty() {
+        return Ok(Subject::Federation);
+    }
+    text.parse::<ClusterName>().map(Subject::Member).map_err(|error| error.to_string())
 }
 
 #[derive(Serialize, Deserialize)]
@@ -217,6 +227,56 @@ impl StoredToken {
             used_at: stored.used_at,
             revoked_at: stored.revoked_at,
         })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct StoredRevocation {
+    id: RevocationId,
+    subject: StoredSubject,
+    reason: Line,
+    by: Line,
+    at: Timestamp,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum StoredSubject {
+    Cluster {
+        cluster: ClusterName,
+        #[serde(with = "as_text")]
+        trust_domain: TrustDomain,
+    },
+    Id(#[serde(with = "as_text")] SpiffeId),
+    Prefix(#[serde(with = "as_text")] IdPrefix),
+    Serial {
+        #[serde(with = "as_text")]
+        trust_domain: TrustDomain,
+        serial: Serial,
+    },
+}
+
+impl StoredRevocation {
+    pub(super) fn text(revocation: &Revocation) -> String {
+        let subject = match revocation.subject.clone() {
+            revocation::Subject::Cluster { cluster, trust_domain } => StoredSubject::Cluster { cluster, trust_domain },
+            revocation::Subject::Id(id) => StoredSubject::Id(id),
+            revocation::Subject::Prefix(prefix) => StoredSubject::Prefix(prefix),
+            revocation::Subject::Serial { trust_domain, serial } => StoredSubject::Serial { trust_domain, serial },
+        };
+        let Revocation { id, reason, by, at, .. } = revocation.clone();
+        json(&Self { id, subject, reason, by, at })
+    }
+
+    pub(super) fn parse(text: &str) -> Result<Revocation, String> {
+        let Self { id, subject, reason, by, at } = parsed(text)?;
+        let subject = match subject {
+            StoredSubject::Cluster { cluster, trust_domain } => revocation::Subject::Cluster { cluster, trust_domain },
+            StoredSubject::Id(id) => revocation::Subject::Id(id),
+            StoredSubject::Prefix(prefix) => revocation::Subject::Prefix(prefix),
+            StoredSubject::Serial { trust_domain, serial } => revocation::Subject::Serial { trust_domain, serial },
+        };
+        Ok(Revocation { id, subject, reason, by, at })
     }
 }
 

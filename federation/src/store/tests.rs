@@ -1,3 +1,8 @@
+use federation_model::{
+    revocation::{Revocation, RevocationId, Subject},
+    spiffe::TrustDomain,
+};
+
 use super::*;
 use crate::state::tests::{authority, empty_set, here, joining, record, with_token};
 
@@ -18,7 +23,30 @@ fn filled(store: &Store) -> State {
     let admitted = state.join(&asked, &here(&state)).unwrap();
     let state = commit(store, &state, &admitted.writes);
     let state = commit(store, &state, &[Write::Member(record("east"))]);
-    commit(store, &state, &[Write::MemberGone("east".parse().unwrap())])
+    let state = commit(store, &state, &[Write::MemberGone("east".parse().unwrap())]);
+    let state = subjects().into_iter().enumerate().fold(state, |state, (number, subject)| {
+        commit(store, &state, &[Write::Revocation(revocation(number as u64, subject))])
+    });
+    commit(store, &state, &[Write::Reinstated(RevocationId::from_bits(0), Timestamp(9))])
+}
+
+/// One of each kind, and one more.
+fn subjects() -> Vec<Subject> {
+    let trust_domain = TrustDomain::new("west.example").unwrap();
+    let id = |text: &str| Subject::parse_id(text).unwrap();
+    vec![
+        id("spiffe://west.example/lifted"),
+        id("spiffe://west.example/ns/a"),
+        id("spiffe://west.example/ns/b/*"),
+        id("spiffe://north.example/*"),
+        Subject::Serial { trust_domain: trust_domain.clone(), serial: "0a0b".parse().unwrap() },
+        Subject::Cluster { cluster: "west".parse().unwrap(), trust_domain },
+    ]
+}
+
+fn revocation(number: u64, subject: Subject) -> Arc<Revocation> {
+    let (reason, by) = ("key \"lost\"".parse().unwrap(), "admin".parse().unwrap());
+    Arc::new(Revocation { id: RevocationId::from_bits(number), subject, reason, by, at: Timestamp(7) })
 }
 
 #[test]
@@ -29,6 +57,29 @@ fn a_new_store_is_empty_and_a_reopened_one_holds_everything() {
     let state = filled(&store);
     drop(store);
     assert_eq!(Store::open(dir.path()).unwrap().load().unwrap().unwrap(), state);
+    assert_eq!((state.revocations.len(), state.reinstated.len()), (5, 1));
+}
+
+#[test]
+fn a_store_of_the_version_before_revocations_has_none_and_takes_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let state = empty_set();
+    store.create(&state).unwrap();
+    let transaction = store.database.begin_write().unwrap();
+    assert!(transaction.delete_table(REVOCATIONS).unwrap() && transaction.delete_table(REINSTATED).unwrap());
+    transaction.commit().unwrap();
+    assert_eq!(store.load().unwrap().unwrap(), state);
+    let next = commit(&store, &state, &[Write::Revocation(revocation(1, subjects().remove(0)))]);
+    assert_eq!(store.load().unwrap().unwrap(), next);
+}
+
+#[test]
+fn a_revocation_is_read_as_the_first_version_wrote_it() {
+    let text = r#"{"id":"00000000000000ff","subject":{"cluster":{"cluster":"west","trust_domain":"west.example"}},"reason":"key lost","by":"admin","at":7}"#;
+    let read = StoredRevocation::parse(text).unwrap();
+    assert_eq!(read.to_string(), "cluster west (west.example) was revoked (key lost), revocation 00000000000000ff");
+    assert_eq!(StoredRevocation::text(&read), text);
 }
 
 #[test]

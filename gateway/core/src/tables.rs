@@ -17,6 +17,7 @@ use federation_model::{
     member::Member,
     names::{ClusterName, EndpointName, ServiceKey},
     outcome::Outcome,
+    revocation::{Revocation, Revocations},
     sni::{SniTarget, Zone},
     spiffe::SpiffeId,
 };
@@ -45,6 +46,8 @@ pub struct Inputs {
     pub pods: Arc<BTreeMap<IpAddr, SpiffeId>>,
     /// The other members of the set.
     pub members: Arc<BTreeMap<ClusterName, Member>>,
+    /// What is not to be believed any more.
+    pub revocations: Arc<Revocations>,
     /// The clusters with a tunnel that takes new streams.
     pub reachable: Arc<BTreeSet<ClusterName>>,
     /// The addresses of imports.
@@ -302,6 +305,18 @@ impl Tables {
     #[must_use]
     pub fn is_member(&self, cluster: &ClusterName) -> bool {
         self.inner.inputs.members.contains_key(cluster)
+    }
+
+    /// Why `id` may neither call nor go on, when it was revoked.
+    #[must_use]
+    pub fn revoked(&self, id: &SpiffeId) -> Option<&Revocation> {
+        self.inner.inputs.revocations.of_id(id).map(|revocation| &**revocation)
+    }
+
+    /// What is not to be believed any more.
+    #[must_use]
+    pub fn revocations(&self) -> &Revocations {
+        &self.inner.inputs.revocations
     }
 
     /// The addresses of a service, those of its endpoints when it is headless.

@@ -101,7 +101,7 @@ fn message(
         role: role.into(),
         id: facts.uri.unwrap_or_default(),
         issuers,
-        serial: facts.serial,
+        serial: facts.serial.to_string(),
         fingerprint: facts.fingerprint.to_string(),
         not_before: facts.validity.not_before.0,
         not_after: facts.validity.not_after.0,

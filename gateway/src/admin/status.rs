@@ -16,6 +16,7 @@ pub(super) fn status(this: &Administration) -> Status {
     let tables = this.tables.borrow().clone();
     let manifests = this.manifests.borrow().clone();
     let blocked = this.readiness.blocked_by();
+    let certificate = this.identity.live().current();
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     Status {
         cluster: this.config.cluster.name.to_string(),
@@ -24,7 +25,8 @@ pub(super) fn status(this: &Administration) -> Status {
         software: SOFTWARE.to_owned(),
         started_at: this.started_at.0,
         cluster_authority: authority(&this.identity),
-        certificate_expires_at: this.identity.live().current().not_after().0,
+        certificate_expires_at: certificate.not_after().0,
+        certificate_serial: certificate.serial().to_owned(),
         federation: Some(federation(this)),
         peers: peers(this),
         quarantined: manifests

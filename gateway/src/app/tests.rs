@@ -56,6 +56,7 @@ fn settings(dir: &Path, west: &[&str]) -> Config {
         federation: service.bundle,
         federation_id: service.gateway_id,
         members: vec![member("west", west)],
+        revocations: Arc::default(),
         position: Position { store_id: "s".to_owned(), revision: 1 },
         addresses: Vec::new(),
         pending: false,
@@ -84,7 +85,7 @@ async fn starting(dir: &Path, west: &[&str]) -> Starting {
     let (parts, _) = opened(dir, west).await;
     let (events, received) = mpsc::channel(8);
     let (manifests, members) = (parts.manifests.subscribe(), parts.follower.members());
-    let inputs = ControlInputs { manifests, members, events: received };
+    let inputs = ControlInputs { manifests, members, trust: parts.follower.trust(), events: received };
     let mut tasks = JoinSet::new();
     tasks.spawn(parts.control.run(inputs, CancellationToken::new()));
     Starting { events, readiness: parts.readiness, tasks, _manifests: parts.manifests, _follower: parts.follower }

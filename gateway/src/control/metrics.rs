@@ -15,6 +15,7 @@ pub(super) struct Metrics {
     quarantined: Gauge,
     held_back: Gauge,
     warnings: Gauge,
+    revocations: Gauge,
     generation: Gauge,
 }
 
@@ -32,6 +33,7 @@ impl Metrics {
             quarantined: gauge(registry, "quarantined_objects", "Objects that are not in force because they are wrong"),
             held_back: gauge(registry, "exports_held_back", "ServiceExports that do not take effect: see fedctl check"),
             warnings: gauge(registry, "object_warnings", "What in the objects may not be meant: see fedctl check"),
+            revocations: gauge(registry, "revocations", "Revocations that are in force"),
             generation: gauge(registry, "tables_generation", "Number of the tables in force"),
         }
     }
@@ -44,6 +46,7 @@ impl Metrics {
         self.quarantined.set(count(quarantined));
         self.held_back.set(count(local.conditions.values().filter(|export| !export.is_exported()).count()));
         self.warnings.set(count(local.warnings.len()));
+        self.revocations.set(count(tables.revocations().len()));
         self.generation.set(i64::try_from(tables.generation()).unwrap_or(i64::MAX));
     }
 }

@@ -5,12 +5,16 @@ use federation_model::{
     catalog::{EndpointCounts, ExportedService, ServiceKind, SessionAffinity},
     lineage::Lineage,
     names::ServiceKey,
+    outcome::Outcome,
+    revocation::{Revocation, RevocationId, Subject},
     spiffe::SpiffeId,
     time::Timestamp,
 };
 use federation_runtime::admin::Readiness;
+use futures::FutureExt as _;
 
 use super::*;
+use crate::live::Grant;
 
 fn west() -> ClusterName {
     "west".parse().unwrap()
@@ -68,6 +72,7 @@ fn control(dir: &Path) -> Control {
     let outputs = ControlOutputs {
         tables: watch::Sender::new(Arc::new(first_tables(&config))),
         catalog: watch::Sender::new(Arc::new(Catalog::empty(config.cluster.name.clone()))),
+        judged: watch::Sender::default(),
         compiled: readiness.condition("tables"),
         peers: readiness.condition("peers"),
     };
@@ -110,6 +115,36 @@ async fn a_cluster_that_leaves_and_returns_before_its_tunnel_is_lost_is_back_at_
     assert_eq!(seen(&control), (true, true));
 }
 
+#[tokio::test]
+async fn tables_and_live_connections_follow_what_is_revoked_before_it_is_said_that_they_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let control = control(dir.path());
+    let (tables, mut judged, live) =
+        (control.outputs.tables.subscribe(), control.outputs.judged.subscribe(), control.live.clone());
+    let caller = SpiffeId::new("spiffe://east.example/ns/a/sa/web").unwrap();
+    let grant = Grant { peer: None, delivered: None, caller: Some(caller.clone()) };
+    let mut connection = live.register(grant);
+    let (_manifests, manifests) = watch::channel(Arc::new(Manifests::default()));
+    let (sender, receiver) = watch::channel(members(&["west"]));
+    let (_events, events) = mpsc::channel(8);
+    let trust = Arc::new(TrustStore::new());
+    let stop = CancellationToken::new();
+    let inputs = ControlInputs { manifests, members: receiver, trust: Arc::clone(&trust), events };
+    let revoking = async {
+        let (reason, by) = ("key lost".parse().unwrap(), "admin".parse().unwrap());
+        let (id, subject) = (RevocationId::from_bits(1), Subject::Id(caller.clone()));
+        let revocation = Arc::new(Revocation { id, subject, reason, by, at: Timestamp(1) });
+        trust.revoke(&Arc::new(Revocations::of([revocation]).unwrap()));
+        let sent = members(&["west"]);
+        sender.send_replace(sent.clone());
+        judged.wait_for(|judged| Arc::ptr_eq(judged, &sent)).await.unwrap();
+        assert!(tables.borrow().revoked(&caller).is_some());
+        assert_eq!(connection.cut().now_or_never(), Some(Outcome::Revoked));
+        stop.cancel();
+    };
+    tokio::join!(control.run(inputs, stop.clone()), revoking);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_changes_without_pause_does_not_make_the_loop_compile_without_pause() {
     let dir = tempfile::tempdir().unwrap();
@@ -125,7 +160,8 @@ async fn a_peer_that_changes_without_pause_does_not_make_the_loop_compile_withou
         }
         stop.cancel();
     };
-    tokio::join!(control.run(ControlInputs { manifests, members, events }, stop.clone()), changes);
+    let trust = Arc::new(TrustStore::new());
+    tokio::join!(control.run(ControlInputs { manifests, members, trust, events }, stop.clone()), changes);
     let compiled = u32::try_from(tables.borrow().generation()).unwrap();
     assert!(compiled > 1 && begun.elapsed() >= LEAST_PAUSE * (compiled - 1), "{compiled} in {:?}", begun.elapsed());
 }

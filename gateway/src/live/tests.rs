@@ -4,7 +4,13 @@ use std::{
 };
 
 use federation_model::{
-    bundle::TrustBundle, lineage::Lineage, member::Member, sni::Zone, spiffe::SpiffeId, time::Timestamp,
+    bundle::TrustBundle,
+    lineage::Lineage,
+    member::Member,
+    revocation::{Revocation, RevocationId, Revocations, Subject},
+    sni::Zone,
+    spiffe::SpiffeId,
+    time::Timestamp,
 };
 use futures::poll;
 use gateway_core::tables::Inputs;
@@ -13,6 +19,16 @@ use super::*;
 
 /// Tables of east with these other members, which export nothing.
 fn tables(members: &[&str]) -> Tables {
+    tables_with(members, &[])
+}
+
+/// The same with these revoked.
+fn tables_with(members: &[&str], revoked: &[&str]) -> Tables {
+    let revocation = |(number, text): (u64, &&str)| {
+        let (reason, by) = ("key lost".parse().unwrap(), "admin".parse().unwrap());
+        let (id, subject) = (RevocationId::from_bits(number), Subject::parse_id(text).unwrap());
+        Arc::new(Revocation { id, subject, reason, by, at: Timestamp(1) })
+    };
     let member = |name: &&str| {
         let gateway_id = SpiffeId::new(format!("spiffe://{name}.example/landbridge/gateway")).unwrap();
         let trust_domain = gateway_id.trust_domain().clone();
@@ -44,12 +60,13 @@ fn tables(members: &[&str]) -> Tables {
         members: Arc::new(members.iter().map(member).collect::<BTreeMap<_, _>>()),
         reachable: Arc::new(BTreeSet::new()),
         addresses: Arc::default(),
+        revocations: Arc::new(Revocations::of((0..).zip(revoked).map(revocation)).unwrap()),
         nameservers: Arc::new([]),
     })
 }
 
 fn with(peer: &str) -> Grant {
-    Grant { peer: Some(peer.parse().unwrap()), delivered: None }
+    Grant { peer: Some(peer.parse().unwrap()), delivered: None, caller: None }
 }
 
 async fn now(registered: &mut Registered) -> Poll<Outcome> {
@@ -67,22 +84,44 @@ async fn a_connection_is_cut_when_its_peer_is_a_member_no_more() {
 }
 
 #[tokio::test]
+async fn the_connections_of_a_revoked_caller_are_cut_wherever_they_go_and_others_go_on() {
+    let live = Live::default();
+    let of = |caller: &str, peer: Option<&str>| {
+        let caller = SpiffeId::new(format!("spiffe://east.example/ns/a/sa/{caller}")).unwrap();
+        Grant { peer: peer.map(|peer| peer.parse().unwrap()), delivered: None, caller: Some(caller) }
+    };
+    let (mut away, mut here) = (live.register(of("web", Some("west"))), live.register(of("web", None)));
+    let (mut other, mut unknown) = (live.register(of("api", Some("west"))), live.register(with("west")));
+    let revoked = tables_with(&["west"], &["spiffe://east.example/ns/a/sa/web"]);
+    assert_eq!(live.judge(&revoked), 2);
+    for cut in [&mut away, &mut here] {
+        assert_eq!(now(cut).await, Poll::Ready(Outcome::Revoked));
+    }
+    for goes_on in [&mut other, &mut unknown] {
+        assert_eq!(now(goes_on).await, Poll::Pending);
+    }
+    let mut late = live.register(of("web", None));
+    assert_eq!(now(&mut late).await, Poll::Ready(Outcome::Revoked), "one admitted by older tables is cut too");
+    assert_eq!(live.judge(&tables_with(&["west"], &["spiffe://east.example/ns/*"])), 1, "a prefix covers the rest");
+}
+
+#[tokio::test]
 async fn a_connection_that_was_admitted_by_older_tables_is_cut_when_it_registers() {
     let live = Live::default();
     live.judge(&tables(&["north"]));
     let mut west = live.register(with("west"));
     assert_eq!(now(&mut west).await, Poll::Ready(Outcome::Revoked));
     let exported = Some(("production/api".parse().unwrap(), Port::new(80).unwrap()));
-    let mut api = live.register(Grant { peer: Some("north".parse().unwrap()), delivered: exported });
+    let mut api = live.register(Grant { delivered: exported, ..with("north") });
     assert_eq!(now(&mut api).await, Poll::Ready(Outcome::NotExported));
 }
 
 #[tokio::test]
 async fn whatever_registers_after_all_were_cut_is_cut_too() {
     let live = Live::default();
-    let mut before = live.register(Grant { peer: None, delivered: None });
+    let mut before = live.register(Grant { peer: None, delivered: None, caller: None });
     assert_eq!(live.cut_all(Outcome::Draining), 1);
-    let mut after = live.register(Grant { peer: None, delivered: None });
+    let mut after = live.register(Grant { peer: None, delivered: None, caller: None });
     for registered in [&mut before, &mut after] {
         assert_eq!(now(registered).await, Poll::Ready(Outcome::Draining));
     }

@@ -1,7 +1,8 @@
 //! Follows the federation service: joins, applies what changes, leaves.
 //!
 //! Owns the order in which a change takes effect: on disk, then in the trust store, then in the members that tunnels are
-//! made to, and only then it is acknowledged. What a member's own authority does not speak for is not applied at all. A change that the disk refuses is in force all the same, since it may remove
+//! made to, and it is acknowledged once tunnels and connections were judged by it. What a member's own authority does not
+//! speak for is not applied at all. A change that the disk refuses is in force all the same, since it may remove
 //! somebody; it is not acknowledged. Never forgets a member because the service cannot be reached.
 
 use std::{
@@ -27,7 +28,12 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Applied, Current, Known, Membership, MembershipFile, Refused, metrics::Refusals};
+use super::{
+    Applied, Current, Known, Membership, MembershipFile, Refused,
+    effects::{Acknowledging, Effects},
+    metrics::Refusals,
+    revocations,
+};
 use crate::{SOFTWARE, config::Config, control::Members};
 
 /// How the connection to the federation service is.
@@ -285,6 +291,8 @@ impl Follower {
     }
 
     fn enforce(&self, membership: Option<Membership>) {
+        let revoked = membership.as_ref().map(|membership| Arc::clone(&membership.revocations)).unwrap_or_default();
+        self.trust.revoke(&revoked);
         let mut others = membership.as_ref().map(Membership::others).unwrap_or_default();
         others.retain(|cluster, member| {
             // Its gateway could vouch for the workloads of this cluster.
@@ -300,6 +308,9 @@ impl Follower {
         if let Err(error) = self.trust.replace(bundles) {
             tracing::error!(%error, "some trust domains cannot be trusted: their bundles are not usable");
         }
+        // Their bundles stay, so that who proves to be revoked is told so.
+        revocations::exclude(&mut others, &revoked, &self.members.borrow());
+        // Even when they are the same ones: tunnels and connections are judged again by what is revoked now.
         self.members.send_replace(Arc::new(others));
         self.current.send_replace(membership.map(Arc::new));
     }
@@ -312,14 +323,14 @@ impl Follower {
         change(&mut self.link.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Follows the service whenever this cluster is a member, until `stop`.
-    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+    /// Follows the service whenever this cluster is a member, until `stop`; `effects` tells when a change has taken effect.
+    pub async fn run(self: Arc<Self>, effects: Effects, stop: CancellationToken) {
         let mut current = self.current.subscribe();
         loop {
             let membership = current.borrow_and_update().clone();
             let followed = async {
                 match &membership {
-                    Some(membership) => self.follow(membership, current.clone()).await,
+                    Some(membership) => self.follow(membership, current.clone(), effects.clone()).await,
                     // Whoever joins tells through the channel.
                     None => drop(current.clone().changed().await),
                 }
@@ -334,7 +345,12 @@ impl Follower {
     }
 
     /// Follows one membership until it is left, or replaced by that of another service.
-    async fn follow(self: &Arc<Self>, membership: &Membership, mut current: watch::Receiver<Current>) {
+    async fn follow(
+        self: &Arc<Self>,
+        membership: &Membership,
+        mut current: watch::Receiver<Current>,
+        effects: Effects,
+    ) {
         let client = match self.client(membership) {
             Ok(client) => client,
             Err(error) => {
@@ -345,6 +361,7 @@ impl Follower {
         };
         let mut watch = client.watch(membership.position.clone());
         let mut lineage = self.lineage.clone();
+        let mut acknowledging = Acknowledging::new(effects, self.members());
         loop {
             tokio::select! {
                 biased;
@@ -355,12 +372,13 @@ impl Follower {
                         return;
                     }
                 }
+                revision = acknowledging.next() => watch.acknowledge(revision),
                 event = watch.next() => match event {
                     WatchEvent::Connected { address } => self.connected(address, &client).await,
                     WatchEvent::Update(update) => {
                         let revision = update.position.revision;
                         if self.apply(&membership.federation_id, update).await {
-                            watch.acknowledge(revision);
+                            acknowledging.handle_applied(revision);
                         }
                     }
                     WatchEvent::Disconnected { error, .. } if error.not_a_member_in(&self.store_id()) => {
@@ -438,6 +456,7 @@ impl Follower {
     /// Applies an update of the service `from`; whether it is kept.
     async fn apply(self: &Arc<Self>, from: &SpiffeId, update: WatchUpdate) -> bool {
         let from = from.clone();
+        let told = revocations::told(&update);
         let apply = move |this: &Self| {
             let followed = this.current().filter(|membership| membership.federation_id == from);
             let Some(membership) = followed else { return Some(Ok(())) };
@@ -447,11 +466,12 @@ impl Follower {
                     if membership.pending && !next.pending {
                         tracing::info!(members = next.members.len(), "the join was approved");
                     }
-                    let kept = this.file.save(&next);
+                    let complete = revocations::hold(&next.revocations, &told);
+                    let kept = this.file.save(&next).context("it is in force, and a restart asks for it again");
                     this.keep_known(known);
                     this.report(&refused, |cluster| named.as_ref().is_none_or(|named| named.contains(cluster)));
                     this.enforce(Some(*next));
-                    Some(kept)
+                    Some(kept.and(complete))
                 }
                 Applied::Removed => None,
             }
@@ -462,13 +482,10 @@ impl Follower {
                 self.removed().await;
                 return true;
             }
-            Ok(Some(Err(error))) => error.to_string(),
+            Ok(Some(Err(error))) => format!("{error:#}"),
             Err(error) => format!("{error:#}"),
         };
-        tracing::error!(
-            error = reason,
-            "cannot keep a change of the cluster set: it is in force, and a restart asks for it again"
-        );
+        tracing::error!(error = reason, "a change of the cluster set is not acknowledged");
         false
     }
 }

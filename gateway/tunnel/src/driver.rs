@@ -113,7 +113,7 @@ impl Driver {
         self.close().await;
     }
 
-    /// Follows the members: who left is cut off, who came is dialled.
+    /// Follows the members, and what is revoked with them: who left or was revoked is cut off, who came is dialled.
     fn handle_members(&mut self) {
         let members = Arc::clone(&self.members.borrow_and_update());
         for tunnel in self.shared.registry.all() {
@@ -136,6 +136,7 @@ impl Driver {
         for member in members.values() {
             self.follow(member);
         }
+        self.shared.followed.send_replace(members);
         self.shared.changed();
     }
 

@@ -45,9 +45,10 @@ pub struct Sources {
     pub identity: Arc<LiveIdentity>,
     /// Changes whenever `identity` was replaced: live tunnels then prove the newer certificate to their peers.
     pub renewed: watch::Receiver<u64>,
-    /// The bundles handshakes are verified with.
+    /// The bundles handshakes are verified with, and what is revoked. Whoever changes it sends the members afterwards, the
+    /// same ones if need be: that is when live tunnels are judged again.
     pub trust: Arc<TrustStore>,
-    /// The other members. A member that leaves, or changes so that its tunnels would not be accepted any more, loses them.
+    /// The other members. A member that leaves, or whose tunnels would not be accepted any more, loses them.
     pub members: watch::Receiver<Arc<BTreeMap<ClusterName, Member>>>,
     /// What this cluster exports.
     pub catalog: watch::Receiver<Arc<Catalog>>,
@@ -156,6 +157,7 @@ impl Tunnels {
             registry: Registry::default(),
             metrics: Metrics::default(),
             members,
+            followed: watch::Sender::default(),
             phase: watch::Sender::new(Phase::Running),
             views: dashmap::DashMap::new(),
             changes: watch::Sender::new(0),
@@ -283,6 +285,12 @@ impl Tunnels {
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.0.changes.subscribe()
+    }
+
+    /// The members by which the live tunnels were judged last: the very value that was sent.
+    #[must_use]
+    pub fn followed(&self) -> watch::Receiver<Arc<BTreeMap<ClusterName, Member>>> {
+        self.0.followed.subscribe()
     }
 
     /// Every peer, in order of name.

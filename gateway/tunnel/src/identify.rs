@@ -68,7 +68,8 @@ pub(crate) fn identify(
 
 /// Whether a peer that was believed is still to be believed; why not, otherwise.
 ///
-/// Judged at the time its credential was verified: what changed is whom to trust, not the age of its certificate.
+/// Judged by what is trusted and revoked now, and at the time its credential was verified: the age of its certificate has not
+/// changed.
 pub(crate) fn still_trusted(
     peer: &Peer,
     credential: &Credential,

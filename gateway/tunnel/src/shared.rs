@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) dice: Dice,
     pub(crate) members: watch::Receiver<Members>,
+    /// The members by which the live tunnels were judged last.
+    pub(crate) followed: watch::Sender<Members>,
     pub(crate) phase: watch::Sender<Phase>,
     /// One entry for each member.
     pub(crate) views: DashMap<ClusterName, PeerView>,

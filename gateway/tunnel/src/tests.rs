@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use federation_model::outcome::Outcome;
+use federation_model::{outcome::Outcome, revocation::Subject};
 use gateway_core::header::{HeaderError, MAX_HEADER, StreamReply};
 
 use self::set::{Set, catalog, cluster, header, read_all, soon};
@@ -194,6 +194,44 @@ async fn a_bundle_without_the_peers_authority_cuts_its_tunnels_and_a_new_gateway
     let id = "spiffe://west.example/landbridge/other";
     set.get("east").alter("west", |member| member.gateway_id = id.parse().unwrap());
     assert_eq!(read_all(&mut inbound.recv).await, Err(Outcome::Revoked));
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_loses_its_tunnels_and_comes_back_with_another_one() {
+    let mut set = Set::of(&["east", "north", "west"]);
+    set.connected("east", "west").await;
+    set.connected("east", "north").await;
+    let (_out, mut inbound) = set.stream("west", "east", "x").await;
+    let (mut other, _kept) = set.stream("north", "east", "x").await;
+    assert_eq!(soon("first bytes", inbound.recv.read()).await, Ok(Some("x".into())));
+    let serial = set.get("west").serial();
+    let members = set.get("east").revoke(&[serial]);
+    let mut followed = set.get("east").tunnels().followed();
+    let judged = followed.wait_for(|judged| Arc::ptr_eq(judged, &members));
+    assert!(soon("the tunnels were judged by it", judged).await.is_ok());
+    assert!(!set.get("east").tunnels().reachable(&cluster("west")), "it is cut when that is said");
+    assert_eq!(read_all(&mut inbound.recv).await, Err(Outcome::Revoked));
+    set.get("east").fails("west", "(key lost), revocation 0000000000000000").await;
+    assert_eq!(other.send.write("y".into()).await, Ok(()), "the others go on");
+
+    let renewed = set::svid(&set.get("west").authority, "/landbridge/gateway");
+    set.get("west").identity.replace(renewed);
+    set.connected("east", "west").await;
+}
+
+#[tokio::test]
+async fn a_revoked_gateway_id_has_no_tunnel_until_it_is_reinstated() {
+    let mut set = Set::of(&["east", "west"]);
+    set.connected("east", "west").await;
+    let (_out, mut inbound) = set.stream("west", "east", "").await;
+    let id = Subject::parse_id("spiffe://west.example/landbridge/*").unwrap();
+    set.get("east").revoke(&[id]);
+    assert_eq!(read_all(&mut inbound.recv).await, Err(Outcome::Revoked));
+    let renewed = set::svid(&set.get("west").authority, "/landbridge/gateway");
+    set.get("west").identity.replace(renewed);
+    set.get("east").fails("west", "id spiffe://west.example/landbridge/* was revoked").await;
+    set.get("east").revoke(&[]);
+    set.connected("east", "west").await;
 }
 
 #[tokio::test]

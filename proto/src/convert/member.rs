@@ -2,6 +2,8 @@
 //!
 //! Owns their form on the wire and the reasons of a refusal. Never checks a certificate: bundles are bytes here.
 
+use std::sync::Arc;
+
 use federation_model::{
     bundle::{MAX_AUTHORITIES, TrustBundle},
     finding::{Finding, Level},
@@ -155,6 +157,8 @@ impl From<&Change> for wire::Change {
             Change::Federation(bundle) => wire::change::Change::Federation(bundle.into()),
             Change::Foreign(bundle) => wire::change::Change::Foreign(bundle.into()),
             Change::ForeignRemoved(trust_domain) => wire::change::Change::ForeignRemoved(trust_domain.to_string()),
+            Change::Revoked(revocation) => wire::change::Change::Revoked((&**revocation).into()),
+            Change::Reinstated(id) => wire::change::Change::Reinstated(id.to_string()),
         };
         Self { change: Some(change) }
     }
@@ -174,6 +178,10 @@ impl TryFrom<wire::Change> for Change {
             Some(wire::change::Change::ForeignRemoved(trust_domain)) => TrustDomain::new(&trust_domain)
                 .map(Self::ForeignRemoved)
                 .map_err(ConvertError::of("Change", "foreign_removed")),
+            Some(wire::change::Change::Revoked(revocation)) => Ok(Self::Revoked(Arc::new(revocation.try_into()?))),
+            Some(wire::change::Change::Reinstated(id)) => {
+                id.parse().map(Self::Reinstated).map_err(ConvertError::of("Change", "reinstated"))
+            }
             None => {
                 Err(ConvertError::new("Change", "change", "it is missing, or of a kind this version does not know"))
             }

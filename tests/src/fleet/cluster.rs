@@ -423,8 +423,16 @@ impl Cluster {
     /// # Panics
     /// When it does not refuse it.
     pub async fn refusal(&self, service: &str, port: u16) -> ErrorKind {
+        self.refusal_from(self.host(99), service, port).await
+    }
+
+    /// How the gateway refuses a connection from an address of this cluster.
+    ///
+    /// # Panics
+    /// When it does not refuse it.
+    pub async fn refusal_from(&self, source: IpAddr, service: &str, port: u16) -> ErrorKind {
         let address = SocketAddr::new(self.address_of(service).await, port);
-        let ended = match self.try_dial(self.host(99), address).await {
+        let ended = match self.try_dial(source, address).await {
             Ok(mut stream) => rest(&mut stream).await,
             Err(error) => Err(error),
         };

@@ -15,6 +15,7 @@ mod hub;
 mod membership;
 mod model;
 mod rotation;
+mod revocation;
 mod server_name;
 mod settings;
 mod silence;

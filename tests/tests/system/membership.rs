@@ -298,6 +298,7 @@ fn name_of(change: &Change) -> &str {
         Change::Federation(_) => "the federation",
         Change::Foreign(bundle) => bundle.trust_domain.as_str(),
         Change::ForeignRemoved(trust_domain) => trust_domain.as_str(),
+        Change::Revoked(_) | Change::Reinstated(_) => "a revocation",
     }
 }
 

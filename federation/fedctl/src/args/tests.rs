@@ -102,6 +102,12 @@ fn names_that_could_not_be_used_are_refused_before_anything_runs() {
         "fedctl token create --cluster West",
         "fedctl token create --cluster west --ttl soon",
         "fedctl token revoke xyz",
+        "fedctl revoke cluster West",
+        "fedctl revoke id west",
+        "fedctl revoke id spiffe://west.example",
+        "fedctl revoke serial xyz --trust-domain west.example",
+        "fedctl revoke cluster west --wait 2h",
+        "fedctl revoke reinstate xyz",
         "fedctl join T --federation-fingerprint abc",
         "fedctl trust foreign add spire.example --url http://spire.example/ --profile https_web",
         "fedctl trust foreign add Spire/x --url https://spire.example/ --profile https_web",
@@ -110,4 +116,18 @@ fn names_that_could_not_be_used_are_refused_before_anything_runs() {
     ] {
         assert_eq!(parse(line).unwrap_err().kind(), ErrorKind::ValueValidation, "{line}");
     }
+}
+
+#[test]
+fn a_serial_number_needs_its_trust_domain_and_a_whole_trust_domain_an_asterisk() {
+    assert_eq!(parse("fedctl revoke serial 0a:1b").unwrap_err().kind(), ErrorKind::MissingRequiredArgument);
+    let Command::Revoke(revoke::Revoke::Id { id, how }) =
+        parse("fedctl revoke id spiffe://west.example/* --reason moved --yes").unwrap().command
+    else {
+        panic!()
+    };
+    assert_eq!((id.to_string(), how.reason.as_str()), ("id spiffe://west.example/*".to_owned(), "moved"));
+    assert_eq!((how.wait, how.yes), (Duration::from_secs(30), true));
+    let slip = parse("fedctl revoke id spiffe://west.example").unwrap_err().to_string();
+    assert!(slip.contains("write spiffe://west.example/* to revoke everything in it"), "{slip}");
 }

@@ -27,6 +27,7 @@ pub(crate) struct GatewayView {
     pub(crate) cluster_authority: String,
     pub(crate) identity_source: String,
     pub(crate) certificate_expires_at: Option<String>,
+    pub(crate) certificate_serial: Option<String>,
     pub(crate) membership: MembershipView,
     pub(crate) exports: u32,
     pub(crate) imports: u32,
@@ -149,6 +150,7 @@ impl From<Status> for GatewayView {
             cluster_authority: status.cluster_authority,
             identity_source: status.identity_source,
             certificate_expires_at: date(status.certificate_expires_at),
+            certificate_serial: some(status.certificate_serial),
             membership: status.federation.unwrap_or_default().into(),
             exports: status.exports,
             imports: status.imports,
@@ -237,7 +239,8 @@ fn overview(gateway: &GatewayView, look: Look) -> String {
     facts.add_row(["Gateway".into(), mood_cell(ready, mood)]);
     facts.add_row(["", &format!("{}, {}, up {}", gateway.gateway_id, gateway.software, clock::ago(look.now, started))]);
     facts.add_row(["Authority", &format!("{} ({})", gateway.cluster_authority, gateway.identity_source)]);
-    facts.add_row(["Certificate", &format!("expires {}", clock::away(look.now, expires))]);
+    let serial = gateway.certificate_serial.as_ref().map(|serial| format!(", serial {serial}")).unwrap_or_default();
+    facts.add_row(["Certificate", &format!("expires {}{serial}", clock::away(look.now, expires))]);
     let (membership, mood) = membership(&gateway.membership);
     facts.add_row(["Federation".into(), mood_cell(membership, mood)]);
     let GatewayView { exports, imports, connections, .. } = gateway;

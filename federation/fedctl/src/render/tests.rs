@@ -105,6 +105,7 @@ fn status() -> Status {
         ready: true,
         not_ready_reason: String::new(),
         foreign: vec![foreign_bundle("spire.example", 1), foreign_bundle("gone.example", 0)],
+        certificate_serial: text("0a1b2c3d"),
     }
 }
 

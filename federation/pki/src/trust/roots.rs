@@ -3,7 +3,7 @@
 //! Owns what RFC 5280 leaves out of a trust anchor and a trust domain must not: when an authority ends, and how far it may
 //! delegate. Never builds a path.
 
-use federation_model::bundle::Fingerprint;
+use federation_model::{bundle::Fingerprint, revocation::Serial};
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Authorities, each once.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Roots {
     anchors: Vec<TrustAnchor<'static>>,
     /// What else is known of each anchor, in the same order.
@@ -20,12 +20,13 @@ pub(crate) struct Roots {
 }
 
 /// What an authority's own certificate says of its use.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Terms {
     pub(crate) validity: Validity,
     /// How many authorities may stand between it and a leaf; nothing when there is no limit.
     pub(crate) path_length: Option<u32>,
     pub(crate) fingerprint: Fingerprint,
+    pub(crate) serial: Serial,
 }
 
 impl Roots {
@@ -36,11 +37,18 @@ impl Roots {
             return Ok(());
         }
         let parsed = Parsed::from_der(der)?;
-        let (validity, path_length) = (parsed.validity(), parsed.path_length()?);
+        let (validity, path_length, serial) = (parsed.validity(), parsed.path_length()?, parsed.serial());
         let anchor = webpki::anchor_from_trusted_cert(der).map_err(|e| Malformed(e.to_string()))?;
         self.anchors.push(anchor.to_owned());
-        self.terms.push(Terms { validity, path_length, fingerprint });
+        self.terms.push(Terms { validity, path_length, fingerprint, serial });
         Ok(())
+    }
+
+    /// Those whose terms are `kept`.
+    pub(crate) fn only(&self, kept: impl Fn(&Terms) -> bool) -> Self {
+        let both = self.anchors.iter().zip(&self.terms).filter(|(_, terms)| kept(terms));
+        let (anchors, terms) = both.map(|(anchor, terms)| (anchor.clone(), terms.clone())).unzip();
+        Self { anchors, terms }
     }
 
     pub(crate) fn anchors(&self) -> &[TrustAnchor<'static>] {

@@ -2,6 +2,7 @@
 
 use federation_model::{
     bundle::Fingerprint,
+    revocation::Revocation,
     spiffe::{SpiffeId, SpiffeIdError},
     time::Timestamp,
 };
@@ -196,6 +197,16 @@ pub enum VerifyError {
         "an authority above {0} carries name constraints that its leaf does not meet; URI name constraints are not supported: issue the authority without them"
     )]
     NameConstraints(SpiffeId),
+    /// Proven, and revoked.
+    #[error(
+        "the certificate of {id} is refused: {revocation}; renew a certificate that was revoked alone, or have an operator lift it with fedctl revoke reinstate {}", .revocation.id
+    )]
+    Revoked {
+        /// The id.
+        id: SpiffeId,
+        /// What covers it, or a certificate of its chain.
+        revocation: Box<Revocation>,
+    },
     /// Proven, but not the one expected here.
     #[error(
         "the peer proved to be {id}, expected is {expected}: check the gateway id of the member, and the address that was dialled"

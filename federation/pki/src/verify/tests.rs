@@ -1,7 +1,8 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use federation_model::{
     bundle::{Fingerprint, TrustBundle},
+    revocation::{Revocation, RevocationId, Subject},
     spiffe::TrustDomain,
 };
 use rcgen::{
@@ -204,6 +205,102 @@ fn a_leaf_under_an_intermediate_is_verified_and_the_intermediate_must_be_allowed
     let chain = [chain[0].clone(), blunt.der().clone()];
     let error = verify_leaf(&chain, &store, NOW, Usage::Client).unwrap_err();
     assert!(matches!(error, VerifyError::SignerMayNotSign(_)), "{error:?}");
+
+    let chain = [chain[0].clone(), intermediate.der().clone()];
+    let serial = serial_of(&chain[1]).unwrap();
+    store.revoke(&revoked(Subject::Serial { trust_domain: td("east.example"), serial }));
+    let error = verify_leaf(&chain, &store, NOW, Usage::Client).unwrap_err();
+    assert!(matches!(error, VerifyError::Revoked { .. }), "a revoked signer signs no more: {error:?}");
+}
+
+fn revoked(subject: Subject) -> Arc<Revocations> {
+    let revocation = Revocation {
+        id: RevocationId::from_bits(0xab),
+        subject,
+        reason: "key lost".parse().unwrap(),
+        by: "admin".parse().unwrap(),
+        at: NOW,
+    };
+    Arc::new(Revocations::of([Arc::new(revocation)]).unwrap())
+}
+
+#[test]
+fn a_revoked_id_prefix_or_serial_is_refused_with_the_revocation_and_others_pass() {
+    let east = authority("east.example");
+    let store = trusting(&[&east]);
+    let leaf = east.sign(&good());
+    let serial = |cert: &CertificateDer<'_>, domain: &str| Subject::Serial {
+        trust_domain: td(domain),
+        serial: serial_of(cert).unwrap(),
+    };
+    let id = |text: &str| Subject::parse_id(text).unwrap();
+    let chain = [leaf.clone(), east.certificate().clone()];
+    for subject in [
+        id("spiffe://east.example/ns/a/sa/b"),
+        id("spiffe://east.example/ns/a/*"),
+        id("spiffe://east.example/*"),
+        Subject::Cluster { cluster: "east".parse().unwrap(), trust_domain: td("east.example") },
+        serial(&leaf, "east.example"),
+    ] {
+        store.revoke(&revoked(subject.clone()));
+        let error = verify_leaf(&chain, &store, NOW, Usage::Client).unwrap_err();
+        assert!(matches!(error, VerifyError::Revoked { .. }), "{subject}: {error:?}");
+        let text = error.to_string();
+        let told = ["(key lost)", "fedctl revoke reinstate 00000000000000ab"].iter().all(|part| text.contains(part));
+        assert!(told, "{text}");
+    }
+    for subject in [
+        id("spiffe://east.example/ns/a/sa/c"),
+        id("spiffe://east.example/ns/a/s/*"),
+        id("spiffe://west.example/*"),
+        serial(&east.sign(&good()), "east.example"),
+        serial(&leaf, "west.example"),
+    ] {
+        store.revoke(&revoked(subject.clone()));
+        assert!(verify_leaf(&chain, &store, NOW, Usage::Client).is_ok(), "{subject}");
+    }
+    store.revoke(&Arc::default());
+    assert!(verify_leaf(&chain, &store, NOW, Usage::Client).is_ok());
+}
+
+#[test]
+fn a_revoked_authority_is_no_root_whether_its_certificate_is_shown_or_not() {
+    let (east, other) = (authority("east.example"), authority("east.example"));
+    let store = TrustStore::new();
+    let both = federation_model::bundle::TrustBundle {
+        authorities: [&east, &other].map(|authority| authority.certificate().clone()).into(),
+        ..east.bundle(1)
+    };
+    let serial = serial_of(east.certificate()).unwrap();
+    store.revoke(&revoked(Subject::Serial { trust_domain: td("east.example"), serial }));
+    store.replace([both.clone()]).unwrap();
+    let (leaf, of_other) = (east.sign(&good()), other.sign(&good()));
+    assert!(verify_leaf(std::slice::from_ref(&leaf), &store, NOW, Usage::Client).is_err());
+    assert!(verify_leaf(&[leaf.clone(), east.certificate().clone()], &store, NOW, Usage::Client).is_err());
+    assert!(verify_leaf(&[of_other], &store, NOW, Usage::Client).is_ok());
+    store.revoke(&Arc::default());
+    assert!(verify_leaf(&[leaf], &store, NOW, Usage::Client).is_ok(), "what is lifted is a root again");
+    assert_eq!(store.bundles(), [both], "the bundle is what was published, whatever is revoked of it");
+}
+
+#[test]
+fn replacing_the_bundles_keeps_the_revocations() {
+    let east = authority("east.example");
+    let store = trusting(&[&east]);
+    store.revoke(&revoked(Subject::parse_id("spiffe://east.example/*").unwrap()));
+    store.replace([east.bundle(2)]).unwrap();
+    let error = verify_leaf(&[east.sign(&good())], &store, NOW, Usage::Server).unwrap_err();
+    assert!(matches!(error, VerifyError::Revoked { .. }), "{error:?}");
+    assert_eq!(store.revocations().len(), 1);
+}
+
+#[test]
+fn who_does_not_prove_an_id_is_not_told_that_it_is_revoked() {
+    let (east, forged) = (authority("east.example"), authority("east.example"));
+    let store = trusting(&[&east]);
+    store.revoke(&revoked(Subject::parse_id("spiffe://east.example/*").unwrap()));
+    let error = verify_leaf(&[forged.sign(&good())], &store, NOW, Usage::Client).unwrap_err();
+    assert!(!error.to_string().contains("revoke"), "{error}");
 }
 
 #[test]

@@ -32,7 +32,12 @@ fn name(cluster: &str) -> ClusterName {
 fn known(missed: &Missed) -> BTreeSet<String> {
     let upserted = |change: &Change| match change {
         Change::Upsert(member) => Some(member.cluster.to_string()),
-        Change::Removed(_) | Change::Federation(_) | Change::Foreign(_) | Change::ForeignRemoved(_) => None,
+        Change::Removed(_)
+        | Change::Federation(_)
+        | Change::Foreign(_)
+        | Change::ForeignRemoved(_)
+        | Change::Revoked(_)
+        | Change::Reinstated(_) => None,
     };
     missed.changes.iter().filter_map(upserted).collect()
 }
@@ -176,7 +181,11 @@ proptest! {
             match change {
                 Change::Upsert(member) => drop(known.insert(member.cluster.clone(), member)),
                 Change::Removed(cluster) => drop(known.remove(&cluster)),
-                Change::Federation(_) | Change::Foreign(_) | Change::ForeignRemoved(_) => {}
+                Change::Federation(_)
+                | Change::Foreign(_)
+                | Change::ForeignRemoved(_)
+                | Change::Revoked(_)
+                | Change::Reinstated(_) => {}
             }
         }
         prop_assert_eq!(known.into_values().collect::<Vec<_>>(), members(now));

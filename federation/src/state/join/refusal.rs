@@ -4,7 +4,7 @@
 
 use std::{fmt, ops::RangeInclusive, time::Duration};
 
-use federation_model::{bundle::Fingerprint, names::ClusterName, spiffe::TrustDomain};
+use federation_model::{bundle::Fingerprint, names::ClusterName, revocation::Revocation, spiffe::TrustDomain};
 use proto::convert::member::{MAX_MEMBERS, PROTOCOL, Refusal};
 
 /// Why a cluster may not join.
@@ -91,6 +91,11 @@ pub enum JoinRefusal {
         /// What the cluster speaks.
         theirs: RangeInclusive<u32>,
     },
+    /// The name, the trust domain or the gateway id was revoked.
+    Revoked {
+        /// By which revocation.
+        revocation: Box<Revocation>,
+    },
     /// There is no room.
     SetFull,
 }
@@ -113,6 +118,7 @@ impl JoinRefusal {
             Self::ProofInvalid { .. } => Refusal::ProofInvalid,
             Self::ClockSkew { .. } => Refusal::ClockSkew,
             Self::Version { .. } => Refusal::Version,
+            Self::Revoked { .. } => Refusal::Revoked,
             Self::SetFull => Refusal::SetFull,
         }
     }
@@ -166,6 +172,7 @@ impl JoinRefusal {
                 theirs.start(),
                 theirs.end()
             ),
+            Self::Revoked { revocation } => revocation.to_string(),
             Self::SetFull => format!("the set has {MAX_MEMBERS} members, which is the most"),
         }
     }
@@ -214,6 +221,9 @@ impl JoinRefusal {
             }
             Self::ClockSkew { .. } => "set both clocks by NTP and join again; the token is not spent".to_owned(),
             Self::Version { .. } => "bring both to the same release".to_owned(),
+            Self::Revoked { revocation } => {
+                format!("if it is to be a member again, run `fedctl revoke reinstate {}` first", revocation.id)
+            }
             Self::SetFull => "remove a cluster with `fedctl members remove NAME`".to_owned(),
         }
     }

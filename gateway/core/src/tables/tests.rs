@@ -64,6 +64,7 @@ fn inputs(imports: &[(&str, Import)]) -> Inputs {
         pods: Arc::default(),
         members: Arc::default(),
         reachable: Arc::new(["west", "north"].map(cluster).into()),
+        revocations: Arc::default(),
         nameservers: Arc::new(["127.0.0.1".parse().unwrap()]),
     }
 }

@@ -32,6 +32,8 @@ pub struct TablesView {
     pub members: BTreeMap<ClusterName, MemberView>,
     /// Whose address is whose in this cluster.
     pub principals: BTreeMap<IpAddr, String>,
+    /// What was revoked, by the id of the revocation.
+    pub revocations: BTreeMap<String, String>,
 }
 
 /// One import.
@@ -116,6 +118,7 @@ impl Tables {
                     (cluster.clone(), view)
                 })
                 .collect(),
+            revocations: inputs.revocations.iter().map(|r| (r.id.to_string(), r.subject.to_string())).collect(),
             principals: inputs.pods.iter().map(|(ip, id)| (*ip, id.to_string())).collect(),
         }
     }

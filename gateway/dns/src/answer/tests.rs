@@ -66,6 +66,7 @@ pub(crate) fn tables() -> Tables {
         pods: Arc::default(),
         members: Arc::default(),
         reachable: Arc::default(),
+        revocations: Arc::default(),
         nameservers: Arc::new(["127.0.0.1".parse().unwrap()]),
     })
 }

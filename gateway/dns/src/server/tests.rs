@@ -101,6 +101,7 @@ async fn a_new_table_is_answered_from_at_once() {
         members: Arc::default(),
         reachable: Arc::default(),
         addresses: Arc::default(),
+        revocations: Arc::default(),
         nameservers: Arc::new([]),
     };
     server.tables.send_replace(Arc::new(Tables::compile(empty)));

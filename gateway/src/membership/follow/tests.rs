@@ -4,6 +4,7 @@ use federation_client::{membership::Joined, watch::Position};
 use federation_model::{
     member::{Change, Member},
     names::ClusterName,
+    revocation::{Revocation, RevocationId, Subject},
     time::Timestamp,
 };
 use federation_pki::{
@@ -71,6 +72,7 @@ async fn joined(dir: &Path) -> Arc<Follower> {
         federation: authority(service().trust_domain()).bundle(1),
         federation_id: service(),
         members: vec![member("west", "west.example")],
+        revocations: Arc::default(),
         position: Position { store_id: "s".to_owned(), revision: 4 },
         addresses: Vec::new(),
         pending: false,
@@ -86,6 +88,12 @@ fn update(changes: Vec<Change>) -> WatchUpdate {
 
 fn others(follower: &Follower) -> Vec<String> {
     follower.members().borrow().keys().map(ToString::to_string).collect()
+}
+
+fn revocation(number: u64, text: &str) -> Arc<Revocation> {
+    let (reason, by) = ("key lost".parse().unwrap(), "admin".parse().unwrap());
+    let (id, subject) = (RevocationId::from_bits(number), Subject::parse_id(text).unwrap());
+    Arc::new(Revocation { id, subject, reason, by, at: Timestamp(1) })
 }
 
 fn west() -> ClusterName {
@@ -150,4 +158,46 @@ async fn foreign_bundles_are_believed_after_those_of_the_set_and_never_instead_o
     let reset = WatchUpdate { reset: true, ..update(vec![Change::Upsert(self::member("east", "east.example"))]) };
     assert!(follower.apply(&service(), reset).await);
     assert_eq!((follower.current().unwrap().foreign.len(), follower.trust().bundles()), (0, Vec::new()));
+}
+
+#[tokio::test]
+async fn a_revocation_is_in_force_before_the_members_are_sent_again_and_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let follower = joined(dir.path()).await;
+    let mut members = follower.members();
+    members.mark_unchanged();
+    let change = Change::Revoked(revocation(1, "spiffe://west.example/ns/a/*"));
+    assert!(follower.apply(&service(), update(vec![change])).await);
+    assert!(members.has_changed().unwrap(), "tunnels and connections are judged again");
+    assert_eq!(others(&follower), ["west"]);
+    assert_eq!(follower.trust().revocations().len(), 1);
+    let kept = MembershipFile::in_dir(&dir.path().join("state")).load().unwrap().unwrap();
+    assert_eq!(kept.revocations, follower.trust().revocations(), "a restart without the service refuses the same");
+}
+
+#[tokio::test]
+async fn a_restored_service_does_not_bring_a_revoked_cluster_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let follower = joined(dir.path()).await;
+    let whole = Change::Revoked(revocation(1, "spiffe://west.example/*"));
+    assert!(follower.apply(&service(), update(vec![whole])).await);
+    assert_eq!(others(&follower), Vec::<String>::new());
+    let listed = ["east", "west", "north"].map(|name| Change::Upsert(member(name, &format!("{name}.example"))));
+    let position = Position { store_id: "restored".to_owned(), revision: 2 };
+    let reset = WatchUpdate { position, reset: true, changes: listed.into(), pending: false };
+    assert!(follower.apply(&service(), reset).await);
+    assert_eq!(others(&follower), ["north"]);
+    let lifted = Change::Reinstated(RevocationId::from_bits(1));
+    assert!(follower.apply(&service(), update(vec![lifted])).await);
+    assert_eq!(others(&follower), ["north", "west"]);
+}
+
+#[tokio::test]
+async fn leaving_the_set_forgets_what_was_revoked_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let follower = joined(dir.path()).await;
+    let change = Change::Revoked(revocation(1, "spiffe://west.example/ns/a/*"));
+    assert!(follower.apply(&service(), update(vec![change])).await);
+    follower.forget().await.unwrap();
+    assert!(follower.trust().revocations().is_empty());
 }

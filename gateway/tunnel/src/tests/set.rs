@@ -15,6 +15,7 @@ use federation_model::{
     member::Member,
     names::ClusterName,
     outcome::Outcome,
+    revocation::{Revocation, RevocationId, Revocations, Subject},
     spiffe::{SpiffeId, TrustDomain},
     time::Timestamp,
     trace::TraceContext,
@@ -242,6 +243,25 @@ impl Gateway {
     pub(super) fn renew(&self, svid: Svid) {
         self.identity.replace(svid);
         self.renewed.send_modify(|count| *count += 1);
+    }
+
+    /// The serial number of its certificate.
+    pub(super) fn serial(&self) -> Subject {
+        let serial = self.identity.current().serial().parse().unwrap();
+        Subject::Serial { trust_domain: self.authority.trust_domain().clone(), serial }
+    }
+
+    /// Revokes these and nothing else, while the members stay what they are; gives the members as they were sent.
+    pub(super) fn revoke(&self, subjects: &[Subject]) -> Members {
+        let revocation = |(number, subject): (u64, &Subject)| {
+            let (reason, by) = ("key lost".parse().unwrap(), "admin".parse().unwrap());
+            let (id, subject) = (RevocationId::from_bits(number), subject.clone());
+            Arc::new(Revocation { id, subject, reason, by, at: Timestamp(1) })
+        };
+        self.trust.revoke(&Arc::new(Revocations::of((0..).zip(subjects).map(revocation)).unwrap()));
+        let members: Members = Arc::new(BTreeMap::clone(&self.members.borrow()));
+        self.members.send_replace(Arc::clone(&members));
+        members
     }
 
     pub(super) fn alter(&self, peer: &str, change: impl FnOnce(&mut Member)) {

@@ -94,6 +94,12 @@ refusals! {
     TooManyWatches = "too-many-watches",
     /// There are as many foreign trust domains as there may be.
     TooManyForeign = "too-many-foreign",
+    /// The caller, or what it asks for, was revoked.
+    Revoked = "revoked",
+    /// The service must not lock itself or its operators out.
+    OwnIdentity = "own-identity",
+    /// There are as many revocations as there may be.
+    TooManyRevocations = "too-many-revocations",
     /// The service stops, or cannot write.
     Unavailable = "unavailable",
     /// The cluster has another authority than the one that was compared.

@@ -1,0 +1,301 @@
+//! Revocations: what will be cut, who has cut it, and what is revoked.
+
+use std::collections::BTreeMap;
+
+use federation_client::operator::{Acknowledgement, Listing, Revoked};
+use federation_model::{
+    names::ClusterName,
+    revocation::{Revocation, RevocationId, Subject},
+    spiffe::TrustDomain,
+    time::Timestamp,
+};
+use proto::convert::revocation::{Asked, Standing};
+use serde::Serialize;
+
+use super::{Look, Mood, count, mood_cell, or_dash, some, text_of};
+use crate::clock;
+
+/// What will be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Plan {
+    subject: String,
+    owner: String,
+    effect: String,
+    members: usize,
+    /// Those that will not hear of it now.
+    away: Vec<(ClusterName, Option<Timestamp>)>,
+}
+
+impl Plan {
+    pub(crate) fn new(asked: &Asked, listing: &Listing) -> Self {
+        let of_domain = |domain: &TrustDomain| {
+            let mut members = listing.members.iter().map(|status| &status.member);
+            members.find(|member| member.bundle.trust_domain == *domain)
+        };
+        let (subject, leaving, owner) = match asked {
+            Asked::Cluster(cluster) => (format!("cluster {cluster}"), Some(cluster), None),
+            Asked::Subject(subject) => (subject.to_string(), None, of_domain(subject.trust_domain())),
+        };
+        let told = || listing.members.iter().filter(|status| Some(&status.member.cluster) != leaving);
+        Self {
+            subject,
+            owner: match (leaving, owner) {
+                (Some(cluster), _) => format!("cluster {cluster} with its trust domain"),
+                (None, Some(member)) => format!("cluster {}", member.cluster),
+                (None, None) => "no member: nobody has this trust domain".to_owned(),
+            },
+            effect: match asked {
+                Asked::Cluster(_) => CLUSTER.to_owned(),
+                Asked::Subject(Subject::Serial { .. }) => SERIAL.to_owned(),
+                Asked::Subject(subject) => match owner.filter(|member| subject.covers(&member.gateway_id)) {
+                    Some(member) => {
+                        format!("all gateways of {} are cut off, with every connection through them", member.cluster)
+                    }
+                    None => ID.to_owned(),
+                },
+            },
+            members: told().count(),
+            away: told()
+                .filter(|status| !status.watching)
+                .map(|status| (status.member.cluster.clone(), status.last_seen))
+                .collect(),
+        }
+    }
+
+    pub(crate) fn text(&self, look: Look) -> String {
+        let mut facts = look.facts();
+        facts.add_row(["Revoke", &self.subject]);
+        facts.add_row(["Of", &self.owner]);
+        facts.add_row(["Effect", &self.effect]);
+        facts.add_row(["Told", &count(self.members, "member", "members")]);
+        for (cluster, seen) in &self.away {
+            facts.add_row([
+                "",
+                &format!("{cluster} is away ({}): it learns of it when it is back", last_seen(look, *seen)),
+            ]);
+        }
+        text_of(facts)
+    }
+}
+
+const CLUSTER: &str = "it is no member any more: its tunnels and connections are cut, and it cannot join again";
+const ID: &str = "its connections are cut at both ends, and new ones are refused";
+const SERIAL: &str = "the tunnels of the gateway that holds it are cut until it has another certificate";
+
+/// The service knows no more than what happened since its start.
+fn last_seen(look: Look, seen: Option<Timestamp>) -> String {
+    let unseen = || "not seen since the service started".to_owned();
+    seen.map_or_else(unseen, |seen| format!("last seen {} ago", clock::ago(look.now, Some(seen))))
+}
+
+/// One revocation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct RevocationView {
+    pub(crate) id: RevocationId,
+    pub(crate) kind: &'static str,
+    pub(crate) trust_domain: String,
+    pub(crate) cluster: Option<ClusterName>,
+    pub(crate) spiffe_id: Option<String>,
+    pub(crate) serial: Option<String>,
+    pub(crate) reason: Option<String>,
+    pub(crate) by: String,
+    pub(crate) at: Option<String>,
+    #[serde(skip)]
+    text: String,
+    #[serde(skip)]
+    since: Timestamp,
+}
+
+impl From<&Revocation> for RevocationView {
+    fn from(revocation: &Revocation) -> Self {
+        let (kind, cluster, spiffe_id, serial) = match &revocation.subject {
+            Subject::Cluster { cluster, .. } => ("cluster", Some(cluster.clone()), None, None),
+            Subject::Id(id) => ("id", None, Some(id.to_string()), None),
+            Subject::Prefix(prefix) => ("prefix", None, Some(prefix.to_string()), None),
+            Subject::Serial { serial, .. } => ("serial", None, None, Some(serial.to_string())),
+        };
+        Self {
+            id: revocation.id,
+            kind,
+            trust_domain: revocation.subject.trust_domain().to_string(),
+            cluster,
+            spiffe_id,
+            serial,
+            reason: some(revocation.reason.to_string()),
+            by: revocation.by.to_string(),
+            at: clock::date(revocation.at),
+            text: revocation.subject.to_string(),
+            since: revocation.at,
+        }
+    }
+}
+
+impl RevocationView {
+    /// Oldest first.
+    pub(crate) fn order(&self) -> (Timestamp, RevocationId) {
+        (self.since, self.id)
+    }
+}
+
+/// The revocations, one a line.
+pub(crate) fn table(all: &[RevocationView], look: Look) -> String {
+    if all.is_empty() {
+        return "Nothing is revoked.\n".to_owned();
+    }
+    let mut table = look.table(&["ID", "REVOKED", "AGE", "BY", "REASON"]);
+    for view in all {
+        table.add_row([
+            view.id.to_string(),
+            view.text.clone(),
+            clock::ago(look.now, Some(view.since)),
+            view.by.clone(),
+            or_dash(view.reason.as_deref().unwrap_or_default()).to_owned(),
+        ]);
+    }
+    text_of(table)
+}
+
+/// What came of lifting one.
+pub(crate) fn lifted(id: RevocationId, revocation: Option<&Revocation>, revision: u64) -> String {
+    let next = match revocation.map(|revocation| &revocation.subject) {
+        Some(Subject::Cluster { cluster, .. }) => {
+            format!("fedctl token create --cluster {cluster} (it must join again)")
+        }
+        Some(Subject::Id(_) | Subject::Prefix(_) | Subject::Serial { .. }) | None => "fedctl members".to_owned(),
+    };
+    let what = match revocation {
+        Some(revocation) => format!("{} is believed again", revocation.subject),
+        None => format!("The federation service holds no revocation {id}; members that do have been told to lift it"),
+    };
+    format!("{what}, from revision {revision} on.\nNext: {next}\n")
+}
+
+/// What came of revoking, and who has cut it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct RevokedView {
+    pub(crate) revocation: RevocationView,
+    pub(crate) revision: u64,
+    pub(crate) already: bool,
+    pub(crate) warnings: Vec<String>,
+    /// Whether every member that can be reached has acknowledged, or nobody waited for it.
+    pub(crate) complete: bool,
+    pub(crate) members: Vec<MemberView>,
+    #[serde(skip)]
+    waits: bool,
+    #[serde(skip)]
+    told: BTreeMap<ClusterName, Acknowledgement>,
+}
+
+/// How far one member is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct MemberView {
+    pub(crate) cluster: ClusterName,
+    pub(crate) state: &'static str,
+    pub(crate) acknowledged: u64,
+    pub(crate) last_seen: Option<String>,
+    #[serde(skip)]
+    mood: Mood,
+    #[serde(skip)]
+    seen: Option<Timestamp>,
+}
+
+const fn shown(standing: Standing) -> (&'static str, Mood) {
+    match standing {
+        Standing::Acknowledged => ("acknowledged", Mood::Good),
+        Standing::Pending => ("not acknowledged", Mood::Bad),
+        Standing::Away => ("away", Mood::Doubtful),
+        Standing::Gone => ("no member any more", Mood::Doubtful),
+    }
+}
+
+impl RevokedView {
+    pub(crate) fn new(revoked: &Revoked, waits: bool) -> Self {
+        Self {
+            revocation: (&revoked.revocation).into(),
+            revision: revoked.revision,
+            already: revoked.already,
+            warnings: revoked.warnings.clone(),
+            complete: !waits,
+            members: Vec::new(),
+            waits,
+            told: BTreeMap::new(),
+        }
+    }
+
+    /// Takes in how far a member is, and what to tell of it.
+    pub(crate) fn take(&mut self, news: Acknowledgement) -> Option<String> {
+        let told = match news.standing {
+            Standing::Acknowledged => Some(format!("{} has acknowledged", news.cluster)),
+            Standing::Away => Some(format!("{} is away", news.cluster)),
+            Standing::Pending | Standing::Gone => None,
+        };
+        self.told.insert(news.cluster.clone(), news);
+        told
+    }
+
+    /// Who is waited for.
+    pub(crate) fn waiting(&self) -> String {
+        let names: Vec<_> = self.of(Standing::Pending).iter().map(ToString::to_string).collect();
+        format!("waiting for {}", names.join(", "))
+    }
+
+    fn of(&self, standing: Standing) -> Vec<&ClusterName> {
+        self.told.values().filter(|news| news.standing == standing).map(|news| &news.cluster).collect()
+    }
+
+    /// Nothing more is waited for.
+    pub(crate) fn settle(&mut self) {
+        self.complete = self.of(Standing::Pending).is_empty();
+        let view = |news: &Acknowledgement| {
+            let (state, mood) = shown(news.standing);
+            let (seen, last_seen) = (news.last_seen, news.last_seen.and_then(clock::date));
+            MemberView { cluster: news.cluster.clone(), state, acknowledged: news.acknowledged, last_seen, mood, seen }
+        };
+        self.members = self.told.values().filter(|news| news.standing != Standing::Gone).map(view).collect();
+    }
+
+    pub(crate) fn text(&self, look: Look) -> String {
+        let RevocationView { text, id, .. } = &self.revocation;
+        let head = if self.already {
+            format!("{text} was revoked already ({id}); the set is at revision {}.\n", self.revision)
+        } else {
+            format!("{text} is revoked ({id}), from revision {} on.\n", self.revision)
+        };
+        if !self.waits {
+            return format!("{head}Nobody was waited for. Next: fedctl members shows who has acknowledged\n");
+        }
+        if self.members.is_empty() {
+            return format!("{head}There is no other member that had to be told.\n");
+        }
+        let mut table = look.table(&["MEMBER", "STATE", "REVISION", "SEEN"]);
+        for member in &self.members {
+            table.add_row([
+                member.cluster.as_str().into(),
+                mood_cell(member.state, member.mood),
+                format!("{}/{}", member.acknowledged, self.revision).into(),
+                clock::ago(look.now, member.seen).into(),
+            ]);
+        }
+        format!("{head}{}{}", text_of(table), self.sum())
+    }
+
+    fn sum(&self) -> String {
+        let names = |standing| self.of(standing).iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let mut text = if self.complete {
+            "Every member that can be reached has cut it off.\n".to_owned()
+        } else {
+            let late = names(Standing::Pending);
+            format!("Not every member has cut it off in time: {late}. Next: fedctl members, then the logs of {late}\n")
+        };
+        if !self.of(Standing::Away).is_empty() {
+            let away = names(Standing::Away);
+            text.push_str(&format!(
+                "It may still be believed in {away} until its gateways reach the federation service again.\n"
+            ));
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests;
