@@ -41,7 +41,6 @@ use crate::{
     dial::{ALPN, DialError, Dialer},
 };
 
-
 mod foreign;
 mod revocation;
 

@@ -10,8 +10,8 @@ use federation_client::{
     dial::DialError,
     gateway::{GatewayClient, GatewayError, Steps},
     operator::{
-        Acknowledgements, AuditLines, Credential, ForeignStatus, Listing, OperatorClient, OperatorError, Reinstated, Revoked,
-        TokenInfo, Wanted,
+        Acknowledgements, AuditLines, Credential, ForeignStatus, Listing, OperatorClient, OperatorError, Reinstated,
+        Revoked, TokenInfo, Wanted,
     },
 };
 use federation_model::{

@@ -15,10 +15,7 @@ use federation_model::{
     spiffe::TrustDomain,
 };
 
-use crate::{
-    ca::{CaError, check_authority},
-
-};
+use crate::ca::{CaError, check_authority};
 
 mod roots;
 

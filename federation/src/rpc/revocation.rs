@@ -64,8 +64,11 @@ pub(super) async fn revoke(
         shown: peer.chain.iter().filter_map(|cert| serial_of(cert).ok()).collect(),
         at: context.clock.now(),
     };
-    let (revoked, revision) =
-        context.registry.decide(audited, move |state| state.revoke(new)).await.map_err(|error| refused(context, error))?;
+    let (revoked, revision) = context
+        .registry
+        .decide(audited, move |state| state.revoke(new))
+        .await
+        .map_err(|error| refused(context, error))?;
     let revocation = &revoked.revocation;
     if let Subject::Cluster { cluster, .. } = &revocation.subject {
         context.presence.forget(cluster);
