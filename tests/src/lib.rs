@@ -12,5 +12,6 @@ pub mod net;
 pub mod peer;
 pub mod probe;
 pub mod process;
+pub mod skip;
 pub mod tls;
 pub mod wait;

@@ -209,6 +209,8 @@ mod tests {
             "",
             "[]",
             "{}",
+            r#"{"keys":[],"keys":[]}"#,
+            r#"{"keys":[],"spiffe_sequence":1,"spiffe_sequence":2}"#,
             r#"{"keys":[{"kty":"EC","use":"x509-svid"}]}"#,
             r#"{"keys":[{"kty":"EC","use":"x509-svid","x5c":["a","b"]}]}"#,
             r#"{"keys":[{"kty":"EC","use":"x509-svid","x5c":["!"]}]}"#,

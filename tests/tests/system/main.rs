@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod certificates;
 mod discovery;
 mod failover;
 mod fedctl;
