@@ -54,7 +54,9 @@ impl ClusterIdentity {
     ) -> anyhow::Result<Self> {
         let authority = match config.source {
             IdentitySource::SelfSigned => self_signed(state_dir, cluster)?,
-            IdentitySource::Files => anyhow::bail!("identity.source = \"files\" is not wired"),
+            IdentitySource::Files | IdentitySource::Spire => {
+                anyhow::bail!("identity.source = {:?} is not wired", config.source.label())
+            }
         };
         let svid = issue(&authority, cluster, config)?;
         let expiry = Gauge::default();

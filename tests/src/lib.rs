@@ -13,5 +13,7 @@ pub mod peer;
 pub mod probe;
 pub mod process;
 pub mod skip;
+pub mod spire;
 pub mod tls;
 pub mod wait;
+pub mod workload;

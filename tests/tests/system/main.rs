@@ -17,3 +17,4 @@ mod silence;
 mod tidy;
 mod traffic;
 mod trust;
+mod workload;
