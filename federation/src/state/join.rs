@@ -207,12 +207,13 @@ fn skew(joining: &Joining, here: &Here) -> Duration {
     Duration::from_millis(joining.unix_millis.abs_diff(here.unix_millis))
 }
 
-fn bundle(_: &State, joining: &Joining, _: &Here) -> Result<String, JoinRefusal> {
+fn bundle(state: &State, joining: &Joining, _: &Here) -> Result<String, JoinRefusal> {
     let bundle = &joining.member.bundle;
     let Some(first) = bundle.fingerprints().next() else {
         return Err(JoinRefusal::BundleInvalid { reason: "it holds no authority".to_owned() });
     };
-    trust::check(bundle).map_err(|fault| JoinRefusal::BundleInvalid { reason: fault.to_string() })?;
+    let others = state.members.values().map(|record| &record.member.bundle).chain([&state.federation]);
+    trust::check_beside(bundle, others).map_err(|fault| JoinRefusal::BundleInvalid { reason: fault.to_string() })?;
     Ok(format!("{} authorities of {}, the first {first}", bundle.authorities.len(), bundle.trust_domain))
 }
 
