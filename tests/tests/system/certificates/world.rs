@@ -2,8 +2,9 @@
 //!
 //! Owns their making. Never judges them.
 
-use std::{fmt::Write as _, time::Duration};
+use std::time::Duration;
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use federation_model::time::Timestamp;
 use federation_pki::Validity;
 use rcgen::{
@@ -162,23 +163,11 @@ pub(super) fn der(tag: u8, content: &[u8]) -> Vec<u8> {
 
 /// Certificates as PEM.
 pub(super) fn pem<'a>(certificates: impl Iterator<Item = &'a CertificateDer<'static>>) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for certificate in certificates {
-        let digits: Vec<u8> = certificate
-            .chunks(3)
-            .flat_map(|chunk| {
-                let word =
-                    chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-                let digit = |place: usize| DIGITS[(word >> (18 - 6 * place)) as usize & 63];
-                (0..4).map(move |place| if place <= chunk.len() { digit(place) } else { b'=' }).collect::<Vec<_>>()
-            })
-            .collect();
-        text.push_str("-----BEGIN CERTIFICATE-----\n");
-        for line in digits.chunks(64) {
-            writeln!(text, "{}", String::from_utf8_lossy(line)).expect("a text grows");
-        }
-        text.push_str("-----END CERTIFICATE-----\n");
-    }
-    text
+    let section = |certificate: &CertificateDer<'_>| {
+        let digits = BASE64_STANDARD.encode(certificate);
+        // openssl reads lines of 64.
+        let lines: Vec<_> = digits.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
+        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+    };
+    certificates.map(section).collect()
 }
