@@ -25,6 +25,7 @@ use federation_model::{
 use federation_pki::{
     continuity::{self, ContinuityError, Standing},
     token::TokenId,
+    trust::{self, BundleFault},
 };
 
 pub mod approval;
@@ -324,8 +325,15 @@ impl State {
             return Err(ContinuityError::Unsigned(cluster.clone()).into());
         }
         let bundle = newest.bundle.clone();
+        self.check_bundle(&bundle)?;
         let member = Member { bundle, lineage: lineage.clone(), ..held.member.clone() };
         Ok(vec![Write::Member(MemberRecord { member, ..MemberRecord::clone(held) })])
+    }
+
+    /// A bundle is usable, and has no key of another trust domain of the set: members would believe neither of the two.
+    fn check_bundle(&self, bundle: &TrustBundle) -> Result<(), BundleFault> {
+        let members = self.members.values().map(|record| &record.member.bundle);
+        trust::check_beside(bundle, members.chain([&self.federation]).chain(self.foreign_bundles()))
     }
 
     /// Ends a membership.
@@ -372,6 +380,9 @@ pub enum BundleRefusal {
     /// It does not follow the one before.
     #[error(transparent)]
     Continuity(#[from] ContinuityError),
+    /// It is not usable, or has a key of another trust domain.
+    #[error(transparent)]
+    Fault(#[from] BundleFault),
 }
 
 /// There is no such member.

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use federation_client::workload::AgentSocket;
 use federation_model::{
     addr::GatewayAddr,
     member::MAX_ADVERTISED,
@@ -219,7 +220,10 @@ pub struct IdentityConfig {
     pub source: IdentitySource,
     /// The directory of the source `files`.
     pub dir: Option<PathBuf>,
-    /// Lifetime of the gateway's certificate.
+    /// The agent's socket of the source `spire`; without it, that of the specification's variable.
+    #[serde(deserialize_with = "optional_socket")]
+    pub socket: Option<AgentSocket>,
+    /// Lifetime of the gateway's certificate, where the gateway issues it.
     #[serde(with = "humantime_serde")]
     pub ttl: Duration,
 }
@@ -232,6 +236,13 @@ pub enum IdentitySource {
     SelfSigned,
     /// Read from a directory in the layout of a Kubernetes TLS Secret, and followed.
     Files,
+    /// Issued by the SPIFFE agent of this node, over the Workload API.
+    Spire,
+}
+
+fn optional_socket<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<AgentSocket>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| text.parse().map_err(serde::de::Error::custom)).transpose()
 }
 
 impl IdentitySource {
@@ -241,13 +252,14 @@ impl IdentitySource {
         match self {
             Self::SelfSigned => "self-signed",
             Self::Files => "files",
+            Self::Spire => "spire",
         }
     }
 }
 
 impl Default for IdentityConfig {
     fn default() -> Self {
-        Self { source: IdentitySource::SelfSigned, dir: None, ttl: Duration::from_secs(24 * 3600) }
+        Self { source: IdentitySource::SelfSigned, dir: None, socket: None, ttl: Duration::from_secs(24 * 3600) }
     }
 }
 
@@ -379,8 +391,7 @@ impl Config {
         if self.identity.ttl < SHORTEST_TTL {
             return Err(ConfigConflict::Ttl(self.identity.ttl));
         }
-        let has_dir = self.identity.dir.as_ref().is_some_and(|dir| !dir.as_os_str().is_empty());
-        if self.identity.source == IdentitySource::Files && !has_dir {
+        if self.identity.source == IdentitySource::Files && self.identity.dir.is_none() {
             return Err(ConfigConflict::IdentityDir);
         }
         Ok(self)

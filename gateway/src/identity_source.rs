@@ -10,6 +10,7 @@
 //! ```
 
 mod files;
+mod spire;
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use federation_pki::material::Material;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use self::files::FileSource;
+pub use self::{files::FileSource, spire::SpireSource};
 use crate::config::{IdentityConfig, IdentitySource};
 
 /// What a source says, now and later.
@@ -35,6 +36,8 @@ pub struct Feed {
 pub enum Source {
     /// A directory.
     Files(FileSource),
+    /// The SPIFFE agent of this node.
+    Spire(Box<SpireSource>),
 }
 
 impl Source {
@@ -49,6 +52,11 @@ impl Source {
                 let dir = config.dir.clone().unwrap_or_default();
                 Ok(Some(Self::Files(FileSource::open(dir, gateway_id.clone()).await?)))
             }
+            IdentitySource::Spire => {
+                let socket = spire::socket(config.socket.as_ref())?;
+                let source = SpireSource::open(socket, gateway_id.clone()).await?;
+                Ok(Some(Self::Spire(Box::new(source))))
+            }
         }
     }
 
@@ -57,6 +65,7 @@ impl Source {
     pub fn feed(&self) -> Feed {
         match self {
             Self::Files(source) => source.feed(),
+            Self::Spire(source) => source.feed(),
         }
     }
 
@@ -64,6 +73,7 @@ impl Source {
     pub async fn run(self, stop: CancellationToken) {
         match self {
             Self::Files(source) => source.run(stop).await,
+            Self::Spire(source) => source.run(stop).await,
         }
     }
 }

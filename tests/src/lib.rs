@@ -13,5 +13,8 @@ pub mod peer;
 pub mod probe;
 pub mod process;
 pub mod puppet;
+pub mod skip;
+pub mod spire;
 pub mod tls;
 pub mod wait;
+pub mod workload;

@@ -1,4 +1,4 @@
-//! The client side of the federation service and of a gateway's admin socket.
+//! The client side of the federation service, of a gateway's admin socket and of the SPIFFE Workload API.
 //!
 //! Owns dialling, the resumable watch and the errors that say what to do. Never keeps state on disk, never decides what a
 //! change means: the gateway and `fedctl` do.
@@ -8,6 +8,7 @@
 //! membership ── watch     for gateways
 //! operator                for people who run the federation service
 //! gateway                 for people who run a gateway
+//! workload                the SPIFFE agent of this node
 //! ```
 
 pub mod call;
@@ -16,3 +17,4 @@ pub mod gateway;
 pub mod membership;
 pub mod operator;
 pub mod watch;
+pub mod workload;

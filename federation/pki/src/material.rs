@@ -156,7 +156,7 @@ enum Publish {
     /// The one that issued it, when it is known.
     Issuer,
     /// The roots that carry the name of the trust domain: they are its own alone, and outlive the intermediates, which SPIRE
-    /// replaces daily. The issuer where there are none.
+    /// replaces daily. The issuer too, where the leaf does not lead to one of them.
     OwnRoots,
 }
 
@@ -246,30 +246,44 @@ impl Parts {
         if svid.id() != gateway_id {
             return Err(MaterialError::WrongId { place, found: svid.id().clone(), expected: gateway_id.clone() });
         }
-        let authorities = self.published(gateway_id, publish)?;
+        let authorities = self.published(gateway_id, publish, now)?;
         self.check_paths(&self.chain, &authorities, gateway_id, now)?;
         Ok(Material::Leaf { svid, authorities })
     }
 
-    fn published(&self, id: &SpiffeId, publish: Publish) -> Result<Vec<CertificateDer<'static>>, MaterialError> {
-        if publish == Publish::OwnRoots {
-            let names_it = |der: &&CertificateDer<'_>| {
-                let domain = Parsed::from_der(der).ok().and_then(|root| root.authority_domain().ok().flatten());
-                domain.as_ref() == Some(id.trust_domain())
-            };
-            let own: Vec<_> = self.roots.iter().filter(names_it).cloned().collect();
-            if !own.is_empty() {
-                return Ok(own);
-            }
+    fn published(
+        &self,
+        id: &SpiffeId,
+        publish: Publish,
+        now: Timestamp,
+    ) -> Result<Vec<CertificateDer<'static>>, MaterialError> {
+        let mut own = match publish {
+            Publish::Issuer => Vec::new(),
+            Publish::OwnRoots => self.own_roots(id),
+        };
+        if !own.is_empty() && verify::verify_under(&self.chain, &anchors(&own)?, now, Usage::Server).is_ok() {
+            return Ok(own);
         }
         match (self.chain.get(1), self.roots.is_empty()) {
-            (Some(issuer), _) => Ok(vec![issuer.clone()]),
+            (Some(issuer), _) => {
+                own.push(issuer.clone());
+                Ok(own)
+            }
             (None, false) => Ok(self.roots.clone()),
             (None, true) => Err(MaterialError::NothingAbove {
                 certificate: self.places.certificate,
                 authorities: self.places.authorities,
             }),
         }
+    }
+
+    /// The roots that carry the name of the trust domain of `id`.
+    fn own_roots(&self, id: &SpiffeId) -> Vec<CertificateDer<'static>> {
+        let named = |der: &&CertificateDer<'_>| {
+            let domain = Parsed::from_der(der).ok().and_then(|root| root.authority_domain().ok().flatten());
+            domain.as_ref() == Some(id.trust_domain())
+        };
+        self.roots.iter().filter(named).cloned().collect()
     }
 
     /// Builds the path of a leaf twice: to the roots that came along, and to what peers will believe.
@@ -292,11 +306,7 @@ impl Parts {
             }
         })?;
         let tops = if self.roots.is_empty() { &self.chain[self.chain.len() - 1..] } else { &self.roots[..] };
-        let mut roots = Roots::default();
-        for (der, number) in tops.iter().zip(1..) {
-            let place = self.places.authorities;
-            roots.push(der).map_err(|reason| MaterialError::Malformed { place, number, reason })?;
-        }
+        let roots = anchors(tops)?;
         for usage in [Usage::Server, Usage::Client] {
             for roots in [&roots, &peers] {
                 verify::verify_under(chain, roots, now, usage).map_err(|rule| self.path_error(rule))?;
@@ -351,6 +361,15 @@ impl Parts {
             certificate.constrains_uris().ok()?.then(|| MaterialError::UriConstraints { place, subject: subject() })
         })
     }
+}
+
+/// Certificates as the ends of paths, whatever trust domain they are of. All of them were parsed before.
+fn anchors(tops: &[CertificateDer<'static>]) -> Result<Roots, MaterialError> {
+    let mut roots = Roots::default();
+    for (der, number) in tops.iter().zip(1..) {
+        roots.push(der).map_err(|reason| MaterialError::Malformed { place: "the authorities", number, reason })?;
+    }
+    Ok(roots)
 }
 
 fn certificates(place: &'static str, text: &str) -> Result<Vec<CertificateDer<'static>>, MaterialError> {

@@ -194,6 +194,26 @@ pub fn check(bundle: &TrustBundle) -> Result<(), BundleFault> {
     roots(bundle).map(drop)
 }
 
+/// Checks a bundle before it is taken in besides `others`: it must be usable, and have no key of another trust domain. A
+/// member that published such a key would turn off both.
+///
+/// # Errors
+/// When it is not usable, or shares a key.
+pub fn check_beside<'a>(
+    bundle: &TrustBundle,
+    others: impl IntoIterator<Item = &'a TrustBundle>,
+) -> Result<(), BundleFault> {
+    let ours = roots(bundle)?;
+    for other in others.into_iter().filter(|other| other.trust_domain != bundle.trust_domain) {
+        // What is not usable is believed by nobody, so that nothing can be shared with it.
+        let theirs = roots(other).unwrap_or_default();
+        if theirs.keys().any(|theirs| ours.keys().any(|ours| ours == theirs)) {
+            return Err(BundleFault::Shared(bundle.trust_domain.clone(), other.trust_domain.clone()));
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,6 +262,11 @@ mod tests {
         let anchors = store.anchors();
         let of = |td| anchors.of(&TrustDomain::new(td).unwrap()).map(|roots| roots.anchors().len());
         assert_eq!((of("north.example"), of("west.example"), of("east.example")), (Some(1), Some(0), Some(0)));
+        assert!(check_beside(&bundle("south.example"), &[bundle("north.example")]).is_ok());
+        let (ours, same_domain) = (store.bundles().remove(0), store.bundles().remove(0));
+        assert!(check_beside(&ours, &[same_domain]).is_ok());
+        let error = check_beside(&ours, &store.bundles()).unwrap_err();
+        assert!(matches!(&error, BundleFault::Shared(one, _) if *one == ours.trust_domain), "{error}");
         store.replace([bundle("west.example"), bundle("east.example")]).unwrap();
         assert!(!store.anchors().of(&TrustDomain::new("west.example").unwrap()).unwrap().is_empty());
     }

@@ -19,7 +19,7 @@ use std::cell::RefCell;
 
 use federation_model::{
     revocation::{Revocations, Serial},
-    spiffe::SpiffeId,
+    spiffe::{MAX_SPIFFE_ID, SpiffeId, SpiffeIdError},
     time::Timestamp,
 };
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -128,8 +128,12 @@ fn claimed_id(leaf: &Parsed<'_>) -> Result<SpiffeId, VerifyError> {
         [uri] => *uri,
         many => return Err(VerifyError::TwoUriSans(many.len())),
     };
-    let id =
-        SpiffeId::new(uri).map_err(|reason| VerifyError::NotSpiffe { uri: uri.chars().take(120).collect(), reason })?;
+    let refused = |reason| VerifyError::NotSpiffe { uri: uri.chars().take(120).collect(), reason };
+    // What is longer would be proven here and then fit nowhere: not into a stream header, not into a policy.
+    if uri.len() > MAX_SPIFFE_ID {
+        return Err(refused(SpiffeIdError::SpiffeIdTooLong { max: MAX_SPIFFE_ID }));
+    }
+    let id = SpiffeId::new(uri).map_err(refused)?;
     if id.path().is_empty() { Err(VerifyError::NoPath(id)) } else { Ok(id) }
 }
 

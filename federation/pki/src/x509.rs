@@ -82,11 +82,12 @@ impl<'a> Parsed<'a> {
     pub(crate) fn authority_domain(&self) -> Result<Option<TrustDomain>, AuthorityName> {
         match self.uris()?.as_slice() {
             [] => Ok(None),
-            [uri] => match uri.strip_prefix("spiffe://") {
-                Some(name) => {
+            // A scheme is compared without regard to case (SPIFFE-ID section 2).
+            [uri] => match uri.split_at_checked("spiffe://".len()) {
+                Some((scheme, name)) if scheme.eq_ignore_ascii_case("spiffe://") => {
                     Ok(Some(TrustDomain::new(name).map_err(|e| AuthorityName::NotTrustDomain((*uri).into(), e))?))
                 }
-                None => Err(AuthorityName::NotSpiffe((*uri).into())),
+                Some(_) | None => Err(AuthorityName::NotSpiffe((*uri).into())),
             },
             many => Err(AuthorityName::Many(many.len())),
         }

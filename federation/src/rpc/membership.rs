@@ -156,7 +156,7 @@ impl Membership for Calls {
             Err(Undecided::Refused(BundleRefusal::NotAMember(error))) => {
                 Err(status(Refusal::NotAMember, error.to_string()))
             }
-            Err(Undecided::Refused(BundleRefusal::Continuity(error))) => {
+            Err(Undecided::Refused(error @ (BundleRefusal::Continuity(_) | BundleRefusal::Fault(_)))) => {
                 let entry = by.entry(Action::BundleRefused, cluster.as_str(), &error.to_string());
                 let told = self.0.registry.decide(by, move |_| Ok::<_, Infallible>((vec![entry], ())));
                 if told.await.is_err() {

@@ -13,7 +13,6 @@ use federation_pki::{
     external::ExternalRoots,
     possession::{self, Transcript},
     token::{SecretHash, TokenId, TokenSecret},
-    trust,
 };
 use proto::convert::member::{MAX_MEMBERS, PROTOCOL};
 use rustls::pki_types::CertificateDer;
@@ -217,13 +216,13 @@ fn skew(joining: &Joining, here: &Here) -> Duration {
     Duration::from_millis(joining.unix_millis.abs_diff(here.unix_millis))
 }
 
-fn bundle(_: &State, joining: &Joining, _: &Here) -> Result<String, JoinRefusal> {
+fn bundle(state: &State, joining: &Joining, _: &Here) -> Result<String, JoinRefusal> {
     let bundle = &joining.member.bundle;
     let Some(first) = bundle.fingerprints().next() else {
         return Err(JoinRefusal::BundleInvalid { reason: "it holds no authority".to_owned() });
     };
     let invalid = |reason: String| JoinRefusal::BundleInvalid { reason };
-    trust::check(bundle).map_err(|fault| invalid(fault.to_string()))?;
+    state.check_bundle(bundle).map_err(|fault| invalid(fault.to_string()))?;
     let member = &joining.member;
     continuity::check(&member.cluster, &member.lineage).map_err(|error| invalid(error.to_string()))?;
     Ok(format!("{} authorities of {}, the first {first}", bundle.authorities.len(), bundle.trust_domain))

@@ -251,6 +251,25 @@ fn the_key_of_the_first_authority_must_be_proven_for_this_very_join() {
 }
 
 #[test]
+fn a_cluster_does_not_join_with_a_key_of_another_one() {
+    // An authority that names no trust domain could be anybody's.
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+    let shared = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().der().clone();
+    let mut east = record("east");
+    east.member.bundle.authorities = vec![shared.clone()];
+    let state = empty_set().applied(&[Write::Member(east)]);
+    let (state, token) = with_token(&state, "west");
+    let mut west = joining(&state, &token, "west", &authority("west.example"));
+    assert!(state.join(&west, &here(&state)).is_ok());
+    west.member.bundle.authorities.push(shared);
+    let refusal = state.join(&west, &here(&state)).unwrap_err();
+    assert_eq!(refusal.refusal(), Refusal::BundleInvalid);
+    assert!(refusal.detail().contains("west.example has the same key as one of east.example"), "{}", refusal.detail());
+}
+
+#[test]
 fn clocks_and_versions_are_compared_and_the_token_is_kept() {
     let west = authority("west.example");
     let (state, token) = with_token(&empty_set(), "west");

@@ -64,7 +64,7 @@ fn authority(this: &Administration) -> Finding {
             detail,
             "a self-made authority is fine to begin with; for production keep its key in a PKI of your own",
         ),
-        IdentitySource::Files => Finding::ok("authority", detail),
+        IdentitySource::Files | IdentitySource::Spire => Finding::ok("authority", detail),
     }
 }
 

@@ -34,5 +34,8 @@ fn a_source_of_identity_without_its_place_is_refused() {
     let error = config("[identity]\nsource = \"files\"").checked().unwrap_err().to_string();
     assert!(error.contains("identity.dir is not set"), "{error}");
     assert!(config("[identity]\nsource = \"files\"\ndir = \"\"").checked().is_err());
+    let spire = config("[identity]\nsource = \"spire\"\nsocket = \"unix:///run/agent.sock\"").checked().unwrap();
+    assert_eq!(spire.identity.socket.unwrap().to_string(), "unix:///run/agent.sock");
+    assert!(config("[identity]\nsource = \"spire\"\nsocket = \"\"").checked().unwrap().identity.socket.is_none());
     assert!(config("[identity]\nsource = \"files\"\ndir = \"/etc/landbridge/identity\"").checked().is_ok());
 }

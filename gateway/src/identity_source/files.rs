@@ -57,7 +57,8 @@ impl FileSource {
         let place = Place { dir, gateway_id };
         let mut settling = Settling::default();
         loop {
-            match settling.handle_reading(place.read().await?, Instant::now()) {
+            let Some(reading) = place.read().await else { bail!("the program is ending") };
+            match settling.handle_reading(reading, Instant::now()) {
                 Verdict::Usable(material) => return Ok(Self { place, outlet: Outlet::new(*material) }),
                 Verdict::Doubtful => tokio::time::sleep(LOOK_AGAIN).await,
                 Verdict::Faulty(fault) => bail!("identity.source is \"files\", and {fault}"),
@@ -77,8 +78,7 @@ impl FileSource {
         let mut changes = Changes::of(&place.dir);
         let mut settling = Settling::default();
         loop {
-            // An error here means that the runtime is shutting down.
-            let Ok(reading) = place.read().await else { return };
+            let Some(reading) = place.read().await else { return };
             let pause = match settling.handle_reading(reading, Instant::now()) {
                 Verdict::Usable(material) => {
                     outlet.publish(*material);
@@ -109,10 +109,14 @@ enum ReadError {
 }
 
 impl Place {
-    /// Reads and judges where blocking is allowed.
-    async fn read(&self) -> Result<Result<Material, ReadError>, tokio::task::JoinError> {
+    /// Reads and judges where blocking is allowed; nothing when the runtime is shutting down.
+    async fn read(&self) -> Option<Result<Material, ReadError>> {
         let place = self.clone();
-        tokio::task::spawn_blocking(move || place.read_blocking(SystemTime::now())).await
+        match tokio::task::spawn_blocking(move || place.read_blocking(SystemTime::now())).await {
+            Ok(reading) => Some(reading),
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => None,
+        }
     }
 
     fn read_blocking(&self, now: SystemTime) -> Result<Material, ReadError> {

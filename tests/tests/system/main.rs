@@ -6,6 +6,7 @@
 
 mod approval;
 mod audit;
+mod certificates;
 mod discovery;
 mod failover;
 mod fedctl;
@@ -22,3 +23,4 @@ mod silence;
 mod tidy;
 mod traffic;
 mod trust;
+mod workload;

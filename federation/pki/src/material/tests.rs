@@ -403,6 +403,11 @@ fn an_svid_of_the_workload_api_publishes_the_roots_that_are_its_own() {
     assert_eq!(material.authorities(), vec![server.der().clone()], "a root without the name may be shared");
     assert!(believed(&material));
 
+    // Under way from a root of its own to a shared one.
+    let material = from(&[&server], &cert, &key, &[&shared, &own]).unwrap();
+    assert_eq!(material.authorities(), vec![own.der().clone(), server.der().clone()]);
+    assert!(believed(&material));
+
     let error = from(&[], &own.pem(), own.key(), &[&own]).unwrap_err();
     assert!(matches!(error, MaterialError::Leaf { place: "the SVID", .. }), "an authority is no SVID: {error:?}");
 }

@@ -267,7 +267,7 @@ fn a_revoked_id_prefix_or_serial_is_refused_with_the_revocation_and_others_pass(
 fn a_revoked_authority_is_no_root_whether_its_certificate_is_shown_or_not() {
     let (east, other) = (authority("east.example"), authority("east.example"));
     let store = TrustStore::new();
-    let both = federation_model::bundle::TrustBundle {
+    let both = TrustBundle {
         authorities: [&east, &other].map(|authority| authority.certificate().clone()).into(),
         ..east.bundle(1)
     };
