@@ -31,10 +31,12 @@ mod kept;
 mod metrics;
 mod origin;
 mod outset;
+mod report;
 mod self_signed;
 mod standing;
 
 pub use keeper::Keeper;
+pub use report::Reporter;
 pub use standing::{Standing, Surroundings};
 
 use kept::Kept;
@@ -71,13 +73,14 @@ pub struct ClusterIdentity {
     /// What issues the certificate in use, where its key is here.
     issuer: ArcSwapOption<Authority>,
     orders: mpsc::Sender<Ordered>,
+    reports: report::Reports,
     kept: Kept,
     metrics: Metrics,
 }
 
 impl ClusterIdentity {
     /// Loads what is kept and what the source offers, or makes the cluster's own authority at the first start; `feed` is
-    /// nothing where the authority is made here. The keeper is to be run.
+    /// nothing where the authority is made here. The keeper and the reporter are to be run.
     ///
     /// # Errors
     /// When there is no certificate to start with, or the state directory cannot be used.
@@ -87,12 +90,13 @@ impl ClusterIdentity {
         config: &IdentityConfig,
         feed: Option<Feed>,
         registry: &mut Registry,
-    ) -> anyhow::Result<(Arc<Self>, Keeper)> {
+    ) -> anyhow::Result<(Arc<Self>, Keeper, Reporter)> {
         let kept = Kept::in_dir(state_dir);
         let origin = Origin::open(state_dir, cluster, feed)?;
         let outset = Outset::find(&kept, &origin, cluster, config)?;
         let metrics = Metrics::register(registry);
         let (orders, ordered) = mpsc::channel(MAX_ORDERS);
+        let (reports, reporter) = report::channel();
         let identity = Arc::new(Self {
             cluster: cluster.clone(),
             config: config.clone(),
@@ -102,11 +106,12 @@ impl ClusterIdentity {
             standing: watch::Sender::default(),
             issuer: ArcSwapOption::new(outset.active.as_deref().and_then(issuer)),
             orders,
+            reports,
             kept,
             metrics,
         });
         identity.metrics.svid(&outset.svid);
-        Ok((identity.clone(), Keeper::new(identity, origin, outset.active, ordered)))
+        Ok((identity.clone(), Keeper::new(identity, origin, outset.active, ordered), reporter))
     }
 
     /// The gateway's certificate, replaced under way.

@@ -6,12 +6,12 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use federation_model::{names::ClusterName, time::Timestamp};
+use federation_model::{bundle::Fingerprint, names::ClusterName, time::Timestamp};
 use federation_pki::{
     continuity,
     material::Material,
     renew,
-    rotation::{self, PeerStanding, Phase, Situation, Step, clocks_behind},
+    rotation::{self, PeerStanding, Phase, Situation, Step, Taken, clocks_behind},
     signer::Signer,
     svid::Svid,
 };
@@ -151,6 +151,7 @@ impl Keeper {
             Step::Publish { phase, authorities } => {
                 self.publish(authorities)?;
                 tracing::info!(%phase, sequence = published.sequence + 1, "published another version of the trust bundle");
+                self.report(if phase == Phase::Retiring { Taken::Retired } else { Taken::Published });
                 self.forced = false;
                 Ok(None)
             }
@@ -215,9 +216,10 @@ impl Keeper {
             return Ok(Some(Standing { clocks, ..self.standing(Phase::Preparing) }));
         }
         self.issue_from(wanted.clone());
-        self.forced = false;
         self.take(svid);
         tracing::info!("certificates of the new authority are in use");
+        self.report(Taken::Activated);
+        self.forced = false;
         Ok(None)
     }
 
@@ -297,9 +299,18 @@ impl Keeper {
                 if relied_on {
                     return Err("the next authority is in use already: let the rotation finish".to_owned());
                 }
-                own.cancel().map_err(said)
+                own.cancel().map_err(said)?;
+                self.report(Taken::Cancelled);
+                Ok(())
             }
         }
+    }
+
+    /// Has the audit log of the set told of a step.
+    fn report(&self, taken: Taken) {
+        let authorities = self.active.iter().flat_map(|material| material.authorities());
+        let authority = authorities.map(|der| Fingerprint::of(&der)).next();
+        self.identity.reports.tell(taken, authority, self.forced);
     }
 
     fn failed(&mut self, error: &anyhow::Error) -> Standing {
