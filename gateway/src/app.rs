@@ -171,7 +171,8 @@ impl Parts {
         let feed = source.as_ref().map(Source::feed);
         let (identity, keeper, reporter) =
             ClusterIdentity::open(&config.state.dir, &config.cluster, &config.identity, feed, registry)?;
-        let follower = Arc::new(Follower::open(&config, (identity.live(), identity.lineage()), registry)?);
+        let own = (identity.live(), identity.lineage(), identity.disowned());
+        let follower = Arc::new(Follower::open(&config, own, registry)?);
         let manifests = ManifestSource::open(&config.catalog.dir)?;
         let live = Live::default();
         let (catalog, catalog_receiver) = watch::channel(Arc::new(Catalog::empty(config.cluster.name.clone())));

@@ -19,7 +19,7 @@ use federation_model::{
 };
 use federation_pki::{ca::Authority, identity::LiveIdentity, material::Material, renew, signer::Signer, svid::Svid};
 use prometheus_client::registry::Registry;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::{
     config::{ClusterConfig, IdentityConfig},
@@ -68,6 +68,7 @@ pub struct ClusterIdentity {
     config: IdentityConfig,
     live: Arc<LiveIdentity>,
     renewed: watch::Sender<u64>,
+    disowned: Arc<Notify>,
     lineage: watch::Sender<Arc<Lineage>>,
     standing: watch::Sender<Arc<Standing>>,
     /// What issues the certificate in use, where its key is here.
@@ -102,6 +103,7 @@ impl ClusterIdentity {
             config: config.clone(),
             live: Arc::new(LiveIdentity::new(outset.svid.clone())),
             renewed: watch::Sender::new(0),
+            disowned: Arc::default(),
             lineage: watch::Sender::new(Arc::new(outset.lineage)),
             standing: watch::Sender::default(),
             issuer: ArcSwapOption::new(outset.active.as_deref().and_then(issuer)),
@@ -124,6 +126,13 @@ impl ClusterIdentity {
     #[must_use]
     pub fn renewed(&self) -> watch::Receiver<u64> {
         self.renewed.subscribe()
+    }
+
+    /// For whoever learns that the certificate in use was revoked: another one is issued then, where that is done here. A
+    /// stolen key is worthless after that, and its owner is not locked out.
+    #[must_use]
+    pub fn disowned(&self) -> Arc<Notify> {
+        self.disowned.clone()
     }
 
     /// The versions of this cluster's trust bundle, as they come.

@@ -252,6 +252,15 @@ impl MemberError {
         }
     }
 
+    /// Whether the service says that the caller's certificate or id was revoked.
+    #[must_use]
+    pub fn revoked(&self) -> bool {
+        match self {
+            Self::Call(error) => error.refusal() == Some(Refusal::Revoked),
+            Self::Dial(_) => false,
+        }
+    }
+
     /// Whether the service says so from the store that this cluster became a member in. From another store it only says
     /// that it lost the one it had.
     #[must_use]

@@ -33,6 +33,8 @@ use super::{
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// The least time between two looks: peers that come and go must not take a processor.
 const LEAST_PAUSE: Duration = Duration::from_millis(50);
+/// The least time between two certificates that are issued because one was revoked: another one does not help when the id is.
+const LEAST_LIFE: Duration = Duration::from_secs(600);
 /// Steps of one look; a rotation has three.
 const MAX_STEPS: usize = 8;
 
@@ -47,6 +49,9 @@ pub struct Keeper {
     /// A certificate that waits for the clocks of peers.
     ready: Option<Svid>,
     forced: bool,
+    /// Whether the certificate in use is to be replaced at once, and when that was last so.
+    disowned: bool,
+    disowned_at: Option<Instant>,
     jitter: f64,
     failures: u32,
     retry_at: Option<Instant>,
@@ -74,6 +79,8 @@ impl Keeper {
             orders,
             ready: None,
             forced: false,
+            disowned: false,
+            disowned_at: None,
             jitter: rand::random(),
             failures: 0,
             retry_at: None,
@@ -84,6 +91,7 @@ impl Keeper {
     /// Runs until `stop`; `condition` tells how the certificate is.
     pub async fn run(mut self, mut around: Surroundings, condition: Condition, stop: CancellationToken) {
         let mut changes = around.tunnels.changes();
+        let disowned = self.identity.disowned();
         loop {
             changes.mark_unchanged();
             around.members.mark_unchanged();
@@ -98,6 +106,7 @@ impl Keeper {
                     // Whoever ordered may have gone; the order holds all the same.
                     let _ = reply.send(self.obey(&order));
                 }
+                () = disowned.notified() => self.disown(),
                 () = self.origin.changed() => {}
                 Ok(()) = changes.changed() => {}
                 Ok(()) = around.members.changed() => {}
@@ -109,6 +118,17 @@ impl Keeper {
                 () = stop.cancelled() => return,
                 () = sleep(LEAST_PAUSE) => {}
             }
+        }
+    }
+
+    fn disown(&mut self) {
+        let allowed = self.disowned_at.is_none_or(|at| at.elapsed() >= LEAST_LIFE);
+        if allowed && matches!(self.active.as_deref(), Some(Material::Issuer(_))) {
+            tracing::warn!(
+                serial = self.identity.live.current().serial(),
+                "the certificate in use was revoked: another one is issued"
+            );
+            (self.disowned, self.disowned_at) = (true, Some(Instant::now()));
         }
     }
 
@@ -236,13 +256,13 @@ impl Keeper {
         let next = match (self.ready.take(), &*active) {
             (Some(ready), _) if stands_under(&ready, &active, &self.identity.cluster, look.now) => ready,
             (_, Material::Leaf { svid: offered, .. }) if offered.fingerprint() != svid.fingerprint() => offered.clone(),
-            (_, Material::Issuer(_)) if look.now >= renew::due(&svid.validity(), self.jitter) => {
+            (_, Material::Issuer(_)) if self.disowned || look.now >= renew::due(&svid.validity(), self.jitter) => {
                 certificate(&active, &self.identity.cluster, &self.identity.config, look.now)?
             }
             (_, Material::Leaf { .. } | Material::Issuer(_)) => return Ok(Vec::new()),
         };
         let clocks = clocks_behind(&next.validity(), &look.peers, look.now);
-        if clocks.is_empty() || is_urgent(&svid, look.now) {
+        if clocks.is_empty() || self.disowned || is_urgent(&svid, look.now) {
             self.take(next);
             return Ok(Vec::new());
         }
@@ -256,6 +276,7 @@ impl Keeper {
             tracing::error!(%error, "cannot keep the new certificate");
         }
         self.identity.present(svid);
+        self.disowned = false;
         self.identity.metrics.renewed();
         self.jitter = rand::random();
     }

@@ -196,33 +196,18 @@ async fn a_destination_refuses_a_revoked_caller_whatever_the_gateway_that_vouche
 
 #[tokio::test]
 async fn a_revoked_certificate_of_a_gateway_loses_its_tunnel_until_it_has_another_one() {
-    let (mut fleet, _echo) = calling(&["east", "west"]).await;
+    let (fleet, _echo) = calling(&["east", "west"]).await;
     let mut cron = call(&fleet["east"], 21).await;
     let serial = serial_of(&fleet["west"]).await;
     let (_, away) = revoke(&fleet, Asked::Subject(serial.clone())).await;
     assert_eq!(away, ["west"], "the service does not listen to the certificate either");
     assert!(rest(&mut cron).await.is_err());
-    fleet["east"].reaches("west", false).await;
-    until("the gateways refuse each other, and say why", async || {
-        let status = fleet["east"].admin().await.status().await.unwrap();
-        status.peers[0].last_error.contains("key lost").then_some(())
-    })
-    .await;
-    until("the gateway of west is told why as well", async || {
-        let status = fleet["west"].admin().await.status().await.unwrap().federation.unwrap();
-        (!status.connected && status.joined && status.last_error.contains("key lost")).then_some(())
-    })
-    .await;
-    // A gateway that starts has a new certificate.
-    fleet["west"].stop().await;
-    fleet["west"].start().await;
-    assert_ne!(serial_of(&fleet["west"]).await, serial);
+    // Whoever stole the key is out; the gateway itself is told by the service, and issues another certificate.
+    until("west has another certificate", async || (serial_of(&fleet["west"]).await != serial).then_some(())).await;
+    fleet["east"].reaches("west", true).await;
     fleet["east"].sees(API, &["west"]).await;
     drop(call(&fleet["east"], 21).await);
-    until("the restarted gateway knows what is revoked", async || {
-        (revocations(&fleet["west"]).await == 1).then_some(())
-    })
-    .await;
+    until("its gateway knows what is revoked", async || (revocations(&fleet["west"]).await == 1).then_some(())).await;
 }
 
 #[tokio::test]
