@@ -51,7 +51,7 @@ impl Reporter {
     pub async fn run(mut self, follower: Arc<Follower>, stop: CancellationToken) {
         let told = async {
             while let Some(report) = self.0.recv().await {
-                tell(&follower, &report).await;
+                Box::pin(tell(&follower, &report)).await;
             }
         };
         let _ = stop.run_until_cancelled(told).await;
