@@ -52,7 +52,7 @@ fn entries_are_on_disk_with_what_they_tell_of_and_are_found_again() {
     assert_eq!(find(any.clone()), [9, 10, 11], "the newest");
     assert_eq!(find(Wanted { since: Some(2), ..any.clone() }), [2, 3, 4]);
     assert_eq!(find(Wanted { action: Some(Action::MemberLeft), ..any.clone() }), [6, 8, 10]);
-    assert_eq!(find(Wanted { subject: "r-1".to_owned(), limit: 9, ..any.clone() }), [1, 10, 11]);
+    assert_eq!(find(Wanted { subject: "r-1".to_owned(), limit: 9, ..any }), [1, 10, 11]);
     // Words that stand elsewhere in an entry, and characters that JSON escapes.
     for text in ["join", "service", "\"", "\\"] {
         assert_eq!(find(Wanted { subject: text.to_owned(), ..any.clone() }), [0; 0], "{text}");
