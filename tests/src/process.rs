@@ -25,7 +25,7 @@ pub struct Process {
 
 /// A runtime that may be dropped anywhere.
 #[derive(Debug)]
-struct Guard(Option<Runtime>);
+pub(crate) struct Guard(Option<Runtime>);
 
 impl Drop for Guard {
     fn drop(&mut self) {
@@ -36,7 +36,12 @@ impl Drop for Guard {
 }
 
 impl Guard {
-    async fn end(mut self) {
+    pub(crate) fn new(runtime: Runtime) -> Self {
+        Self(Some(runtime))
+    }
+
+    /// Ends every task and closes every socket.
+    pub(crate) async fn end(mut self) {
         if let Some(runtime) = self.0.take() {
             // Ending a runtime blocks, which no asynchronous task may.
             let ended = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(END)).await;
@@ -61,7 +66,7 @@ impl Process {
     {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().thread_name(name).build()?;
         let handle = runtime.handle().clone();
-        let runtime = Guard(Some(runtime));
+        let runtime = Guard::new(runtime);
         let stop = CancellationToken::new();
         let (starter, token) = (handle.clone(), stop.clone());
         // As `main` does it: a program starts on one thread, its tasks run on others.
