@@ -125,11 +125,7 @@ impl Intermediate {
     /// The Secret of a certificate with `isCA: true`: a gateway issues from it.
     #[must_use]
     pub fn secret(&self) -> Secret {
-        Secret {
-            certificate: self.ca.pem(),
-            key: self.ca.key().serialize_pem(),
-            authorities: self.root.clone(),
-        }
+        Secret { certificate: self.ca.pem(), key: self.ca.key().serialize_pem(), authorities: self.root.clone() }
     }
 
     /// The Secret of a ready leaf for the gateway.

@@ -8,6 +8,7 @@ pub mod company;
 pub mod dns;
 pub mod fleet;
 pub mod http;
+pub mod logs;
 pub mod manifests;
 pub mod mount;
 pub mod net;

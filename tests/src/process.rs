@@ -11,6 +11,7 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
+use tracing::{Dispatch, dispatcher, subscriber::NoSubscriber};
 
 /// How long a runtime may take to end: its tasks end where they wait, at once.
 const END: Duration = Duration::from_secs(10);
@@ -64,7 +65,17 @@ impl Process {
         S: Future<Output = anyhow::Result<(T, R)>>,
         R: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().thread_name(name).build()?;
+        // As a child process inherits its standard error: the program logs where its starter does.
+        let logs = dispatcher::get_default(Dispatch::clone);
+        let inherit = move || {
+            if !logs.is::<NoSubscriber>() {
+                // The thread is the program's own until it ends.
+                std::mem::forget(dispatcher::set_default(&logs));
+            }
+        };
+        let mut runtime = Builder::new_multi_thread();
+        runtime.worker_threads(1).enable_all().thread_name(name).on_thread_start(inherit);
+        let runtime = runtime.build()?;
         let handle = runtime.handle().clone();
         let runtime = Guard::new(runtime);
         let stop = CancellationToken::new();

@@ -115,7 +115,8 @@ fn trust(this: &Administration) -> Vec<Finding> {
     }
     let standing = this.identity.standing().borrow().clone();
     if let Some(fault) = &standing.fault {
-        let hint = "the certificate in use stays until it expires; mend what is named, and the gateway goes on by itself";
+        let hint =
+            "the certificate in use stays until it expires; mend what is named, and the gateway goes on by itself";
         findings.push(Finding::warning("renewal of the certificate", fault.clone(), hint));
     }
     if standing.phase != Phase::Settled {

@@ -254,7 +254,8 @@ impl Keeper {
             (Some(ready), _) if stands_under(&ready, &active, &self.identity.cluster, look.now) => ready,
             (_, Material::Leaf { svid: offered, .. }) if offered.fingerprint() != svid.fingerprint() => offered.clone(),
             (_, Material::Issuer(authority))
-                if authority.expires_at() > svid.not_after() && look.now >= renew::due(&svid.validity(), self.jitter) =>
+                if authority.expires_at() > svid.not_after()
+                    && look.now >= renew::due(&svid.validity(), self.jitter) =>
             {
                 certificate(&active, &self.identity.cluster, &self.identity.config, look.now)?
             }

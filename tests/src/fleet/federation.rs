@@ -49,7 +49,8 @@ impl Federation {
     pub async fn start_as(dir: &Path, trust_domain: &str) -> Self {
         let trust_domain = TrustDomain::new(trust_domain).expect("the tests use valid names");
         let (dir, block) = (dir.to_owned(), Block::claim());
-        let mut federation = Self { dir, trust_domain, block, process: None, trust: String::new(), join: String::new() };
+        let mut federation =
+            Self { dir, trust_domain, block, process: None, trust: String::new(), join: String::new() };
         federation.start(Clock::system()).await;
         federation
     }
@@ -103,8 +104,7 @@ impl Federation {
         };
         written().expect("the service has run, and the directory of the test can be written");
         let dir = external.display();
-        self.trust =
-            format!("require_external_ca = true\nexternal_roots = \"{dir}/roots.pem\"\nca_dir = \"{dir}\"");
+        self.trust = format!("require_external_ca = true\nexternal_roots = \"{dir}/roots.pem\"\nca_dir = \"{dir}\"");
     }
 
     /// Stops it.

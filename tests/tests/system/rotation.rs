@@ -312,9 +312,9 @@ async fn certificates_that_live_for_seconds_are_renewed_under_traffic_without_a_
     let renewals =
         async |name: &str| fleet[name].metrics().await.sum("landbridge_gateway_certificate_renewals_total", &[]);
     for name in ["east", "north", "west"] {
-        // Three renewals are more than one whole life.
-        until(&format!("{name} has renewed its certificate three times"), async || {
-            (renewals(name).await >= 3.0).then_some(())
+        // Four renewals are about two whole lives.
+        until(&format!("{name} has renewed its certificate four times"), async || {
+            (renewals(name).await >= 4.0).then_some(())
         })
         .await;
     }
