@@ -142,13 +142,16 @@ impl Issuer {
         stop: CancellationToken,
     ) {
         let mut jitter = rand::random::<f64>();
+        let mut failure: Option<String> = None;
         loop {
             let current = identity.current();
             metrics.identity_until(current.not_after());
-            if self.clock.now() <= current.not_after() {
-                condition.holds();
-            } else {
-                condition.fails("the certificate of the service has expired and could not be renewed");
+            match &failure {
+                _ if self.clock.now() > current.not_after() => {
+                    condition.fails("the certificate of the service has expired and could not be renewed");
+                }
+                Some(error) => condition.endangered(format!("the certificate cannot be renewed: {error}")),
+                None => condition.holds(),
             }
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -159,9 +162,12 @@ impl Issuer {
                     Ok(svid) => {
                         tracing::info!(serial = svid.serial(), "certificate renewed");
                         identity.replace(svid);
-                        jitter = rand::random();
+                        (jitter, failure) = (rand::random(), None);
                     }
-                    Err(error) => tracing::error!("the certificate cannot be renewed: {error:#}"),
+                    Err(error) => {
+                        tracing::error!("the certificate cannot be renewed: {error:#}");
+                        failure = Some(format!("{error:#}"));
+                    }
                 }
             }
             if let Err(error) = self.operator() {

@@ -4,6 +4,7 @@
 //! anything, never does I/O; the gRPC stubs exist only with the `grpc` feature.
 
 pub mod convert;
+mod hidden;
 
 macro_rules! generated {
     ($(#[$doc:meta])* $module:ident, $package:literal) => {

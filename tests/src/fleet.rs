@@ -63,6 +63,19 @@ impl Fleet {
         fleet
     }
 
+    /// A federation service with an authority of an external PKI, which takes members of the same alone: those whose
+    /// authority leads to `roots`.
+    ///
+    /// # Panics
+    /// When its files cannot be written.
+    pub async fn of_external_pki(roots: &str) -> Self {
+        let mut fleet = Self::new().await;
+        fleet.stop_federation().await;
+        fleet.federation.require_external_ca(roots);
+        fleet.start_federation().await;
+        fleet
+    }
+
     /// Clusters that have joined and are connected, each with each.
     pub async fn of(names: &[&str]) -> Self {
         Self::with(names.iter().map(|name| Settings::of(name))).await

@@ -4,10 +4,13 @@
 //! tests do. What a test cannot do without, such as a free address, is expected and panics.
 
 pub mod client;
+pub mod company;
 pub mod dns;
 pub mod fleet;
 pub mod http;
+pub mod logs;
 pub mod manifests;
+pub mod mount;
 pub mod net;
 pub mod peer;
 pub mod probe;

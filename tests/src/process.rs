@@ -11,6 +11,7 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
+use tracing::{Dispatch, dispatcher, subscriber::NoSubscriber};
 
 /// How long a runtime may take to end: its tasks end where they wait, at once.
 const END: Duration = Duration::from_secs(10);
@@ -25,7 +26,7 @@ pub struct Process {
 
 /// A runtime that may be dropped anywhere.
 #[derive(Debug)]
-struct Guard(Option<Runtime>);
+pub(crate) struct Guard(Option<Runtime>);
 
 impl Drop for Guard {
     fn drop(&mut self) {
@@ -36,7 +37,12 @@ impl Drop for Guard {
 }
 
 impl Guard {
-    async fn end(mut self) {
+    pub(crate) fn new(runtime: Runtime) -> Self {
+        Self(Some(runtime))
+    }
+
+    /// Ends every task and closes every socket.
+    pub(crate) async fn end(mut self) {
         if let Some(runtime) = self.0.take() {
             // Ending a runtime blocks, which no asynchronous task may.
             let ended = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(END)).await;
@@ -59,9 +65,19 @@ impl Process {
         S: Future<Output = anyhow::Result<(T, R)>>,
         R: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().thread_name(name).build()?;
+        // As a child process inherits its standard error: the program logs where its starter does.
+        let logs = dispatcher::get_default(Dispatch::clone);
+        let inherit = move || {
+            if !logs.is::<NoSubscriber>() {
+                // The thread is the program's own until it ends.
+                std::mem::forget(dispatcher::set_default(&logs));
+            }
+        };
+        let mut runtime = Builder::new_multi_thread();
+        runtime.worker_threads(1).enable_all().thread_name(name).on_thread_start(inherit);
+        let runtime = runtime.build()?;
         let handle = runtime.handle().clone();
-        let runtime = Guard(Some(runtime));
+        let runtime = Guard::new(runtime);
         let stop = CancellationToken::new();
         let (starter, token) = (handle.clone(), stop.clone());
         // As `main` does it: a program starts on one thread, its tasks run on others.

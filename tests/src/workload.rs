@@ -7,11 +7,12 @@ use std::{collections::HashMap, path::PathBuf, pin::Pin};
 use futures::{Stream, stream};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use tempfile::TempDir;
-use tokio::{net::UnixListener, sync::watch, task::JoinSet};
+use tokio::{net::UnixListener, runtime::Builder, sync::watch};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Status, transport::Server};
 
 use self::wire::spiffe_workload_api_server::{SpiffeWorkloadApi, SpiffeWorkloadApiServer};
+use crate::process::Guard;
 
 #[allow(
     missing_docs,
@@ -50,7 +51,7 @@ pub struct IssuedSvid {
 pub struct AgentDouble {
     dir: TempDir,
     issued: watch::Sender<Vec<IssuedSvid>>,
-    server: JoinSet<()>,
+    server: Option<Guard>,
 }
 
 impl AgentDouble {
@@ -61,7 +62,7 @@ impl AgentDouble {
     #[must_use]
     pub fn start() -> Self {
         let dir = TempDir::new().expect("a directory for the socket");
-        let mut agent = Self { dir, issued: watch::Sender::new(Vec::new()), server: JoinSet::new() };
+        let mut agent = Self { dir, issued: watch::Sender::new(Vec::new()), server: None };
         agent.restart();
         agent
     }
@@ -79,7 +80,9 @@ impl AgentDouble {
 
     /// Ends it with all of its connections, as a crash does.
     pub async fn stop(&mut self) {
-        self.server.shutdown().await;
+        if let Some(server) = self.server.take() {
+            server.end().await;
+        }
     }
 
     /// Starts it again.
@@ -89,12 +92,17 @@ impl AgentDouble {
     pub fn restart(&mut self) {
         // What the agent before left behind.
         let _ = std::fs::remove_file(self.socket());
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().thread_name("agent").build();
+        let runtime = runtime.expect("a runtime for the agent");
+        let entered = runtime.enter();
         let listener = UnixListener::bind(self.socket()).expect("a free path");
         let service = SpiffeWorkloadApiServer::new(Service(self.issued.clone()));
-        self.server.spawn(async move {
+        runtime.spawn(async move {
             let served = Server::builder().add_service(service).serve_with_incoming(UnixListenerStream::new(listener));
             served.await.expect("the server runs until it is ended");
         });
+        drop(entered);
+        self.server = Some(Guard::new(runtime));
     }
 }
 

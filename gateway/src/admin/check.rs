@@ -5,7 +5,7 @@
 use std::time::{Duration, SystemTime};
 
 use federation_model::{finding::Finding, time::Timestamp};
-use federation_pki::rotation::Phase;
+use federation_pki::{renew, rotation::Phase};
 use gateway_tunnel::{PeerStatus, TunnelState};
 
 use super::{
@@ -14,8 +14,6 @@ use super::{
 };
 use crate::config::IdentitySource;
 
-/// A certificate with less than this part of its life left should have been renewed: renewal is at half life.
-const LATE_RENEWAL: u32 = 4;
 /// A clock that is further off than certificates allow for.
 const MAX_SKEW: Duration = Duration::from_secs(60);
 /// A clock that should be looked at.
@@ -45,11 +43,10 @@ fn certificate(this: &Administration) -> Finding {
     let svid = this.identity.live().current();
     let now = Timestamp::from(SystemTime::now());
     let left = svid.not_after().since(now);
-    let life = svid.not_after().since(svid.not_before());
     let detail = format!("{} expires in {}", svid.id(), words(left));
     if left.is_zero() {
         Finding::failed("certificate", format!("{} has expired", svid.id()), "look for renewal errors in the log")
-    } else if left < life / LATE_RENEWAL {
+    } else if now >= renew::late(&svid.validity()) {
         Finding::warning("certificate", format!("{detail}; its renewal is late"), "look for renewal errors in the log")
     } else {
         Finding::ok("certificate", detail)
@@ -117,6 +114,11 @@ fn trust(this: &Administration) -> Vec<Finding> {
         ));
     }
     let standing = this.identity.standing().borrow().clone();
+    if let Some(fault) = &standing.fault {
+        let hint =
+            "the certificate in use stays until it expires; mend what is named, and the gateway goes on by itself";
+        findings.push(Finding::warning("renewal of the certificate", fault.clone(), hint));
+    }
     if standing.phase != Phase::Settled {
         let waits: Vec<_> = standing.blockers.iter().map(|blocker| blocker.reason.clone()).collect();
         let detail = format!("{}: {}", standing.phase, waits.join("; "));

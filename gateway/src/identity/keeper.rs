@@ -37,6 +37,8 @@ const LEAST_PAUSE: Duration = Duration::from_millis(50);
 const LEAST_LIFE: Duration = Duration::from_secs(600);
 /// Steps of one look; a rotation has three.
 const MAX_STEPS: usize = 8;
+/// What a certificate that cannot be renewed waits for.
+const ENDS_WITH_AUTHORITY: &str = "its authority expires with it: replace the authority";
 
 /// The owner of renewal and rotation.
 #[derive(Debug)]
@@ -107,7 +109,8 @@ impl Keeper {
                     let _ = reply.send(self.obey(&order));
                 }
                 () = disowned.notified() => self.disown(),
-                () = self.origin.changed() => {}
+                // What failed with the former material says nothing about this one.
+                () = self.origin.changed() => self.retry_at = None,
                 Ok(()) = changes.changed() => {}
                 Ok(()) = around.members.changed() => {}
                 Ok(()) = around.membership.changed() => {}
@@ -179,6 +182,9 @@ impl Keeper {
             Step::Wait { phase, blockers } => {
                 if phase == Phase::Draining {
                     self.issue_from(wanted);
+                    if !urgent && self.offers_another_authority(&svid, &look) {
+                        return Ok(Some(Standing { blockers, ..self.standing(phase) }));
+                    }
                 }
                 let clocks = self.renew(&look)?;
                 Ok(Some(Standing { blockers, clocks, ..self.standing(phase) }))
@@ -186,6 +192,10 @@ impl Keeper {
             Step::Settled { behind } => {
                 self.issue_from(wanted);
                 self.settle()?;
+                if !behind.is_empty() && !self.forced && !urgent && self.offers_another_authority(&svid, &look) {
+                    return Ok(Some(Standing { blockers: behind, ..self.standing(Phase::Preparing) }));
+                }
+                self.forced = false;
                 let clocks = self.renew(&look)?;
                 Ok(Some(Standing { behind, clocks, ..self.standing(Phase::Settled) }))
             }
@@ -249,6 +259,15 @@ impl Keeper {
         self.active = Some(material);
     }
 
+    /// Whether the source has a ready certificate of an authority that the one in use does not stand under: peers must believe
+    /// that authority before they see the certificate.
+    fn offers_another_authority(&self, svid: &Svid, look: &Look) -> bool {
+        let Some(Material::Leaf { svid: offered, authorities }) = self.active.as_deref() else { return false };
+        let alone = |der: &CertificateDer<'static>| bundle(vec![der.clone()], &self.identity.cluster);
+        let mut above = authorities.iter().map(alone).filter(|one| svid.stands_under(one, look.now));
+        offered.fingerprint() != svid.fingerprint() && !above.any(|one| offered.stands_under(&one, look.now))
+    }
+
     /// Renews the certificate in use when it is time; whose clocks it waits for.
     fn renew(&mut self, look: &Look) -> anyhow::Result<Vec<(ClusterName, Duration)>> {
         let svid = self.identity.live.current();
@@ -256,7 +275,11 @@ impl Keeper {
         let next = match (self.ready.take(), &*active) {
             (Some(ready), _) if stands_under(&ready, &active, &self.identity.cluster, look.now) => ready,
             (_, Material::Leaf { svid: offered, .. }) if offered.fingerprint() != svid.fingerprint() => offered.clone(),
-            (_, Material::Issuer(_)) if self.disowned || look.now >= renew::due(&svid.validity(), self.jitter) => {
+            (_, Material::Issuer(authority))
+                if self.disowned
+                    || authority.expires_at() > svid.not_after()
+                        && look.now >= renew::due(&svid.validity(), self.jitter) =>
+            {
                 certificate(&active, &self.identity.cluster, &self.identity.config, look.now)?
             }
             (_, Material::Leaf { .. } | Material::Issuer(_)) => return Ok(Vec::new()),
@@ -347,14 +370,25 @@ impl Keeper {
 
     fn standing(&self, phase: Phase) -> Standing {
         let svid = self.identity.live.current();
-        let issued_here = matches!(self.active.as_deref(), Some(Material::Issuer(_)));
+        let ends_with_authority = self.ends_with_authority(&svid);
+        let next_renewal = ends_with_authority.map(|ends| (!ends).then(|| renew::due(&svid.validity(), self.jitter)));
+        let faults: Vec<_> = self.origin.fault().into_iter().chain(self.last_error.clone()).collect();
+        let fault = (!faults.is_empty()).then(|| faults.join("; "));
+        let late = ends_with_authority == Some(true) && now() >= renew::late(&svid.validity());
         Standing {
             phase,
-            next_renewal: issued_here.then(|| renew::due(&svid.validity(), self.jitter)),
+            next_renewal: next_renewal.flatten(),
             failures: self.failures,
-            fault: self.last_error.clone().or_else(|| self.origin.fault()),
+            fault: fault.or_else(|| late.then(|| ENDS_WITH_AUTHORITY.to_owned())),
             ..Standing::default()
         }
+    }
+
+    /// Whether no certificate of the authority that issued this one can be valid for longer; nothing where the authority is
+    /// not here.
+    fn ends_with_authority(&self, svid: &Svid) -> Option<bool> {
+        let authority = issuer(self.active.as_deref()?)?;
+        Some(authority.expires_at() <= svid.not_after())
     }
 
     /// When to look again at the latest.
@@ -371,7 +405,8 @@ impl Keeper {
         let svid = self.identity.live.current();
         let (left, late) = (svid.not_after().since(now()), now() >= renew::late(&svid.validity()));
         match &standing.fault {
-            _ if left.is_zero() => condition.fails("the gateway's certificate has expired; see fedctl certs"),
+            Some(fault) if left.is_zero() => condition.fails(format!("the gateway's certificate has expired: {fault}")),
+            None if left.is_zero() => condition.fails("the gateway's certificate has expired; see fedctl certs"),
             Some(fault) => condition.endangered(format!("the certificate expires in {left:?}: {fault}")),
             None if late => {
                 condition.endangered(format!("the certificate expires in {left:?}, and its renewal is late"))

@@ -91,9 +91,15 @@ pub(super) fn certificate(
     config: &IdentityConfig,
     now: Timestamp,
 ) -> anyhow::Result<Svid> {
+    // An end is not allowed for: with such a certificate no peer would listen, and the next look would take another one.
+    let ended = material.expires_at() <= now;
     match material {
-        Material::Leaf { svid, .. } => Ok(svid.clone()),
+        Material::Leaf { svid, .. } => {
+            anyhow::ensure!(!ended, "the certificate that its source gives has expired");
+            Ok(svid.clone())
+        }
         Material::Issuer(authority) => {
+            anyhow::ensure!(!ended, "the authority {} has expired: replace it", authority.fingerprint());
             let validity = Validity::starting(now, config.ttl);
             let request = SvidRequest { id: cluster.gateway_id(), names: Vec::new(), validity };
             authority.issue(&request).context("cannot issue the gateway's certificate")

@@ -27,6 +27,8 @@ pub struct Federation {
     trust_domain: TrustDomain,
     block: Block,
     process: Option<Process>,
+    /// Further lines of the section `[trust]`.
+    trust: String,
     /// Further lines of the section `[join]`.
     join: String,
 }
@@ -47,7 +49,8 @@ impl Federation {
     pub async fn start_as(dir: &Path, trust_domain: &str) -> Self {
         let trust_domain = TrustDomain::new(trust_domain).expect("the tests use valid names");
         let (dir, block) = (dir.to_owned(), Block::claim());
-        let mut federation = Self { dir, trust_domain, block, process: None, join: String::new() };
+        let mut federation =
+            Self { dir, trust_domain, block, process: None, trust: String::new(), join: String::new() };
         federation.start(Clock::system()).await;
         federation
     }
@@ -60,7 +63,8 @@ impl Federation {
         let file = self.dir.join("federation.toml");
         let text = format!(
             "[grpc]\nlisten = \"{grpc}\"\nnames = [\"{host}\"]\n[admin]\nlisten = \"{admin}\"\n[store]\nurl = \"file:{store}\"\n\
-             [trust]\ndomain = \"{trust_domain}\"\n[bundles]\nlisten = \"{bundles}\"\n[join]\nfailures = 100\n{join}\n",
+             [trust]\ndomain = \"{trust_domain}\"\n{trust}\n[bundles]\nlisten = \"{bundles}\"\n[join]\nfailures = 100\n{join}\n",
+            trust = self.trust,
             join = self.join,
             grpc = self.grpc(),
             host = self.block.host(1),
@@ -84,6 +88,23 @@ impl Federation {
     /// Has joins wait for approval, from its next start on.
     pub fn require_approval(&mut self) {
         "require_approval = true".clone_into(&mut self.join);
+    }
+
+    /// Requires authorities that lead to `roots`, from its next start on; its own authority counts as given from outside.
+    ///
+    /// # Panics
+    /// When its files cannot be written.
+    pub fn require_external_ca(&mut self, roots: &str) {
+        let (external, own) = (self.dir.join("external"), self.store().join("authority"));
+        let written = || {
+            std::fs::create_dir_all(&external)?;
+            std::fs::write(external.join("roots.pem"), roots)?;
+            std::fs::copy(own.join("ca.crt"), external.join("tls.crt"))?;
+            std::fs::copy(own.join("ca.key"), external.join("tls.key"))
+        };
+        written().expect("the service has run, and the directory of the test can be written");
+        let dir = external.display();
+        self.trust = format!("require_external_ca = true\nexternal_roots = \"{dir}/roots.pem\"\nca_dir = \"{dir}\"");
     }
 
     /// Stops it.

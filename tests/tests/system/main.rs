@@ -13,6 +13,7 @@ mod fedctl;
 mod foreign;
 mod hostile;
 mod hub;
+mod identity;
 mod membership;
 mod model;
 mod revocation;

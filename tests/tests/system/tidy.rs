@@ -67,6 +67,26 @@ fn pure_crates_ban_the_clocks() {
 }
 
 #[test]
+fn pure_crates_but_one_do_not_name_private_keys() {
+    // Put together here, so that this file does not find itself.
+    let words =
+        [concat!("Private", "KeyDer"), concat!("PrivatePkcs8", "KeyDer"), concat!("Key", "Pair"), "PRIVATE KEY"];
+    let workspace = Workspace::load();
+    let pure: Vec<_> = Floors::read().pure().filter(|name| name != "federation-pki").collect();
+    assert!(pure.len() > 3, "{pure:?}");
+    let directories: Vec<_> = pure.iter().map(|name| workspace.directory_of(name).join("src")).collect();
+    let mut found = Vec::new();
+    for source in Source::rust().filter(|source| directories.iter().any(|dir| source.path.starts_with(dir))) {
+        for (index, line) in source.text.lines().take(source.production_lines()).enumerate() {
+            if words.iter().any(|word| line.contains(word)) {
+                found.push(format!("{}:{}: {}", source.shown(), index + 1, line.trim()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "private keys are reached by way of federation-pki: {found:#?}");
+}
+
+#[test]
 fn libraries_behind_a_wall_are_named_by_their_own_crate_alone() {
     let workspace = Workspace::load();
     let walls = Walls::read();
