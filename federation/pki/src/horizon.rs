@@ -71,6 +71,14 @@ pub struct Outlook<'a> {
     pub foreign: Vec<&'a TrustBundle>,
 }
 
+impl<'a> Outlook<'a> {
+    /// What a cluster sees that looks at nothing but its own chain and bundle.
+    #[must_use]
+    pub fn alone(own: Cluster<'a>) -> Self {
+        Self { own, failing: None, source: None, peers: Vec::new(), federation: None, foreign: Vec::new() }
+    }
+}
+
 /// Whose part breaks.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Whose {

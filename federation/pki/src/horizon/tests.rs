@@ -61,7 +61,7 @@ impl World {
     }
 
     fn outlook(&self) -> Outlook<'_> {
-        Outlook { own: self.seen(), failing: None, source: None, peers: vec![], federation: None, foreign: vec![] }
+        Outlook::alone(self.seen())
     }
 }
 
