@@ -6,13 +6,13 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use federation_model::{names::ClusterName, time::Timestamp};
+use federation_model::{bundle::Fingerprint, names::ClusterName, time::Timestamp};
 use federation_pki::{
     continuity,
     horizon::{Cluster, Outlook, Part, foresee},
     material::Material,
     renew,
-    rotation::{self, PeerStanding, Phase, Situation, Step, clocks_behind},
+    rotation::{self, PeerStanding, Phase, Situation, Step, Taken, clocks_behind},
     signer::Signer,
     svid::Svid,
 };
@@ -34,6 +34,8 @@ use super::{
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// The least time between two looks: peers that come and go must not take a processor.
 const LEAST_PAUSE: Duration = Duration::from_millis(50);
+/// The least time between two certificates that are issued because one was revoked: another one does not help when the id is.
+const LEAST_LIFE: Duration = Duration::from_secs(600);
 /// Steps of one look; a rotation has three.
 const MAX_STEPS: usize = 8;
 
@@ -48,6 +50,9 @@ pub struct Keeper {
     /// A certificate that waits for the clocks of peers.
     ready: Option<Svid>,
     forced: bool,
+    /// Whether the certificate in use is to be replaced at once, and when that was last so.
+    disowned: bool,
+    disowned_at: Option<Instant>,
     jitter: f64,
     failures: u32,
     retry_at: Option<Instant>,
@@ -75,6 +80,8 @@ impl Keeper {
             orders,
             ready: None,
             forced: false,
+            disowned: false,
+            disowned_at: None,
             jitter: rand::random(),
             failures: 0,
             retry_at: None,
@@ -85,6 +92,7 @@ impl Keeper {
     /// Runs until `stop`; `condition` tells how the certificate is.
     pub async fn run(mut self, mut around: Surroundings, condition: Condition, stop: CancellationToken) {
         let mut changes = around.tunnels.changes();
+        let disowned = self.identity.disowned();
         loop {
             changes.mark_unchanged();
             around.members.mark_unchanged();
@@ -99,6 +107,7 @@ impl Keeper {
                     // Whoever ordered may have gone; the order holds all the same.
                     let _ = reply.send(self.obey(&order));
                 }
+                () = disowned.notified() => self.disown(),
                 () = self.origin.changed() => {}
                 Ok(()) = changes.changed() => {}
                 Ok(()) = around.members.changed() => {}
@@ -110,6 +119,17 @@ impl Keeper {
                 () = stop.cancelled() => return,
                 () = sleep(LEAST_PAUSE) => {}
             }
+        }
+    }
+
+    fn disown(&mut self) {
+        let allowed = self.disowned_at.is_none_or(|at| at.elapsed() >= LEAST_LIFE);
+        if allowed && matches!(self.active.as_deref(), Some(Material::Issuer(_))) {
+            tracing::warn!(
+                serial = self.identity.live.current().serial(),
+                "the certificate in use was revoked: another one is issued"
+            );
+            (self.disowned, self.disowned_at) = (true, Some(Instant::now()));
         }
     }
 
@@ -152,6 +172,7 @@ impl Keeper {
             Step::Publish { phase, authorities } => {
                 self.publish(authorities)?;
                 tracing::info!(%phase, sequence = published.sequence + 1, "published another version of the trust bundle");
+                self.report(if phase == Phase::Retiring { Taken::Retired } else { Taken::Published });
                 self.forced = false;
                 Ok(None)
             }
@@ -216,9 +237,10 @@ impl Keeper {
             return Ok(Some(Standing { clocks, ..self.standing(Phase::Preparing) }));
         }
         self.issue_from(wanted.clone());
-        self.forced = false;
         self.take(svid);
         tracing::info!("certificates of the new authority are in use");
+        self.report(Taken::Activated);
+        self.forced = false;
         Ok(None)
     }
 
@@ -235,13 +257,13 @@ impl Keeper {
         let next = match (self.ready.take(), &*active) {
             (Some(ready), _) if stands_under(&ready, &active, &self.identity.cluster, look.now) => ready,
             (_, Material::Leaf { svid: offered, .. }) if offered.fingerprint() != svid.fingerprint() => offered.clone(),
-            (_, Material::Issuer(_)) if look.now >= renew::due(&svid.validity(), self.jitter) => {
+            (_, Material::Issuer(_)) if self.disowned || look.now >= renew::due(&svid.validity(), self.jitter) => {
                 certificate(&active, &self.identity.cluster, &self.identity.config, look.now)?
             }
             (_, Material::Leaf { .. } | Material::Issuer(_)) => return Ok(Vec::new()),
         };
         let clocks = clocks_behind(&next.validity(), &look.peers, look.now);
-        if clocks.is_empty() || is_urgent(&svid, look.now) {
+        if clocks.is_empty() || self.disowned || is_urgent(&svid, look.now) {
             self.take(next);
             return Ok(Vec::new());
         }
@@ -255,6 +277,7 @@ impl Keeper {
             tracing::error!(%error, "cannot keep the new certificate");
         }
         self.identity.present(svid);
+        self.disowned = false;
         self.identity.metrics.renewed();
         self.jitter = rand::random();
     }
@@ -298,9 +321,18 @@ impl Keeper {
                 if relied_on {
                     return Err("the next authority is in use already: let the rotation finish".to_owned());
                 }
-                own.cancel().map_err(said)
+                own.cancel().map_err(said)?;
+                self.report(Taken::Cancelled);
+                Ok(())
             }
         }
+    }
+
+    /// Has the audit log of the set told of a step.
+    fn report(&self, taken: Taken) {
+        let authorities = self.active.iter().flat_map(|material| material.authorities());
+        let authority = authorities.map(|der| Fingerprint::of(&der)).next();
+        self.identity.reports.tell(taken, authority, self.forced);
     }
 
     fn failed(&mut self, error: &anyhow::Error) -> Standing {
