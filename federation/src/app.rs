@@ -302,6 +302,7 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 async fn admin(config: &Config, context: &Context, readiness: Readiness) -> anyhow::Result<AdminServer> {
     let mut exposition = Exposition::default();
     context.metrics.register(&mut exposition);
+    readiness.register(exposition.sub_registry_with_prefix("landbridge_federation"));
     let (registry, presence, clock) = (context.registry.clone(), context.presence.clone(), context.clock.clone());
     let (set, foreign) = (registry.clone(), context.foreign.clone());
     let admin = Admin::new(NAME, readiness, exposition)

@@ -145,6 +145,9 @@ mod tests {
         let (mut registry, metrics) = (Registry::default(), Metrics::default());
         metrics.register(&mut registry);
         metrics.bundle_request("https_web", 200);
+        let readiness = federation_runtime::admin::Readiness::default();
+        readiness.condition("store").holds();
+        readiness.register(registry.sub_registry_with_prefix("landbridge_federation"));
         metrics.foreign().polled(&TrustDomain::new("spire.example").unwrap(), "changed", 0);
         let page = reference::page(env!("CARGO_MANIFEST_DIR"), "metrics.md");
         reference::agree(&page, "federation", &reference::metrics(&registry).unwrap()).unwrap();

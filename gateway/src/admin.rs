@@ -32,10 +32,13 @@ use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Response, Status};
 
-use crate::{config::Config, identity::ClusterIdentity, membership::follow::Follower, record::Recorder};
+use crate::{
+    config::Config, horizon::Horizon, identity::ClusterIdentity, membership::follow::Follower, record::Recorder,
+};
 
 mod certificates;
 mod check;
+mod ends;
 mod join;
 mod services;
 mod status;
@@ -71,6 +74,12 @@ pub struct Administration {
     pub started_at: Timestamp,
     /// Joins, and rotations that somebody follows.
     pub joins: TaskTracker,
+}
+
+impl Administration {
+    fn horizon(&self) -> Horizon {
+        Horizon { identity: self.identity.clone(), follower: self.follower.clone(), tunnels: self.tunnels.clone() }
+    }
 }
 
 /// The open socket.

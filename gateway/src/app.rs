@@ -42,6 +42,7 @@ use crate::{
     admin::{AdminSocket, Administration},
     config::Config,
     control::{Control, ControlInputs, ControlOutputs, first_tables},
+    horizon::Horizon,
     identity::{ClusterIdentity, Keeper, Reporter, Surroundings},
     identity_source::Source,
     listeners,
@@ -193,6 +194,10 @@ impl Parts {
         };
         let started = Tunnels::start(tunnel_config(&config)?, socket, sources)?;
         started.tunnels.register(registry);
+        let horizon =
+            Horizon { identity: identity.clone(), follower: follower.clone(), tunnels: started.tunnels.clone() };
+        horizon.register(registry);
+        readiness.register(registry);
         let effects = Effects { tunnels: started.tunnels.followed(), connections };
         let path = Arc::new(DataPath {
             cluster: config.cluster.name.clone(),

@@ -66,6 +66,8 @@ type Ordered = (Order, oneshot::Sender<Result<(), String>>);
 pub struct ClusterIdentity {
     cluster: ClusterConfig,
     config: IdentityConfig,
+    /// Where the identity is read from; nothing where it is made here.
+    feed: Option<Feed>,
     live: Arc<LiveIdentity>,
     renewed: watch::Sender<u64>,
     disowned: Arc<Notify>,
@@ -93,7 +95,7 @@ impl ClusterIdentity {
         registry: &mut Registry,
     ) -> anyhow::Result<(Arc<Self>, Keeper, Reporter)> {
         let kept = Kept::in_dir(state_dir);
-        let origin = Origin::open(state_dir, cluster, feed)?;
+        let origin = Origin::open(state_dir, cluster, feed.clone())?;
         let outset = Outset::find(&kept, &origin, cluster, config)?;
         let metrics = Metrics::register(registry);
         let (orders, ordered) = mpsc::channel(MAX_ORDERS);
@@ -101,6 +103,7 @@ impl ClusterIdentity {
         let identity = Arc::new(Self {
             cluster: cluster.clone(),
             config: config.clone(),
+            feed,
             live: Arc::new(LiveIdentity::new(outset.svid.clone())),
             renewed: watch::Sender::new(0),
             disowned: Arc::default(),
@@ -166,10 +169,22 @@ impl ClusterIdentity {
         self.standing.subscribe()
     }
 
+    /// Whose identity it is.
+    #[must_use]
+    pub fn cluster(&self) -> &ClusterConfig {
+        &self.cluster
+    }
+
     /// The word for where the authority comes from.
     #[must_use]
     pub fn source(&self) -> &'static str {
         self.config.source.label()
+    }
+
+    /// The source that the identity is read from; nothing where it is made here.
+    #[must_use]
+    pub fn feed(&self) -> Option<&Feed> {
+        self.feed.as_ref()
     }
 
     /// The key that speaks for the cluster towards a federation service it joins: the authority's where it is here, else that

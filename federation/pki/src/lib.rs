@@ -10,6 +10,7 @@
 //! token, possession                                 joining
 //! signer ──> continuity                             which bundle may follow which
 //! renew, rotation                                   when to issue again, and under which authority
+//! horizon                                           what ends if nobody acts
 //! seal, export                                      the audit log of the federation service
 //! web                                               names, at bundle endpoints alone
 //! ```
@@ -20,6 +21,7 @@ pub mod certificate;
 pub mod continuity;
 pub mod export;
 pub mod external;
+pub mod horizon;
 pub mod identity;
 pub mod material;
 pub mod possession;

@@ -4,12 +4,16 @@
 
 use std::time::{Duration, SystemTime};
 
-use federation_model::{finding::Finding, time::Timestamp};
-use federation_pki::{renew, rotation::Phase};
+use federation_model::{finding::Finding, names::ClusterName, time::Timestamp};
+use federation_pki::{
+    horizon::{Break, Part, Whose},
+    rotation::Phase,
+};
 use gateway_tunnel::{PeerStatus, TunnelState};
 
 use super::{
     Administration,
+    ends::{self, Own},
     status::{self, words},
 };
 use crate::config::IdentitySource;
@@ -21,8 +25,13 @@ const SKEW_TO_MENTION: Duration = Duration::from_secs(5);
 
 /// Runs every check.
 pub(super) async fn check(this: &Administration) -> Vec<Finding> {
-    let mut findings = vec![readiness(this), certificate(this), authority(this)];
-    findings.push(federation(this));
+    let now = Timestamp::from(SystemTime::now());
+    let breaks = this.horizon().breaks(now);
+    let own = Own { cluster: &this.config.cluster.name, source: this.config.identity.source };
+    let mut findings = vec![readiness(this)];
+    findings.extend(certificate(this, &breaks, now));
+    findings.extend([authority(this), federation(this)]);
+    findings.extend(breaks.iter().map(|ends| ends::finding(ends, own, now)));
     findings.extend(trust(this));
     findings.extend(this.tunnels.status().iter().flat_map(peer));
     findings.extend(quarantined(this));
@@ -39,18 +48,12 @@ fn readiness(this: &Administration) -> Finding {
     }
 }
 
-fn certificate(this: &Administration) -> Finding {
+/// The certificate, unless what ends says more of it.
+fn certificate(this: &Administration, breaks: &[Break], now: Timestamp) -> Option<Finding> {
+    let told = breaks.iter().any(|ends| ends.whose == Whose::Own && ends.part == Part::Certificate);
     let svid = this.identity.live().current();
-    let now = Timestamp::from(SystemTime::now());
     let left = svid.not_after().since(now);
-    let detail = format!("{} expires in {}", svid.id(), words(left));
-    if left.is_zero() {
-        Finding::failed("certificate", format!("{} has expired", svid.id()), "look for renewal errors in the log")
-    } else if now >= renew::late(&svid.validity()) {
-        Finding::warning("certificate", format!("{detail}; its renewal is late"), "look for renewal errors in the log")
-    } else {
-        Finding::ok("certificate", detail)
-    }
+    (!told).then(|| Finding::ok("certificate", format!("{} expires in {}", svid.id(), words(left))))
 }
 
 fn authority(this: &Administration) -> Finding {
@@ -142,16 +145,23 @@ fn peer(peer: &PeerStatus) -> Vec<Finding> {
         return vec![Finding::failed(&check, reason, hint)];
     };
     let detail = format!("{} tunnel(s), round trip {:.1} ms", peer.tunnels.len(), best.rtt.as_secs_f64() * 1000.0);
-    let skew = Duration::from_millis(best.skew_millis.unsigned_abs());
-    let clock = format!("clock of {}", peer.cluster);
-    let off = format!("{} {}", words(skew), if best.skew_millis < 0 { "behind" } else { "ahead" });
     let mut findings = vec![Finding::ok(&check, detail)];
-    if skew > MAX_SKEW {
-        findings.push(Finding::failed(&clock, off, "set both clocks by NTP: new certificates may be refused"));
-    } else if skew > SKEW_TO_MENTION {
-        findings.push(Finding::warning(&clock, off, "set both clocks by NTP"));
-    }
+    findings.extend(peer.skew_millis().and_then(|millis| clock(&peer.cluster, millis)));
     findings
+}
+
+/// A clock that is so far off that somebody should know.
+fn clock(cluster: &ClusterName, millis: i64) -> Option<Finding> {
+    let skew = Duration::from_millis(millis.unsigned_abs());
+    let clock = format!("clock of {cluster}");
+    let off = format!("{} {}", words(skew), if millis < 0 { "behind" } else { "ahead" });
+    if skew > MAX_SKEW {
+        Some(Finding::failed(&clock, off, "set both clocks by NTP: new certificates may be refused"))
+    } else if skew > SKEW_TO_MENTION {
+        Some(Finding::warning(&clock, off, "set both clocks by NTP"))
+    } else {
+        None
+    }
 }
 
 fn quarantined(this: &Administration) -> Vec<Finding> {

@@ -46,6 +46,7 @@ pub(super) fn status(this: &Administration) -> Status {
         ready: blocked.is_none(),
         not_ready_reason: blocked.unwrap_or_default(),
         foreign: foreign(this),
+        warnings: this.readiness.warnings(),
     }
 }
 
@@ -128,7 +129,7 @@ fn tunnel(tunnel: &TunnelStatus) -> Tunnel {
         rtt_micros: u64::try_from(tunnel.rtt.as_micros()).unwrap_or(u64::MAX),
         connected_at: connected_at.0,
         streams: u32::try_from(tunnel.streams).unwrap_or(u32::MAX),
-        clock_skew_millis: tunnel.skew_millis,
+        clock_skew_millis: tunnel.skew_millis.unwrap_or_default(),
         software: tunnel.software.clone(),
     }
 }

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use federation_model::{bundle::Fingerprint, names::ClusterName, time::Timestamp};
 use federation_pki::{
     continuity,
+    horizon::{Cluster, Outlook, Part, foresee},
     material::Material,
     renew,
     rotation::{self, PeerStanding, Phase, Situation, Step, Taken, clocks_behind},
@@ -401,6 +402,16 @@ impl Keeper {
         at + wait.max(LEAST_PAUSE)
     }
 
+    /// What above the certificate ends soon.
+    fn ends_soon(&self) -> Option<String> {
+        let (svid, bundle, now) = (self.identity.live.current(), self.identity.bundle(), now());
+        let own = Cluster { name: &self.identity.cluster.name, bundle: &bundle, chains: vec![svid.chain()] };
+        let breaks = foresee(&Outlook::alone(own), now);
+        let first = breaks.first()?;
+        let what = if first.part == Part::Authority { "authority" } else { "intermediate" };
+        Some(format!("the {what} above the certificate ends in {:?}; see fedctl check", first.at.since(now)))
+    }
+
     fn tell(&self, standing: Standing, condition: &Condition) {
         let svid = self.identity.live.current();
         let (left, late) = (svid.not_after().since(now()), now() >= renew::late(&svid.validity()));
@@ -411,7 +422,10 @@ impl Keeper {
             None if late => {
                 condition.endangered(format!("the certificate expires in {left:?}, and its renewal is late"))
             }
-            None => condition.holds(),
+            None => match self.ends_soon() {
+                Some(warning) => condition.endangered(warning),
+                None => condition.holds(),
+            },
         }
         self.identity.metrics.standing(&standing, &self.identity.newest());
         self.identity.standing.send_if_modified(|held| {

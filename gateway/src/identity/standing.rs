@@ -96,7 +96,7 @@ fn standing_of(tunnels: &[TunnelStatus], lineage: &Lineage, in_use: &Svid) -> Pe
         if let Some(refusal) = judged.and_then(|judged| judged.refusal.clone()) {
             standing.refusal = Some(refusal);
         }
-        standing.skew_millis = standing.skew_millis.min(tunnel.skew_millis);
+        standing.skew_millis = standing.skew_millis.min(tunnel.skew_millis.unwrap_or_default());
     }
     if !standing.connected {
         standing.believes = None;

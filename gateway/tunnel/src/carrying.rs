@@ -374,7 +374,7 @@ impl Conversation {
                 Some(Note::Changed(tunnel))
             }
             SessionEvent::Skew(millis) => {
-                self.update_facts(|facts| facts.skew_millis = millis);
+                self.update_facts(|facts| facts.skew_millis = Some(millis));
                 None
             }
             // The connection measures round trips more often than pings do.

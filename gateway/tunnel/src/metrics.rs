@@ -15,7 +15,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::shared::Shared;
+use crate::{shared::Shared, status::furthest};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Handshake {
@@ -94,7 +94,7 @@ impl Metrics {
     }
 }
 
-type Measure = fn(&Shared, &ClusterName) -> f64;
+type Measure = fn(&Shared, &ClusterName) -> Option<f64>;
 
 /// Measures the live tunnels at every scrape.
 pub(crate) struct LiveTunnels(pub(crate) Weak<Shared>);
@@ -109,17 +109,23 @@ impl Collector for LiveTunnels {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let Some(shared) = self.0.upgrade() else { return Ok(()) };
         let members = Arc::clone(&shared.members.borrow());
-        let gauges: [(&str, &str, Measure); 4] = [
+        let gauges: [(&str, &str, Measure); 5] = [
             ("tunnel_up", "Tunnels over which new streams can be opened", up),
             ("tunnel_streams_open", "Streams that live", streams),
             ("tunnel_rtt_seconds", "Round trip time of the nearest usable tunnel, 0 without one", rtt),
             ("tunnel_lost_packets", "Packets lost on live tunnels", lost),
+            (
+                "tunnel_clock_skew_seconds",
+                "The clock of a peer less this one, of the gateway furthest off; absent without a live tunnel",
+                skew,
+            ),
         ];
         for (name, help, measure) in gauges {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for peer in members.keys() {
-                let gauge = ConstGauge::new(measure(&shared, peer));
-                gauge.encode(family.encode_family(&[("peer", peer.as_str())])?)?;
+                if let Some(value) = measure(&shared, peer) {
+                    ConstGauge::new(value).encode(family.encode_family(&[("peer", peer.as_str())])?)?;
+                }
             }
         }
         Ok(())
@@ -128,24 +134,32 @@ impl Collector for LiveTunnels {
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and no count here comes near 2^52")]
 mod measure {
-    use super::{ClusterName, Shared};
+    use super::{ClusterName, Shared, furthest};
 
-    pub(super) fn up(shared: &Shared, peer: &ClusterName) -> f64 {
-        shared.registry.of(peer).iter().filter(|tunnel| tunnel.usable()).count() as f64
+    pub(super) fn up(shared: &Shared, peer: &ClusterName) -> Option<f64> {
+        Some(shared.registry.of(peer).iter().filter(|tunnel| tunnel.usable()).count() as f64)
     }
 
-    pub(super) fn streams(shared: &Shared, peer: &ClusterName) -> f64 {
-        shared.registry.of(peer).iter().map(|tunnel| tunnel.outstanding()).sum::<usize>() as f64
+    pub(super) fn streams(shared: &Shared, peer: &ClusterName) -> Option<f64> {
+        Some(shared.registry.of(peer).iter().map(|tunnel| tunnel.outstanding()).sum::<usize>() as f64)
     }
 
-    pub(super) fn rtt(shared: &Shared, peer: &ClusterName) -> f64 {
+    pub(super) fn rtt(shared: &Shared, peer: &ClusterName) -> Option<f64> {
         let tunnels = shared.registry.of(peer);
         let nearest = tunnels.iter().filter(|tunnel| tunnel.usable()).map(|tunnel| tunnel.rtt()).min();
-        nearest.unwrap_or_default().as_secs_f64()
+        Some(nearest.unwrap_or_default().as_secs_f64())
     }
 
-    pub(super) fn lost(shared: &Shared, peer: &ClusterName) -> f64 {
-        shared.registry.of(peer).iter().map(|tunnel| tunnel.connection.stats().path.lost_packets).sum::<u64>() as f64
+    pub(super) fn lost(shared: &Shared, peer: &ClusterName) -> Option<f64> {
+        Some(shared.registry.of(peer).iter().map(|tunnel| tunnel.connection.stats().path.lost_packets).sum::<u64>()
+            as f64)
+    }
+
+    pub(super) fn skew(shared: &Shared, peer: &ClusterName) -> Option<f64> {
+        let tunnels = shared.registry.of(peer);
+        let live = tunnels.iter().filter(|tunnel| tunnel.connection.close_reason().is_none());
+        let millis = furthest(live.map(|tunnel| tunnel.facts.load().skew_millis))?;
+        Some(millis as f64 / 1000.0)
     }
 }
-use measure::{lost, rtt, streams, up};
+use measure::{lost, rtt, skew, streams, up};

@@ -66,8 +66,8 @@ pub struct TunnelStatus {
     pub software: String,
     /// The protocol version spoken; 0 before the Hello.
     pub version: u32,
-    /// The peer's clock less this one.
-    pub skew_millis: i64,
+    /// The peer's clock less this one; none before its Hello.
+    pub skew_millis: Option<i64>,
     /// Whether the peer acknowledged this cluster's catalog as it is.
     pub acknowledged: bool,
     /// Which version of this cluster's trust bundle the peer believes; none before it said so.
@@ -106,4 +106,17 @@ pub struct PeerStatus {
     pub dials: Vec<DialStatus>,
     /// Why the last dial or tunnel ended, until one is up again.
     pub last_error: Option<String>,
+}
+
+impl PeerStatus {
+    /// The clock of the peer's gateways less this one, of the one that is furthest off; none without a measurement.
+    #[must_use]
+    pub fn skew_millis(&self) -> Option<i64> {
+        furthest(self.tunnels.iter().filter(|tunnel| tunnel.state != TunnelState::Closed).map(|t| t.skew_millis))
+    }
+}
+
+/// The skew that matters when there are several.
+pub(crate) fn furthest(skews: impl Iterator<Item = Option<i64>>) -> Option<i64> {
+    skews.flatten().max_by_key(|skew| skew.unsigned_abs())
 }

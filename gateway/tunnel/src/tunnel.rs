@@ -38,8 +38,8 @@ pub(crate) struct Facts {
     pub(crate) instance: String,
     pub(crate) software: String,
     pub(crate) version: u32,
-    /// The peer's clock less this one.
-    pub(crate) skew_millis: i64,
+    /// The peer's clock less this one; none before its Hello.
+    pub(crate) skew_millis: Option<i64>,
     /// Whether the peer acknowledged this cluster's catalog as it is.
     pub(crate) acknowledged: bool,
     /// Which version of this cluster's trust bundle the peer believes; none before it said so.

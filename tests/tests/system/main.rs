@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod alerts;
 mod approval;
 mod audit;
 mod certificates;
@@ -20,6 +21,7 @@ mod revocation;
 mod rotation;
 mod server_name;
 mod settings;
+mod signals;
 mod silence;
 mod tidy;
 mod traffic;

@@ -23,6 +23,7 @@ pub(crate) struct GatewayView {
     pub(crate) software: String,
     pub(crate) ready: bool,
     pub(crate) not_ready_reason: Option<String>,
+    pub(crate) warnings: Vec<String>,
     pub(crate) started_at: Option<String>,
     pub(crate) cluster_authority: String,
     pub(crate) identity_source: String,
@@ -146,6 +147,7 @@ impl From<Status> for GatewayView {
             software: status.software,
             ready: status.ready,
             not_ready_reason: some(status.not_ready_reason),
+            warnings: status.warnings,
             started_at: date(status.started_at),
             cluster_authority: status.cluster_authority,
             identity_source: status.identity_source,
@@ -237,6 +239,9 @@ fn overview(gateway: &GatewayView, look: Look) -> String {
         None => ("not ready".to_owned(), Mood::Bad),
     };
     facts.add_row(["Gateway".into(), mood_cell(ready, mood)]);
+    for warning in &gateway.warnings {
+        facts.add_row(["".into(), mood_cell(warning.clone(), Mood::Doubtful)]);
+    }
     facts.add_row(["", &format!("{}, {}, up {}", gateway.gateway_id, gateway.software, clock::ago(look.now, started))]);
     facts.add_row(["Authority", &format!("{} ({})", gateway.cluster_authority, gateway.identity_source)]);
     let serial = gateway.certificate_serial.as_ref().map(|serial| format!(", serial {serial}")).unwrap_or_default();

@@ -104,6 +104,7 @@ fn status() -> Status {
         identity_source: text("self-signed"),
         ready: true,
         not_ready_reason: String::new(),
+        warnings: vec![text("certificate: the certificate expires in 80000s: the agent is away")],
         foreign: vec![foreign_bundle("spire.example", 1), foreign_bundle("gone.example", 0)],
         certificate_serial: text("0a1b2c3d"),
     }

@@ -7,6 +7,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{MetricType, gauge::ConstGauge},
+    registry::Registry,
+};
 use serde::Serialize;
 
 /// The conditions of one program; ready when all of them hold.
@@ -82,9 +88,41 @@ impl Readiness {
         })
     }
 
+    /// Every condition that is endangered, `name: warning`.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let report = self.report().conditions;
+        report.into_iter().filter_map(|of| Some(format!("{}: {}", of.name, of.warning?))).collect()
+    }
+
+    /// Adds the conditions to what is measured.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register_collector(Box::new(self.clone()));
+    }
+
     /// Holders of the lock only replace values, so a poisoned one is still whole.
     fn conditions(&self) -> MutexGuard<'_, BTreeMap<&'static str, State>> {
         self.conditions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Collector for Readiness {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let conditions = self.report().conditions;
+        let gauges: [(&str, &str, fn(&ConditionReport) -> bool); 2] = [
+            ("condition_holds", "Conditions of being ready, 1 or 0; all of them must hold", |of| of.ready),
+            ("condition_endangered", "Conditions that will not hold for long unless somebody acts: 1", |of| {
+                of.warning.is_some()
+            }),
+        ];
+        for (name, help, is) in gauges {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for condition in &conditions {
+                let gauge = ConstGauge::new(i64::from(is(condition)));
+                gauge.encode(family.encode_family(&[("condition", condition.name)])?)?;
+            }
+        }
+        Ok(())
     }
 }
 
