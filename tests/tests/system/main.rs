@@ -15,6 +15,7 @@ mod hostile;
 mod hub;
 mod membership;
 mod model;
+mod recovery;
 mod revocation;
 mod rotation;
 mod server_name;
