@@ -182,6 +182,7 @@ pub async fn start_with(config: Config, stop: CancellationToken, clock: Clock) -
         trust,
         attempts: rpc::attempts(config.join.failures),
         changes: rpc::changes(),
+        rewinds: rpc::rewinds(),
         refused_joins: Arc::new(Mutex::new(RefusedJoins::default())),
         searches: rpc::searches(),
         metrics,

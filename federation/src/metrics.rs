@@ -36,6 +36,7 @@ pub(crate) struct Metrics {
     identity_expiry: Gauge,
     joins: Family<OutcomeLabel, Counter>,
     refused: Family<OutcomeLabel, Counter>,
+    rewinds: Counter,
     bundle_requests: Family<RequestLabel, Counter>,
     bundle_web_expiry: Gauge,
     foreign: ForeignMetrics,
@@ -62,6 +63,8 @@ impl Metrics {
         registry.register("identity_expiry_timestamp_seconds", about, self.identity_expiry.clone());
         registry.register("joins", "Joins by outcome", self.joins.clone());
         registry.register("refused_calls", "Calls that were refused, by reason", self.refused.clone());
+        let about = "Watches of members that have seen what is not in the store: it was restored from an older copy";
+        registry.register("rewinds", about, self.rewinds.clone());
         let about = "Requests to the bundle endpoint, by profile and HTTP status";
         registry.register("bundle_requests", about, self.bundle_requests.clone());
         let about = "When the web certificate of the bundle endpoint ends, in seconds since 1970; 0 without one";
@@ -89,6 +92,10 @@ impl Metrics {
 
     pub(crate) fn refused(&self, refusal: Refusal) {
         self.refused.get_or_create(&OutcomeLabel { outcome: refusal.label() }).inc();
+    }
+
+    pub(crate) fn rewound(&self) {
+        self.rewinds.inc();
     }
 
     pub(crate) fn bundle_request(&self, profile: &'static str, status: u16) {

@@ -38,6 +38,7 @@ mod connections;
 mod foreign;
 mod membership;
 mod operator;
+mod recovery;
 mod refuse;
 mod revocation;
 mod rotation;
@@ -75,6 +76,15 @@ pub(crate) fn changes() -> Arc<Mutex<Attempts<ClusterName>>> {
     Arc::new(Mutex::new(Attempts::new(CHANGES, CHANGE_FORGIVEN)))
 }
 
+/// Entries of the audit log about one member that has seen what is not in the store: one an hour, for it tries again until
+/// an operator has looked. A set of a thousand members needs six weeks to fill the log that way.
+const REWIND_FORGIVEN: Duration = Duration::from_secs(3600);
+
+/// Members that have seen what is not in the store.
+pub(crate) fn rewinds() -> Arc<Mutex<Attempts<ClusterName>>> {
+    Arc::new(Mutex::new(Attempts::new(1, REWIND_FORGIVEN)))
+}
+
 /// What every call needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
@@ -83,6 +93,7 @@ pub(crate) struct Context {
     pub(crate) trust: Arc<TrustStore>,
     pub(crate) attempts: Arc<Mutex<Attempts<IpAddr>>>,
     pub(crate) changes: Arc<Mutex<Attempts<ClusterName>>>,
+    pub(crate) rewinds: Arc<Mutex<Attempts<ClusterName>>>,
     pub(crate) refused_joins: Arc<Mutex<RefusedJoins>>,
     pub(crate) searches: Arc<Semaphore>,
     pub(crate) metrics: Metrics,

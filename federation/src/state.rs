@@ -33,10 +33,12 @@ pub mod audit;
 pub mod foreign;
 pub mod join;
 pub mod revocation;
+pub mod rewind;
 pub mod tokens;
 
 pub use audit::Trail;
 pub use foreign::ForeignRecord;
+pub use rewind::Logged;
 pub use tokens::TokenRecord;
 
 /// Changes that are remembered: a watcher that missed more starts over.
@@ -102,6 +104,8 @@ pub enum Write {
     Reinstated(RevocationId, Timestamp),
     /// It is forgotten that a revocation was lifted.
     ReinstatedGone(RevocationId),
+    /// The store goes on under another id.
+    StoreId(Arc<str>),
 }
 
 impl Write {
@@ -122,7 +126,8 @@ impl Write {
             | Self::Foreign(_)
             | Self::ForeignQuietly(_)
             | Self::ForeignGone(_)
-            | Self::ReinstatedGone(_) => false,
+            | Self::ReinstatedGone(_)
+            | Self::StoreId(_) => false,
         }
     }
 }
@@ -146,8 +151,8 @@ pub struct State {
     pub revocations: Arc<Revocations>,
     /// Revocations that were lifted, and when; at most [`revocation::MAX_LIFTED`].
     pub reinstated: BTreeMap<RevocationId, Timestamp>,
-    /// The last [`MAX_LOG`] revisions and what each changed.
-    pub log: VecDeque<(u64, Subject)>,
+    /// The last [`MAX_LOG`] revisions.
+    pub log: VecDeque<Logged>,
     /// The audit log.
     pub audit: Trail,
 }
@@ -190,9 +195,10 @@ impl State {
             next.apply(write);
             if let Some(subject) = subject {
                 next.revision += 1;
-                next.log.push_back((next.revision, subject));
+                next.log.push_back(Logged { revision: next.revision, subject, mark: None });
             }
         }
+        next.mark_since(self.revision);
         while next.log.len() > MAX_LOG {
             next.log.pop_front();
         }
@@ -233,19 +239,20 @@ impl State {
             Write::ReinstatedGone(id) => {
                 self.reinstated.remove(id);
             }
+            Write::StoreId(id) => self.store_id = Arc::clone(id),
         }
     }
 
-    /// What a watcher missed that has seen `revision` of store `store_id`.
+    /// What a watcher missed that has seen `revision` of store `store_id`; whether it can be told that, [`Self::resume`] says.
     #[must_use]
     pub fn since(&self, store_id: &str, revision: u64) -> Missed {
         let known = store_id == &*self.store_id && revision > 0 && revision <= self.revision;
-        let remembered = self.log.front().is_some_and(|(first, _)| *first <= revision.saturating_add(1));
+        let remembered = self.log.front().is_some_and(|first| first.revision <= revision.saturating_add(1));
         if !known || !(remembered || revision == self.revision) {
             return self.everything();
         }
         let subjects: BTreeSet<&Subject> =
-            self.log.iter().filter(|(at, _)| *at > revision).map(|(_, subject)| subject).collect();
+            self.log.iter().filter(|logged| logged.revision > revision).map(|logged| &logged.subject).collect();
         let changes = subjects.into_iter().map(|subject| self.change_of(subject)).collect();
         Missed { reset: false, revision: self.revision, changes }
     }

@@ -10,12 +10,12 @@ use std::{
 
 use std::sync::Arc;
 
-use federation_model::{audit::ChainFault, bundle::TrustBundle, time::Timestamp};
+use federation_model::{audit::ChainFault, bundle::TrustBundle, mark::Mark, time::Timestamp};
 use redb::{
     Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError, WriteTransaction,
 };
 
-use crate::state::{MAX_LOG, State, Write};
+use crate::state::{Logged, MAX_LOG, State, Trail, Write};
 
 mod audit;
 mod foreign;
@@ -28,8 +28,9 @@ const FILE: &str = "set.redb";
 /// The set is small: a thousand members of a few KiB.
 const CACHE: usize = 16 << 20;
 /// The format of the tables below. A store of an older one is read, and is of this one from its next write on: an older
-/// program would take members that wait for approval for approved, and change the set without telling the audit log.
-const SCHEMA: u64 = 2;
+/// program would take members that wait for approval for approved, change the set without telling the audit log, and look for
+/// the beginning of the log under the id that the store has now.
+const SCHEMA: u64 = 3;
 /// The format before there were an audit log and members that wait for approval.
 const OLDEST_SCHEMA: u64 = 1;
 
@@ -42,10 +43,14 @@ const REVOCATIONS: TableDefinition<'_, &str, &str> = TableDefinition::new("revoc
 const REINSTATED: TableDefinition<'_, &str, u64> = TableDefinition::new("reinstated");
 /// Revision to what it changed, see [`records::subject_text`].
 const CHANGES: TableDefinition<'_, u64, &str> = TableDefinition::new("changes");
+/// Revision to its mark; not there for those made before there were marks.
+const MARKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("marks");
 
 const KEY_SCHEMA: &str = "schema";
 const KEY_REVISION: &str = "revision";
 const KEY_STORE_ID: &str = "store_id";
+/// The id that the store had when its audit log began; missing while it has that id.
+const KEY_ORIGIN: &str = "origin";
 const KEY_FEDERATION: &str = "federation";
 
 /// Why the set cannot be read or written.
@@ -180,7 +185,10 @@ impl Store {
         };
         let federation: TrustBundle =
             StoredBundle::parse(&text(KEY_FEDERATION)?).map_err(|reason| self.row(KEY_FEDERATION, reason))?;
-        let mut state = State::new(&text(KEY_STORE_ID)?, federation);
+        let origin = texts.get(KEY_ORIGIN).map_err(|error| self.failed("read", error))?;
+        let store_id = text(KEY_STORE_ID)?;
+        let mut state = State::new(&store_id, federation);
+        state.audit = Trail::start(origin.as_ref().map_or(&*store_id, |origin| origin.value()));
         state.revision = number(KEY_REVISION)?;
         self.load_rows(&transaction, &mut state)?;
         state.audit = self.load_audit(&transaction, state.audit)?;
@@ -200,13 +208,28 @@ impl Store {
             let record = StoredToken::parse(value.value()).map_err(|reason| self.row(key.value(), reason))?;
             state.tokens.insert(record.id, record.into());
         }
+        self.load_changes(transaction, state)?;
+        foreign::load(self, transaction, state)
+    }
+
+    /// Reads the last revisions; a store of a version before marks has no table of them.
+    fn load_changes(&self, transaction: &ReadTransaction, state: &mut State) -> Result<(), StoreError> {
+        let marks = match transaction.open_table(MARKS) {
+            Ok(table) => Some(table),
+            Err(TableError::TableDoesNotExist(_)) => None,
+            Err(error) => return Err(self.failed("read", error)),
+        };
         let changes = transaction.open_table(CHANGES).map_err(|error| self.failed("read", error))?;
         for row in changes.iter().map_err(|error| self.failed("read", error))? {
             let (revision, value) = row.map_err(|error| self.failed("read", error))?;
-            let subject = records::subject(value.value()).map_err(|reason| self.row(value.value(), reason))?;
-            state.log.push_back((revision.value(), subject));
+            let (revision, text) = (revision.value(), value.value());
+            let subject = records::subject(text).map_err(|reason| self.row(text, reason))?;
+            let mark = marks.as_ref().map(|marks| marks.get(revision)).transpose();
+            let mark = mark.map_err(|error| self.failed("read", error))?.flatten();
+            let mark = mark.and_then(|bytes| Mark::from_bytes(bytes.value()));
+            state.log.push_back(Logged { revision, subject, mark });
         }
-        foreign::load(self, transaction, state)
+        Ok(())
     }
 
     /// Reads what is revoked; a store of a version before revocations has no tables of them.
@@ -255,6 +278,7 @@ impl Store {
             transaction.open_table(REVOCATIONS)?;
             transaction.open_table(REINSTATED)?;
             transaction.open_table(CHANGES)?;
+            transaction.open_table(MARKS)?;
             Ok::<(), redb::Error>(())
         })();
         written.map_err(|error| self.failed("written", error))?;
@@ -321,21 +345,31 @@ fn put(transaction: &WriteTransaction, write: &Write) -> Result<(), redb::Error>
         Write::ReinstatedGone(id) => {
             transaction.open_table(REINSTATED)?.remove(&*id.to_string())?;
         }
+        Write::StoreId(id) => {
+            transaction.open_table(TEXTS)?.insert(KEY_STORE_ID, &**id)?;
+        }
     }
     Ok(())
 }
 
 fn put_changes(transaction: &WriteTransaction, before: u64, after: &State) -> Result<(), redb::Error> {
     transaction.open_table(NUMBERS)?.insert(KEY_SCHEMA, SCHEMA)?;
+    if after.audit.origin != after.store_id {
+        transaction.open_table(TEXTS)?.insert(KEY_ORIGIN, &*after.audit.origin)?;
+    }
     if after.revision == before {
         return Ok(());
     }
-    let mut changes = transaction.open_table(CHANGES)?;
-    for (revision, subject) in after.log.iter().filter(|(revision, _)| *revision > before) {
+    let (mut changes, mut marks) = (transaction.open_table(CHANGES)?, transaction.open_table(MARKS)?);
+    for Logged { revision, subject, mark } in after.log.iter().filter(|logged| logged.revision > before) {
         changes.insert(revision, &*records::subject_text(subject))?;
+        if let Some(mark) = mark {
+            marks.insert(revision, mark.as_bytes())?;
+        }
     }
     let forgotten = after.revision.saturating_sub(MAX_LOG as u64);
     changes.retain_in(..=forgotten, |_, _| false)?;
+    marks.retain_in(..=forgotten, |_, _| false)?;
     transaction.open_table(NUMBERS)?.insert(KEY_REVISION, after.revision)?;
     Ok(())
 }

@@ -17,6 +17,7 @@ use federation_client::{
 use federation_model::{
     addr::GatewayAddr,
     bundle::TrustBundle,
+    mark::Mark,
     member::{Change, Member},
     names::ClusterName,
     revocation::Revocations,
@@ -30,6 +31,7 @@ pub mod continuity;
 pub mod effects;
 pub mod follow;
 mod foreign;
+pub mod link;
 mod metrics;
 mod revocations;
 
@@ -237,7 +239,11 @@ fn from_message(message: v1::JoinResponse) -> anyhow::Result<Membership> {
         federation_id: parse_workload_id(&message.federation_id)?,
         members,
         revocations: Arc::new(revocation::set(message.revocations)?),
-        position: Position { store_id: message.store_id, revision: message.revision },
+        position: Position {
+            store_id: message.store_id,
+            revision: message.revision,
+            mark: Mark::from_bytes(&message.mark),
+        },
         addresses: message.addresses.iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
         pending: message.pending,
         foreign: message.foreign.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
@@ -256,6 +262,7 @@ fn to_message(membership: &Membership) -> v1::JoinResponse {
         pending: membership.pending,
         foreign: membership.foreign.values().map(Into::into).collect(),
         revocations: revocation::messages(&membership.revocations),
+        mark: membership.position.mark.map(|mark| mark.as_bytes().to_vec().into()).unwrap_or_default(),
     }
 }
 
@@ -287,6 +294,10 @@ mod tests {
         }
     }
 
+    fn mark(text: &str) -> Mark {
+        Mark::of(&federation_model::audit::Head::start(text))
+    }
+
     fn membership() -> Membership {
         let federation = member("federation");
         Membership::from(Joined {
@@ -295,7 +306,7 @@ mod tests {
             federation_id: federation.gateway_id,
             members: vec![member("west")],
             revocations: Arc::default(),
-            position: Position { store_id: "s".to_owned(), revision: 4 },
+            position: Position { store_id: "s".to_owned(), revision: 4, mark: Some(mark("four")) },
             addresses: vec!["127.0.0.1:15010".parse().unwrap()],
             pending: false,
             foreign: vec![member("spire").bundle],
@@ -303,7 +314,8 @@ mod tests {
     }
 
     fn update(reset: bool, changes: Vec<Change>) -> WatchUpdate {
-        WatchUpdate { position: Position { store_id: "s".to_owned(), revision: 5 }, reset, changes, pending: false }
+        let position = Position { store_id: "s".to_owned(), revision: 5, mark: Some(mark("five")) };
+        WatchUpdate { position, reset, changes, pending: false }
     }
 
     fn after(changes: Vec<Change>, reset: bool) -> Applied {
@@ -320,6 +332,13 @@ mod tests {
         assert_eq!(file.load().unwrap(), Some(kept));
         file.remove().unwrap();
         assert_eq!(file.load().unwrap(), None);
+    }
+
+    #[test]
+    fn a_membership_that_was_kept_before_there_were_marks_has_none() {
+        let old = v1::JoinResponse { mark: Vec::new().into(), ..to_message(&membership()) };
+        let read = from_message(v1::JoinResponse::decode(old.encode_to_vec().as_slice()).unwrap()).unwrap();
+        assert_eq!(read.position, Position { mark: None, ..membership().position });
     }
 
     #[test]

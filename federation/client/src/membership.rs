@@ -12,6 +12,7 @@ use federation_model::{
     bundle::{Fingerprint, TrustBundle},
     finding::Finding,
     lineage::Lineage,
+    mark::Mark,
     member::Member,
     revocation::Revocations,
     spiffe::{SpiffeId, parse_workload_id},
@@ -217,7 +218,11 @@ fn joined(response: wire::JoinResponse) -> Result<Joined, ConvertError> {
             .map_err(|error| ConvertError::new("JoinResponse", "federation_id", error))?,
         members: response.members.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
         revocations: Arc::new(revocation::set(response.revocations)?),
-        position: Position { store_id: response.store_id, revision: response.revision },
+        position: Position {
+            store_id: response.store_id,
+            revision: response.revision,
+            mark: Mark::from_bytes(&response.mark),
+        },
         addresses: addresses
             .collect::<Result<_, _>>()
             .map_err(|error| ConvertError::new("JoinResponse", "addresses", error))?,
@@ -240,15 +245,35 @@ pub enum MemberError {
     /// The service refused, or the call failed.
     #[error(transparent)]
     Call(#[from] CallError),
+    /// The service offers a state of its store that is not the one this member has seen.
+    #[error(
+        "this member has seen revision {seen} of the set, and the federation service offers {} instead of what follows: its store was restored from an older copy, or it lies; compare `fedctl members` and `fedctl revoke list` with what was done since that copy, and then run `fedctl recover`", if .at < .seen { format!("revision {at}") } else { format!("another revision {at}") }
+    )]
+    Rewound {
+        /// The revision this member has seen.
+        seen: u64,
+        /// The revision it is offered.
+        at: u64,
+    },
 }
 
 impl MemberError {
+    /// Whether the service has gone back to an older state of its store, or on from one; it says so, or shows it.
+    #[must_use]
+    pub fn rewound(&self) -> bool {
+        match self {
+            Self::Call(error) => error.refusal() == Some(Refusal::Rewound),
+            Self::Dial(_) => false,
+            Self::Rewound { .. } => true,
+        }
+    }
+
     /// Whether the service says that this cluster is no member (any more).
     #[must_use]
     pub fn not_a_member(&self) -> bool {
         match self {
             Self::Call(error) => error.refusal() == Some(Refusal::NotAMember),
-            Self::Dial(_) => false,
+            Self::Dial(_) | Self::Rewound { .. } => false,
         }
     }
 
@@ -269,7 +294,7 @@ impl MemberError {
             Self::Call(CallError::Refused { refusal: Refusal::NotAMember, store_id: told, .. }) => {
                 told.as_deref() == Some(store_id)
             }
-            Self::Call(_) | Self::Dial(_) => false,
+            Self::Call(_) | Self::Dial(_) | Self::Rewound { .. } => false,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The calls of those who operate the federation service.
 //!
-//! Owns reading the operator credential and the calls made with it, those about revocations in a module of their own. Never
+//! Owns reading the operator credential and the calls made with it, some in modules of their own. Never
 //! writes a credential.
 
 use std::{
@@ -42,9 +42,11 @@ use crate::{
 };
 
 mod foreign;
+mod recovery;
 mod revocation;
 
 pub use foreign::ForeignStatus;
+pub use recovery::Recovered;
 pub use revocation::{Acknowledgement, Acknowledgements, Reinstated, Revoked};
 
 /// Certificates and keys are a few KiB.

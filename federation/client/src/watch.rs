@@ -1,14 +1,15 @@
 //! The resumable stream of changes of the set.
 //!
-//! Owns reconnecting: from the last revision, to any address, with growing random pauses, for ever. Never applies a change,
-//! but for the authorities of the service itself, which the next connection needs.
+//! Owns reconnecting: from the last revision, to any address, with growing random pauses, for ever. Passes nothing on of a
+//! service that went back to an older state of the same store. Never applies a change, but for the authorities of the service
+//! itself, which the next connection needs.
 
 use std::{collections::BTreeSet, fmt, pin::Pin, time::Duration};
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
-use federation_model::{addr::GatewayAddr, member::Change, names::ClusterName};
+use federation_model::{addr::GatewayAddr, mark::Mark, member::Change, names::ClusterName};
 use futures::{Stream, StreamExt as _, stream};
-use proto::{convert::ConvertError, federation::v1 as wire};
+use proto::federation::v1 as wire;
 use tokio::{sync::watch, time::sleep};
 use tonic::Streaming;
 
@@ -29,6 +30,20 @@ pub struct Position {
     pub store_id: String,
     /// The last revision seen; 0 when nothing is known.
     pub revision: u64,
+    /// What that revision is recognised by, when the service tells it.
+    pub mark: Option<Mark>,
+}
+
+impl Position {
+    /// What a service says that has come to this position by itself, and not to `self`: an older revision of the same store, or
+    /// another one of the same number. A service without an error in it refuses a watch then; one that is older, or lies, may
+    /// offer its state all the same.
+    #[must_use]
+    pub fn contradicted_by(&self, offered: &Self) -> bool {
+        let another = matches!((self.mark, offered.mark), (Some(held), Some(offered)) if held != offered);
+        let older = offered.revision < self.revision || (offered.revision == self.revision && another);
+        self.store_id == offered.store_id && older
+    }
 }
 
 /// One message of the watch.
@@ -160,12 +175,12 @@ impl Machine {
                     let error = match responses.message().await {
                         Ok(Some(response)) => match self.update(response) {
                             Ok(update) => return (WatchEvent::Update(update), self),
-                            Err(error) => CallError::from(error),
+                            Err(error) => error,
                         },
-                        Ok(None) => CallError::Lost("the service ended the watch".to_owned()),
-                        Err(status) => CallError::from(status),
+                        Ok(None) => CallError::Lost("the service ended the watch".to_owned()).into(),
+                        Err(status) => CallError::from(status).into(),
                     };
-                    return self.lost(error.into());
+                    return self.lost(error);
                 }
             }
         }
@@ -175,27 +190,37 @@ impl Machine {
         let first = self.attempts;
         self.attempts = self.attempts.wrapping_add(1);
         let (mut client, address) = self.client.connect(first).await?;
-        let opening = wire::WatchRequest { revision: self.position.revision, store_id: self.position.store_id.clone() };
+        let opening = wire::WatchRequest {
+            revision: self.position.revision,
+            store_id: self.position.store_id.clone(),
+            mark: self.position.mark.map(|mark| mark.as_bytes().to_vec().into()).unwrap_or_default(),
+        };
         let mut acknowledgements = self.acknowledgements.clone();
         acknowledgements.mark_unchanged();
         let later = stream::unfold(acknowledgements, |mut receiver| async {
             receiver.changed().await.ok()?;
             let revision = *receiver.borrow_and_update();
-            Some((wire::WatchRequest { revision, store_id: String::new() }, receiver))
+            Some((wire::WatchRequest { revision, ..wire::WatchRequest::default() }, receiver))
         });
         let requests = stream::once(std::future::ready(opening)).chain(later);
         let responses = answer(client.watch(requests)).await?;
         Ok((address, responses))
     }
 
-    fn update(&mut self, response: wire::WatchResponse) -> Result<WatchUpdate, ConvertError> {
-        let changes: Vec<Change> = response.changes.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
+    fn update(&mut self, response: wire::WatchResponse) -> Result<WatchUpdate, MemberError> {
+        let mark = Mark::from_bytes(&response.mark);
+        let position = Position { store_id: response.store_id, revision: response.revision, mark };
+        if self.position.contradicted_by(&position) {
+            return Err(MemberError::Rewound { seen: self.position.revision, at: position.revision });
+        }
+        let changes: Vec<Change> =
+            response.changes.into_iter().map(TryInto::try_into).collect::<Result<_, _>>().map_err(CallError::from)?;
         for change in &changes {
             if let Change::Federation(bundle) = change {
                 self.trust(bundle.clone());
             }
         }
-        self.position = Position { store_id: response.store_id, revision: response.revision };
+        self.position = position;
         self.pauses = pauses();
         Ok(WatchUpdate { position: self.position.clone(), reset: response.reset, changes, pending: response.pending })
     }
@@ -219,5 +244,31 @@ impl Machine {
         let retry_in = self.pauses.next().unwrap_or(LONGEST_PAUSE);
         self.state = State::Pause(retry_in);
         (WatchEvent::Disconnected { error, retry_in }, self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use federation_model::audit::Head;
+
+    use super::*;
+
+    fn at(store_id: &str, revision: u64, mark: Option<&str>) -> Position {
+        let mark = mark.map(|log| Mark::of(&Head::start(log)));
+        Position { store_id: store_id.to_owned(), revision, mark }
+    }
+
+    #[test]
+    fn only_an_older_state_of_the_same_store_or_another_one_of_the_same_number_contradicts() {
+        let held = at("s", 5, Some("a"));
+        for offered in [at("s", 4, Some("a")), at("s", 0, None), at("s", 5, Some("b"))] {
+            assert!(held.contradicted_by(&offered), "{offered:?}");
+        }
+        let others = [at("s", 5, Some("a")), at("s", 5, None), at("s", 6, Some("b")), at("t", 1, Some("b"))];
+        for offered in others {
+            assert!(!held.contradicted_by(&offered), "{offered:?}");
+        }
+        assert!(!at("s", 5, None).contradicted_by(&at("s", 5, Some("b"))), "no mark is held");
+        assert!(!Position::default().contradicted_by(&held));
     }
 }

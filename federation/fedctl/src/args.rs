@@ -98,6 +98,8 @@ pub enum Command {
     /// Refuse a cluster, a SPIFFE ID or a certificate everywhere, and cut what it has open
     #[command(subcommand)]
     Revoke(revoke::Revoke),
+    /// Go on after the store of the federation service was restored from an older copy
+    Recover(Recover),
     /// Make this gateway's cluster a member of a cluster set
     Join(Join),
     /// End the membership of this gateway's cluster
@@ -213,6 +215,14 @@ pub struct Approve {
     /// Approve it only if this is the fingerprint of its authority; asks nothing then
     #[arg(long, value_name = "SHA256:HEX")]
     pub fingerprint: Option<Fingerprint>,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+/// `fedctl recover`
+#[derive(Debug, Args)]
+pub struct Recover {
     /// Do not ask
     #[arg(long, short)]
     pub yes: bool,

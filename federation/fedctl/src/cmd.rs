@@ -13,6 +13,7 @@ mod init;
 mod join;
 mod leave;
 mod members;
+mod recover;
 mod revoke;
 mod rotate;
 mod services;
@@ -37,6 +38,7 @@ pub(crate) async fn run(cli: Cli, console: &mut Console) -> Result<Ending, Failu
         Command::Approve(approve) => approve::run(approve, &target, console).await,
         Command::Audit(what) => audit::run(what, &target, console).await,
         Command::Revoke(what) => Box::pin(revoke::run(what, &target, console)).await,
+        Command::Recover(recover) => recover::run(&recover, &target, console).await,
         Command::Join(join) => join::run(join, &target, console).await,
         Command::Leave(leave) => leave::run(leave, &target, console).await,
         Command::Status => status::run(&target, console).await,

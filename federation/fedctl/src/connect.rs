@@ -10,8 +10,8 @@ use federation_client::{
     dial::DialError,
     gateway::{GatewayClient, GatewayError, Steps},
     operator::{
-        Acknowledgements, AuditLines, Credential, ForeignStatus, Listing, OperatorClient, OperatorError, Reinstated,
-        Revoked, TokenInfo, Wanted,
+        Acknowledgements, AuditLines, Credential, ForeignStatus, Listing, OperatorClient, OperatorError, Recovered,
+        Reinstated, Revoked, TokenInfo, Wanted,
     },
 };
 use federation_model::{
@@ -213,6 +213,11 @@ impl Operator {
     /// Lifts a revocation.
     pub(crate) async fn reinstate(&mut self, id: &RevocationId, force: bool) -> Result<Reinstated, Failure> {
         self.0.reinstate(id, force).await.map_err(operator_failure)
+    }
+
+    /// Has the service go on with a store that was restored.
+    pub(crate) async fn recover(&mut self) -> Result<Recovered, Failure> {
+        self.0.recover().await.map_err(operator_failure)
     }
 
     /// Who has acknowledged a revision, and who does while it is watched.

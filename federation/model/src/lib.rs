@@ -10,7 +10,7 @@
 //! bundle ── lineage ── member  whom to trust, and by whose word; foreign: trust domains outside the set
 //! revocation                   whom not to trust any more
 //! outcome ── trace             how a connection ended, and which one it was
-//! audit                        who did what to the set, hash-chained
+//! audit ── mark                who did what to the set, hash-chained; what a revision of it is recognised by
 //! ```
 
 pub mod addr;
@@ -24,6 +24,7 @@ pub mod finding;
 pub mod foreign;
 pub mod import;
 pub mod lineage;
+pub mod mark;
 pub mod member;
 pub mod names;
 pub mod outcome;

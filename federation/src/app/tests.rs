@@ -41,6 +41,7 @@ use tokio::{
 use super::*;
 
 mod foreign;
+mod recovery;
 mod revocation;
 
 const DEADLINE: Duration = Duration::from_secs(20);

@@ -74,7 +74,7 @@ fn wanted(request: ListAuditRequest) -> Result<Wanted, ConvertError> {
 pub(super) fn export(context: &Context) -> impl Stream<Item = Messages<ExportAuditResponse>> + Send + use<> {
     let state = context.registry.state();
     let (trail, trust_domain) = (&state.audit, context.service.id.trust_domain().clone());
-    let header = Header { store_id: state.store_id.to_string(), trust_domain, first: trail.first };
+    let header = Header { store_id: trail.origin.to_string(), trust_domain, first: trail.first };
     let export = Export { context: context.clone(), header, next: None, head: trail.head };
     stream::unfold(Some(export), |export| async {
         let mut export = export?;
@@ -198,7 +198,7 @@ mod tests {
         metrics::Metrics,
         presence::Presence,
         registry::registry,
-        rpc::{ServiceFacts, attempts, changes, searches},
+        rpc::{ServiceFacts, attempts, changes, rewinds, searches},
         state::{
             State,
             tests::{NOW, RULES},
@@ -221,6 +221,7 @@ mod tests {
             trust: Arc::new(TrustStore::new()),
             attempts: attempts(10),
             changes: changes(),
+            rewinds: rewinds(),
             refused_joins: Arc::new(Mutex::default()),
             searches: searches(),
             metrics: Metrics::default(),

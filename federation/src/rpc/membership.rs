@@ -25,6 +25,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     Context, ServiceFacts,
     caller::Peer,
+    recovery,
     refuse::{invalid, status},
     rotation, watch,
 };
@@ -94,6 +95,7 @@ impl Membership for Calls {
         // It may have been approved since.
         let record = state.members.get(&cluster).unwrap_or(&record);
         let (members, revision) = state.known_to(record);
+        let mark = if record.pending { None } else { state.mark() };
         Ok(Response::new(wire::JoinResponse {
             member: Some((&record.member).into()),
             federation: Some((&state.federation).into()),
@@ -105,6 +107,7 @@ impl Membership for Calls {
             pending: record.pending,
             foreign: state.foreign_bundles().map(Into::into).collect(),
             revocations: revocation::messages(&state.revocations),
+            mark: mark.map(|mark| mark.as_bytes().to_vec().into()).unwrap_or_default(),
         }))
     }
 
@@ -113,7 +116,11 @@ impl Membership for Calls {
         request: Request<Streaming<wire::WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let peer = Peer::of(request.extensions())?;
-        let record = self.0.member(&peer)?;
+        let record = match self.0.member(&peer) {
+            Ok(record) => record,
+            Err(status) if peer.chain.is_empty() => return Err(status),
+            Err(status) => return Err(recovery::refused(&self.0, request.into_inner(), status).await),
+        };
         let stream = watch::open(self.0.clone(), peer, record.member.cluster.clone(), request.into_inner()).await?;
         Ok(Response::new(Box::pin(stream)))
     }

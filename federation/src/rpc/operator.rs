@@ -21,7 +21,7 @@ use tonic::{Request, Response, Status};
 use super::{
     Context, audit,
     caller::Peer,
-    foreign,
+    foreign, recovery,
     refuse::{invalid, status},
     revocation,
 };
@@ -233,6 +233,11 @@ impl Operator for Calls {
         let peer = Peer::of(request.extensions())?;
         let stream = revocation::acknowledgements(&self.0, &peer, &request.into_inner())?;
         Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn recover(&self, request: Request<wire::RecoverRequest>) -> Result<Response<wire::RecoverResponse>, Status> {
+        let by = self.by(&Peer::of(request.extensions())?)?;
+        recovery::recover(&self.0, by).await.map(Response::new)
     }
 }
 

@@ -36,6 +36,7 @@ fn code(refusal: Refusal) -> Code {
         | Refusal::Version
         | Refusal::NoAddress
         | Refusal::AnotherAuthority
+        | Refusal::Rewound
         | Refusal::OwnIdentity => Code::FailedPrecondition,
         Refusal::ClusterTaken | Refusal::TrustDomainTaken => Code::AlreadyExists,
         Refusal::BundleInvalid | Refusal::BundleRefused | Refusal::Invalid => Code::InvalidArgument,

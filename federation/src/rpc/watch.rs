@@ -14,18 +14,16 @@ use proto::{
 };
 use tokio::{
     sync::watch,
-    time::{Interval, MissedTickBehavior, interval, timeout},
+    time::{Interval, MissedTickBehavior, interval},
 };
 use tonic::{Status, Streaming};
 
-use super::{Context, caller::Peer, refuse::status};
+use super::{Context, caller::Peer, recovery, refuse::status};
 use crate::{
     presence::{MAX_WATCHES, Watching},
     state::State,
 };
 
-/// The first message follows the headers at once.
-const FIRST_MESSAGE: Duration = Duration::from_secs(10);
 /// How often the caller is verified again: its certificate may expire while the watch is open.
 const VERIFY_EVERY: Duration = Duration::from_secs(60);
 
@@ -40,11 +38,10 @@ pub(super) async fn open(
         let text = format!("cluster {cluster} has {MAX_WATCHES} watches open: are as many gateways running?");
         return Err(context.refuse(Refusal::TooManyWatches, text));
     };
-    let first = match timeout(FIRST_MESSAGE, requests.message()).await {
-        Ok(Ok(Some(first))) => first,
-        Ok(Ok(None)) | Err(_) => return Err(status(Refusal::Invalid, "the watch did not say where to resume")),
-        Ok(Err(status)) => return Err(status),
-    };
+    let first = recovery::first(&mut requests).await?;
+    if let Err(rewound) = context.registry.state().resume(&first) {
+        return Err(context.rewound(&cluster, rewound).await);
+    }
     let mut verify = interval(VERIFY_EVERY);
     verify.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut states = context.registry.states();
@@ -132,26 +129,30 @@ impl Watcher {
             self.judged = Arc::clone(&state.revocations);
             self.context.member(&self.peer)?;
         }
+        // A store that goes on under another id has something to tell everybody.
+        let same_store = *state.store_id == *self.store_id;
         let pending = record.pending;
         let missed = if pending {
             let missed = state.told_while_waiting(record);
-            if missed.changes == self.waiting {
+            if same_store && missed.changes == self.waiting {
                 return Ok(None);
             }
             self.waiting.clone_from(&missed.changes);
             missed
-        } else if self.greeted && state.revision == self.revision {
+        } else if self.greeted && same_store && state.revision == self.revision {
             return Ok(None);
         } else {
             state.since(&self.store_id, self.revision)
         };
         (self.store_id, self.revision, self.greeted) = (state.store_id.to_string(), missed.revision, true);
+        let mark = if pending { None } else { state.mark() };
         Ok(Some(WatchResponse {
             store_id: self.store_id.clone(),
             revision: missed.revision,
             reset: missed.reset,
             changes: missed.changes.iter().map(Into::into).collect(),
             pending,
+            mark: mark.map(|mark| mark.as_bytes().to_vec().into()).unwrap_or_default(),
         }))
     }
 }

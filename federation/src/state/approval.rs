@@ -68,6 +68,8 @@ impl State {
             | Write::TokenGone(_)
             | Write::ForeignQuietly(_)
             | Write::ReinstatedGone(_)
+            // Whoever watches sees it: the id is in every answer.
+            | Write::StoreId(_)
             | Write::Audit { .. } => None,
         }
     }

@@ -3,7 +3,7 @@
 //! Owns the end of the log, and the words for every change: whoever changes the set is told of, for no decision writes its
 //! own entry and a new kind of write does not compile without one. Never keeps entries: the store does.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use federation_model::{
     audit::{Action, Actor, Entry, Event, Head},
@@ -23,6 +23,8 @@ pub const SERVICE: &str = "federation";
 /// Where the log is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trail {
+    /// The id that the store had when the log began, which the first hash is made of; the store may go on under another.
+    pub origin: Arc<str>,
     /// The number of the oldest entry that is kept; of the next one when there is none.
     pub first: u64,
     /// The last entry.
@@ -35,7 +37,7 @@ impl Trail {
     /// The log of a store, empty.
     #[must_use]
     pub fn start(store_id: &str) -> Self {
-        Self { first: 1, head: Head::start(store_id), limit: MAX_ENTRIES }
+        Self { origin: store_id.into(), first: 1, head: Head::start(store_id), limit: MAX_ENTRIES }
     }
 
     pub(super) fn append(&mut self, at: Timestamp, event: Event) {
@@ -127,6 +129,10 @@ impl State {
                 let subject = self.revocations.named(id).map(|held| held.subject.to_string());
                 let detail = if subject.is_some() { id.to_string() } else { format!("{id}, which is not known here") };
                 Some(by.entry(Action::Reinstated, subject.as_deref().unwrap_or(SERVICE), &detail))
+            }
+            Write::StoreId(id) => {
+                let detail = format!("store {} goes on as {id}, at revision {}", self.store_id, self.revision);
+                Some(by.entry(Action::Restored, SERVICE, &detail))
             }
             // Only what was lifted long ago is forgotten.
             Write::ReinstatedGone(_) | Write::Audit { .. } => None,

@@ -108,7 +108,7 @@ impl Store {
         let failed = |error: redb::Error| self.failed("written", error);
         let mut texts = transaction.open_table(TEXTS).map_err(|error| failed(error.into()))?;
         let held = texts.get(KEY_HEAD).map_err(|error| failed(error.into()))?.map(|row| parsed_head(row.value()));
-        let held = held.transpose().map_err(fault)?.unwrap_or_else(|| Head::start(&after.store_id));
+        let held = held.transpose().map_err(fault)?.unwrap_or_else(|| Head::start(&after.audit.origin));
         let entries = audit::entries(&held, writes);
         let head = entries.last().map_or(held, Entry::head);
         // What is sealed and shown is what is on disk, or nothing is written.

@@ -4,7 +4,10 @@ use federation_model::{
 };
 
 use super::*;
-use crate::state::tests::{authority, empty_set, here, joining, record, with_token};
+use crate::state::{
+    audit::By,
+    tests::{authority, empty_set, here, joining, record, with_token},
+};
 
 fn commit(store: &Store, state: &State, writes: &[Write]) -> State {
     let after = state.applied(writes);
@@ -156,4 +159,47 @@ fn foreign_trust_domains_survive_and_a_store_from_before_them_is_read_as_having_
     let state = commit(&store, &state, &[Write::ForeignGone(web.source.trust_domain)]);
     drop(store);
     assert_eq!(Store::open(dir.path()).unwrap().load().unwrap().unwrap(), state);
+}
+
+#[test]
+fn a_store_of_the_version_before_marks_knows_none_and_marks_what_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let state = filled(&store);
+    assert!(state.log.iter().all(|logged| logged.mark.is_some()));
+    let transaction = store.database.begin_write().unwrap();
+    assert!(transaction.delete_table(MARKS).unwrap());
+    transaction.open_table(NUMBERS).unwrap().insert(KEY_SCHEMA, 2).unwrap();
+    transaction.commit().unwrap();
+    let loaded = store.load().unwrap().unwrap();
+    let revisions = |state: &State| state.log.iter().map(|logged| logged.revision).collect::<Vec<_>>();
+    assert_eq!((revisions(&loaded), loaded.mark()), (revisions(&state), None));
+    let next = commit(&store, &loaded, &[Write::Member(record("north"))]);
+    let marked: Vec<_> = next.log.iter().filter(|logged| logged.mark.is_some()).collect();
+    assert_eq!((marked.len(), marked[0].revision), (1, next.revision));
+    drop(store);
+    assert_eq!(Store::open(dir.path()).unwrap().load().unwrap().unwrap(), next);
+}
+
+#[test]
+fn a_store_that_goes_on_under_another_id_keeps_its_audit_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let by = By::service(Timestamp(7));
+    let entry = |subject: &str| by.entry(federation_model::audit::Action::Join, subject, "");
+    let mut state = commit(&store, &filled(&store), &[entry("west")]);
+    for id in ["store-2", "store-3"] {
+        let writes = state.recover(id.into());
+        let told = state.told(&writes, &by);
+        state = commit(&store, &state, &[writes, told].concat());
+    }
+    let state = commit(&store, &state, &[entry("east")]);
+    drop(store);
+    let store = Store::open(dir.path()).unwrap();
+    let loaded = store.load().unwrap().unwrap();
+    assert_eq!((&*loaded.store_id, &*loaded.audit.origin), ("store-3", "store-1"));
+    assert_eq!(loaded, state);
+    let all = store.entries(1, 99).unwrap();
+    let start = federation_model::audit::Start::of(&loaded.audit.origin, 1);
+    assert_eq!(federation_model::audit::verify(&all, start), Ok(state.audit.head));
 }

@@ -77,6 +77,10 @@ fn federation(this: &Administration) -> Finding {
         );
     };
     let link = this.follower.link();
+    if let Some(rewound) = link.rewound {
+        let hint = "what this gateway knows stays in force and traffic goes on; where the service is operated, when its state is the right one: fedctl recover";
+        return Finding::failed("federation", format!("it has gone back to an older state: {rewound}"), hint);
+    }
     match link.connected {
         Some(_) if membership.pending => {
             let authority = status::authority(&this.identity);

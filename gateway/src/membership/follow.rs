@@ -3,7 +3,8 @@
 //! Owns the order in which a change takes effect: on disk, then in the trust store, then in the members that tunnels are
 //! made to, and it is acknowledged once tunnels and connections were judged by it. What a member's own authority does not
 //! speak for is not applied at all. A change that the disk refuses is in force all the same, since it may remove
-//! somebody; it is not acknowledged. Never forgets a member because the service cannot be reached.
+//! somebody; it is not acknowledged. Never forgets a member because the service cannot be reached, or has gone back to an
+//! older state: the watch passes nothing on of that.
 
 use std::{
     collections::BTreeMap,
@@ -31,27 +32,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Applied, Current, Known, Membership, MembershipFile, Refused,
     effects::{Acknowledging, Effects},
+    link::Link,
     metrics::Refusals,
     revocations,
 };
 use crate::{SOFTWARE, config::Config, control::Members};
-
-/// How the connection to the federation service is.
-#[derive(Debug, Clone, Default)]
-pub struct Link {
-    /// Where the service answers.
-    pub connected: Option<GatewayAddr>,
-    /// Why it last did not.
-    pub last_error: String,
-    /// Why it does not take the newest version of this cluster's bundle.
-    pub bundle_error: Option<String>,
-}
-
-impl Link {
-    fn lost(&mut self, why: String) {
-        (self.connected, self.last_error) = (None, why);
-    }
-}
 
 /// The membership of this cluster, with everything that depends on it.
 #[derive(Debug)]
@@ -380,6 +365,7 @@ impl Follower {
                     WatchEvent::Update(update) => {
                         let revision = update.position.revision;
                         if self.apply(&membership.federation_id, update).await {
+                            self.set_link(Link::handle_followed);
                             acknowledging.handle_applied(revision);
                         }
                     }
@@ -388,17 +374,12 @@ impl Follower {
                         self.removed().await;
                         return;
                     }
-                    WatchEvent::Disconnected { error, retry_in } if error.not_a_member() => {
-                        tracing::error!(%error, ?retry_in, "the federation service has lost its store; traffic goes on, restore the store from a backup");
-                        let last_error = format!("the service has lost its store: {error}");
-                        self.set_link(|link| link.lost(last_error));
-                    }
                     WatchEvent::Disconnected { error, retry_in } => {
                         if error.revoked() {
                             self.disowned.notify_one();
                         }
-                        tracing::warn!(%error, ?retry_in, "no connection to the federation service; traffic goes on");
-                        self.set_link(|link| link.lost(error.to_string()));
+                        self.metrics.lost(&error);
+                        self.set_link(|link| link.handle_lost(&error, retry_in));
                     }
                 },
             }

@@ -2,6 +2,7 @@
 //!
 //! Owns the names. Never decides anything by them.
 
+use federation_client::membership::MemberError;
 use federation_pki::continuity::ContinuityError;
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -14,23 +15,34 @@ struct Reason {
     reason: &'static str,
 }
 
-/// Bundles that were not believed.
+/// What of the federation service was not believed.
 #[derive(Debug, Default)]
-pub(super) struct Refusals(Family<Reason, Counter>);
+pub(super) struct Refusals {
+    bundles: Family<Reason, Counter>,
+    rewinds: Counter,
+}
 
 impl Refusals {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let refusals = Self::default();
         // From the start: a counter that appears with its first event has no rate then.
         for reason in ContinuityError::LABELS {
-            refusals.0.get_or_create(&Reason { reason }).inc_by(0);
+            refusals.bundles.get_or_create(&Reason { reason }).inc_by(0);
         }
         let about = "Bundles of members that the federation service told of and this gateway does not believe";
-        registry.register("bundles_refused", about, refusals.0.clone());
+        registry.register("bundles_refused", about, refusals.bundles.clone());
+        let about = "Attempts to follow the federation service that failed because it has gone back to an older state";
+        registry.register("federation_rewinds", about, refusals.rewinds.clone());
         refusals
     }
 
     pub(super) fn refused(&self, error: &ContinuityError) {
-        self.0.get_or_create(&Reason { reason: error.label() }).inc();
+        self.bundles.get_or_create(&Reason { reason: error.label() }).inc();
+    }
+
+    pub(super) fn lost(&self, error: &MemberError) {
+        if error.rewound() {
+            self.rewinds.inc();
+        }
     }
 }

@@ -28,6 +28,7 @@ const API: &str = "production/api";
 struct Lies {
     fleet: Fleet,
     puppet: Puppet,
+    east: Member,
     west: Member,
     store_id: String,
     revision: u64,
@@ -43,14 +44,18 @@ impl Lies {
         fleet["east"].sees(API, &["west"]).await;
         before(&fleet).await;
         let listing = fleet.federation().operator().await.list_members().await.unwrap();
-        let west = listing.members.into_iter().find(|member| member.member.cluster.as_str() == "west").unwrap().member;
+        let member = |name: &str| {
+            let found = listing.members.iter().find(|status| status.member.cluster.as_str() == name);
+            found.unwrap().member.clone()
+        };
+        let (east, west) = (member("east"), member("west"));
         let view = tests::http::get(fleet.federation().admin(), "/debug/members").await.unwrap().1;
         let view: serde_json::Value = serde_json::from_str(&view).unwrap();
         let (store_id, revision) = (view["store_id"].as_str().unwrap().to_owned(), view["revision"].as_u64().unwrap());
         fleet.stop_federation().await;
         let puppet = Puppet::start(&fleet.federation().store(), fleet.federation().grpc()).await;
         puppet.is_heard_by(2).await;
-        Self { fleet, puppet, west, store_id, revision, _echo: echo }
+        Self { fleet, puppet, east, west, store_id, revision, _echo: echo }
     }
 
     fn say(&mut self, reset: bool, changes: &[Change]) {
@@ -212,6 +217,32 @@ async fn an_old_state_does_not_come_back() {
     lies.say(false, &[gap]);
     lies.believed().await;
     lies.nothing_has_changed().await;
+}
+
+#[tokio::test]
+async fn an_older_state_of_the_same_store_is_refused_whatever_it_says() {
+    let lies = Lies::begin(async |_| {}).await;
+    let east = &lies.fleet["east"];
+    // East alone is a state that the set was in; it would cut west off.
+    let alone = Change::Upsert(lies.east.clone());
+    for (round, (revision, reset)) in
+        [(lies.revision - 1, true), (0, true), (lies.revision - 1, false)].into_iter().enumerate()
+    {
+        // Each refuses, and connects anew.
+        lies.puppet.is_heard_by(2 + 2 * round).await;
+        lies.puppet.say(&lies.store_id, revision, reset, std::slice::from_ref(&alone));
+        until("east says that the service went back", async || {
+            let findings = east.admin().await.check().await.unwrap();
+            let finding = findings.into_iter().find(|finding| finding.check == "federation")?;
+            let named = finding.detail.contains(&format!("seen revision {}", lies.revision))
+                && finding.detail.contains(&format!("offers revision {revision}"));
+            (named && finding.hint.contains("fedctl recover")).then_some(())
+        })
+        .await;
+        lies.nothing_has_changed().await;
+    }
+    let refused = east.metrics().await.sum("landbridge_gateway_federation_rewinds_total", &[]);
+    assert!(refused >= 3.0, "{refused}");
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ mod hub;
 mod identity;
 mod membership;
 mod model;
+mod recovery;
 mod revocation;
 mod rotation;
 mod server_name;

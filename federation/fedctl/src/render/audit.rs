@@ -38,7 +38,7 @@ impl From<Entry> for EntryView {
 
 const fn mood(action: Action) -> Mood {
     match action {
-        Action::JoinRefused | Action::BundleRefused => Mood::Bad,
+        Action::JoinRefused | Action::BundleRefused | Action::RewindDetected => Mood::Bad,
         Action::MemberLeft
         | Action::MemberRemoved
         | Action::TokenRevoked

@@ -45,7 +45,7 @@ actions! {
     SetUp = "set-up",
     /// The log begins in a store that was made without one.
     LogStarted = "log-started",
-    /// The store was brought back from a backup.
+    /// A store that was brought back from a backup goes on under another id.
     Restored = "restored",
     /// A join token was made.
     TokenCreated = "token-created",
@@ -81,6 +81,8 @@ actions! {
     ForeignBundleChanged = "foreign-bundle-changed",
     /// The authorities of the federation service changed.
     AuthorityChanged = "authority-changed",
+    /// A member had seen what is not in the store: it was restored from an older copy.
+    RewindDetected = "rewind-detected",
 }
 
 impl fmt::Display for Action {

@@ -19,7 +19,12 @@ fn of_path(number: u64) -> Arc<Revocation> {
 }
 
 fn update(reset: bool, changes: Vec<Change>) -> WatchUpdate {
-    WatchUpdate { position: Position { store_id: "s".to_owned(), revision: 5 }, reset, changes, pending: false }
+    WatchUpdate {
+        position: Position { store_id: "s".to_owned(), revision: 5, mark: None },
+        reset,
+        changes,
+        pending: false,
+    }
 }
 
 fn ids(revocations: &Revocations) -> Vec<u64> {

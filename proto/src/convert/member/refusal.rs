@@ -104,6 +104,8 @@ refusals! {
     Unavailable = "unavailable",
     /// The cluster has another authority than the one that was compared.
     AnotherAuthority = "another-authority",
+    /// The member has seen what is not in the store: it was restored from an older copy.
+    Rewound = "rewound",
 }
 
 impl fmt::Display for Refusal {
