@@ -282,7 +282,7 @@ impl MemberError {
     pub fn revoked(&self) -> bool {
         match self {
             Self::Call(error) => error.refusal() == Some(Refusal::Revoked),
-            Self::Dial(_) => false,
+            Self::Dial(_) | Self::Rewound { .. } => false,
         }
     }
 

@@ -73,11 +73,14 @@ fn west() -> Whose {
     Whose::Peer("west".parse().unwrap())
 }
 
+/// What it is, the authority's time, the certificate's, and what ends in how many seconds.
+type Row = (&'static str, Validity, Validity, Option<(Part, u64)>);
+
 #[test]
 fn an_end_is_foreseen_for_as_long_as_its_kind_of_thing_takes_to_replace() {
     let (long, short) = (around(YEAR, 9 * YEAR), around(HOUR, 23 * HOUR));
     let (certificate, authority) = (Part::Certificate, Part::Authority);
-    let table: [(&str, Validity, Validity, Option<(Part, u64)>); 11] = [
+    let table: [Row; 11] = [
         ("everything is fresh", long, short, None),
         ("a certificate of hours at half of its life", long, around(12 * HOUR, 12 * HOUR), None),
         (

@@ -310,7 +310,7 @@ async fn values_that_hold_keys_do_not_show_them() {
         zone: String::new(),
     };
     let opened = ClusterIdentity::open(own.path(), &cluster, &IdentityConfig::default(), None, &mut Default::default());
-    let (identity, keeper) = opened.unwrap();
+    let (identity, keeper, _) = opened.unwrap();
     for dir in [state.as_path(), &operator, own.path()] {
         secrets.below(dir);
     }
