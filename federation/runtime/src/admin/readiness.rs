@@ -106,13 +106,13 @@ impl Readiness {
     }
 }
 
-/// A gauge of a condition: its name, its help, and when it is 1.
-type Described = (&'static str, &'static str, fn(&ConditionReport) -> bool);
+/// What is asked of each condition.
+type Measure = fn(&ConditionReport) -> bool;
 
 impl Collector for Readiness {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
         let conditions = self.report().conditions;
-        let gauges: [Described; 2] = [
+        let gauges: [(&str, &str, Measure); 2] = [
             ("condition_holds", "Conditions of being ready, 1 or 0; all of them must hold", |of| of.ready),
             ("condition_endangered", "Conditions that will not hold for long unless somebody acts: 1", |of| {
                 of.warning.is_some()
