@@ -18,6 +18,11 @@ pub(super) async fn run(recover: &Recover, target: &Target, console: &mut Consol
     let mut operator = connect::operator(target).await?;
     console.note(&plan(&operator.members().await?));
     if !recover.yes {
+        // Every member believes it afterwards, and none can be taken back: nobody's silence is an agreement.
+        if !console.can_ask() {
+            let reason = "nobody is there to agree that this is the state to go on with; nothing was changed";
+            return Err(Failure::because(reason, "fedctl recover --yes"));
+        }
         confirmed(console, "Is this the state to go on with?")?;
     }
     let recovered = operator.recover().await?;
