@@ -34,6 +34,8 @@ impl Link {
             self.lost(error.to_string());
         } else if error.not_a_member() {
             tracing::error!(%error, ?retry_in, "the federation service has lost its store; traffic goes on, restore the store from a backup");
+            // It speaks for another store, so it has not gone back in the one this cluster knows.
+            self.rewound = None;
             self.lost(format!("the service has lost its store: {error}"));
         } else {
             tracing::warn!(%error, ?retry_in, "no connection to the federation service; traffic goes on");
@@ -84,6 +86,7 @@ mod tests {
     #[test]
     fn a_service_without_this_member_has_not_gone_back() {
         let mut link = Link::default();
+        link.handle_lost(&MemberError::Rewound { seen: 7, at: 4 }, Duration::ZERO);
         link.handle_lost(&refused(Refusal::NotAMember), Duration::ZERO);
         assert!(link.rewound.is_none() && link.last_error.starts_with("the service has lost its store"), "{link:?}");
     }

@@ -18,6 +18,11 @@ pub(super) async fn run(recover: &Recover, target: &Target, console: &mut Consol
     let mut operator = connect::operator(target).await?;
     console.note(&plan(&operator.members().await?));
     if !recover.yes {
+        // Every member believes it afterwards, and none can be taken back: nobody's silence is an agreement.
+        if !console.can_ask() {
+            let reason = "nobody is there to agree that this is the state to go on with; nothing was changed";
+            return Err(Failure::because(reason, "fedctl recover --yes"));
+        }
         confirmed(console, "Is this the state to go on with?")?;
     }
     let recovered = operator.recover().await?;
@@ -34,9 +39,9 @@ fn plan(listing: &Listing) -> String {
     format!(
         "The federation service is at revision {}, with {members}.\n\
          Every one of them will take this for the state of the set, whatever it has seen since:\n\
-         - a cluster that joined since is not in it: it keeps what it knows, reaches nobody, and joins anew with a token;\n\
-         - a cluster that was removed since is a member again: fedctl members remove first;\n\
-         - a revocation made since stays in force on the members that heard of it, and on no other: revoke the same first;\n\
+         - a cluster that joined since is not in it: it keeps what it knows and reaches nobody: fedctl leave --force there, and join anew;\n\
+         - a cluster that was removed since is a member again: fedctl members remove;\n\
+         - a revocation made since stays in force on the members that heard of it, and on no other: revoke the same again;\n\
          - a bundle older than the one a member believes is refused by it: fedctl check on the gateways names it.\n",
         listing.revision
     )

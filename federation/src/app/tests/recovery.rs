@@ -30,7 +30,7 @@ async fn refused(watch: &mut Watch) -> (Option<Refusal>, String) {
                 return (error.refusal(), error.to_string());
             }
             WatchEvent::Disconnected { .. } => {}
-            other => panic!("{other:?}"),
+            other @ (WatchEvent::Connected { .. } | WatchEvent::Update(_)) => panic!("{other:?}"),
         }
     }
 }
