@@ -40,6 +40,7 @@ mod membership;
 mod operator;
 mod refuse;
 mod revocation;
+mod rotation;
 mod watch;
 
 use caller::Peer;

@@ -326,6 +326,9 @@ impl State {
         }
         let bundle = newest.bundle.clone();
         self.check_bundle(&bundle)?;
+        if let Some(foreign) = self.foreign_with_key_of(&bundle) {
+            return Err(BundleFault::Shared(bundle.trust_domain, foreign.clone()).into());
+        }
         let member = Member { bundle, lineage: lineage.clone(), ..held.member.clone() };
         Ok(vec![Write::Member(MemberRecord { member, ..MemberRecord::clone(held) })])
     }
@@ -333,7 +336,7 @@ impl State {
     /// A bundle is usable, and has no key of another trust domain of the set: members would believe neither of the two.
     fn check_bundle(&self, bundle: &TrustBundle) -> Result<(), BundleFault> {
         let members = self.members.values().map(|record| &record.member.bundle);
-        trust::check_beside(bundle, members.chain([&self.federation]).chain(self.foreign_bundles()))
+        trust::check_beside(bundle, members.chain([&self.federation]))
     }
 
     /// Ends a membership.

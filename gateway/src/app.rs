@@ -42,7 +42,7 @@ use crate::{
     admin::{AdminSocket, Administration},
     config::Config,
     control::{Control, ControlInputs, ControlOutputs, first_tables},
-    identity::{ClusterIdentity, Keeper, Surroundings},
+    identity::{ClusterIdentity, Keeper, Reporter, Surroundings},
     identity_source::Source,
     listeners,
     live::Live,
@@ -153,6 +153,7 @@ struct Parts {
     config: Config,
     identity: Arc<ClusterIdentity>,
     keeper: Keeper,
+    reporter: Reporter,
     source: Option<Source>,
     follower: Arc<Follower>,
     manifests: ManifestSource,
@@ -168,9 +169,10 @@ impl Parts {
     async fn open(config: Config, socket: TunnelSocket, registry: &mut Registry) -> anyhow::Result<Self> {
         let source = Source::open(&config.identity, &config.cluster.gateway_id()).await?;
         let feed = source.as_ref().map(Source::feed);
-        let (identity, keeper) =
+        let (identity, keeper, reporter) =
             ClusterIdentity::open(&config.state.dir, &config.cluster, &config.identity, feed, registry)?;
-        let follower = Arc::new(Follower::open(&config, (identity.live(), identity.lineage()), registry)?);
+        let own = (identity.live(), identity.lineage(), identity.disowned());
+        let follower = Arc::new(Follower::open(&config, own, registry)?);
         let manifests = ManifestSource::open(&config.catalog.dir)?;
         let live = Live::default();
         let (catalog, catalog_receiver) = watch::channel(Arc::new(Catalog::empty(config.cluster.name.clone())));
@@ -209,6 +211,7 @@ impl Parts {
             config,
             identity,
             keeper,
+            reporter,
             source,
             follower,
             manifests,
@@ -223,7 +226,7 @@ impl Parts {
 
     /// Starts every task, each with the rule for its end.
     fn start(self, servers: Servers, tasks: &Tasks) {
-        let Self { keeper, source, follower, manifests, control, tables, started, effects, .. } = self;
+        let Self { keeper, reporter, source, follower, manifests, control, tables, started, effects, .. } = self;
         let Self { path, readiness, config, .. } = self;
         let around = Surroundings {
             tunnels: started.tunnels.clone(),
@@ -260,6 +263,7 @@ impl Parts {
         let stop = support.stop().clone();
         support.spawn("control", OnEnd::Stop, control.run(inputs, stop.clone()));
         support.spawn("manifests", OnEnd::Stop, manifests.run(stop.clone()));
+        support.spawn("rotation-reports", OnEnd::Stop, reporter.run(follower.clone(), stop.clone()));
         support.spawn("membership", OnEnd::Stop, follower.run(effects, stop.clone()));
         let certificate = readiness.condition("certificate");
         support.spawn("identity", OnEnd::Stop, keeper.run(around, certificate, stop.clone()));

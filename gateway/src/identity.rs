@@ -19,7 +19,7 @@ use federation_model::{
 };
 use federation_pki::{ca::Authority, identity::LiveIdentity, material::Material, renew, signer::Signer, svid::Svid};
 use prometheus_client::registry::Registry;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::{
     config::{ClusterConfig, IdentityConfig},
@@ -31,10 +31,12 @@ mod kept;
 mod metrics;
 mod origin;
 mod outset;
+mod report;
 mod self_signed;
 mod standing;
 
 pub use keeper::Keeper;
+pub use report::Reporter;
 pub use standing::{Standing, Surroundings};
 
 use kept::Kept;
@@ -66,18 +68,20 @@ pub struct ClusterIdentity {
     config: IdentityConfig,
     live: Arc<LiveIdentity>,
     renewed: watch::Sender<u64>,
+    disowned: Arc<Notify>,
     lineage: watch::Sender<Arc<Lineage>>,
     standing: watch::Sender<Arc<Standing>>,
     /// What issues the certificate in use, where its key is here.
     issuer: ArcSwapOption<Authority>,
     orders: mpsc::Sender<Ordered>,
+    reports: report::Reports,
     kept: Kept,
     metrics: Metrics,
 }
 
 impl ClusterIdentity {
     /// Loads what is kept and what the source offers, or makes the cluster's own authority at the first start; `feed` is
-    /// nothing where the authority is made here. The keeper is to be run.
+    /// nothing where the authority is made here. The keeper and the reporter are to be run.
     ///
     /// # Errors
     /// When there is no certificate to start with, or the state directory cannot be used.
@@ -87,26 +91,29 @@ impl ClusterIdentity {
         config: &IdentityConfig,
         feed: Option<Feed>,
         registry: &mut Registry,
-    ) -> anyhow::Result<(Arc<Self>, Keeper)> {
+    ) -> anyhow::Result<(Arc<Self>, Keeper, Reporter)> {
         let kept = Kept::in_dir(state_dir);
         let origin = Origin::open(state_dir, cluster, feed)?;
         let outset = Outset::find(&kept, &origin, cluster, config)?;
         let metrics = Metrics::register(registry);
         let (orders, ordered) = mpsc::channel(MAX_ORDERS);
+        let (reports, reporter) = report::channel();
         let identity = Arc::new(Self {
             cluster: cluster.clone(),
             config: config.clone(),
             live: Arc::new(LiveIdentity::new(outset.svid.clone())),
             renewed: watch::Sender::new(0),
+            disowned: Arc::default(),
             lineage: watch::Sender::new(Arc::new(outset.lineage)),
             standing: watch::Sender::default(),
             issuer: ArcSwapOption::new(outset.active.as_deref().and_then(issuer)),
             orders,
+            reports,
             kept,
             metrics,
         });
         identity.metrics.svid(&outset.svid);
-        Ok((identity.clone(), Keeper::new(identity, origin, outset.active, ordered)))
+        Ok((identity.clone(), Keeper::new(identity, origin, outset.active, ordered), reporter))
     }
 
     /// The gateway's certificate, replaced under way.
@@ -119,6 +126,13 @@ impl ClusterIdentity {
     #[must_use]
     pub fn renewed(&self) -> watch::Receiver<u64> {
         self.renewed.subscribe()
+    }
+
+    /// For whoever learns that the certificate in use was revoked: another one is issued then, where that is done here. A
+    /// stolen key is worthless after that, and its owner is not locked out.
+    #[must_use]
+    pub fn disowned(&self) -> Arc<Notify> {
+        self.disowned.clone()
     }
 
     /// The versions of this cluster's trust bundle, as they come.

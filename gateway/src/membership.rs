@@ -98,7 +98,12 @@ impl Membership {
         if update.reset {
             let named = |change: &Change| match change {
                 Change::Upsert(member) => Some(member.cluster.clone()),
-                _ => None,
+                Change::Removed(_)
+                | Change::Federation(_)
+                | Change::Foreign(_)
+                | Change::ForeignRemoved(_)
+                | Change::Revoked(_)
+                | Change::Reinstated(_) => None,
             };
             let named: BTreeSet<ClusterName> = update.changes.iter().filter_map(named).collect();
             let gone: Vec<ClusterName> = next.members.keys().filter(|held| !named.contains(*held)).cloned().collect();

@@ -162,6 +162,13 @@ impl Membership for Service {
         Ok(Response::new(wire::PublishBundleResponse { revision: 1 }))
     }
 
+    async fn report_rotation(
+        &self,
+        _: Request<wire::ReportRotationRequest>,
+    ) -> Result<Response<wire::ReportRotationResponse>, Status> {
+        Ok(Response::new(wire::ReportRotationResponse {}))
+    }
+
     async fn leave(&self, _: Request<wire::LeaveRequest>) -> Result<Response<wire::LeaveResponse>, Status> {
         silent()
     }

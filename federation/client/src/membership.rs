@@ -19,6 +19,7 @@ use federation_model::{
 use federation_pki::{
     identity::LiveIdentity,
     possession::Transcript,
+    rotation::Taken,
     signer::{Signer, SigningError},
     tls::{TlsConfigError, client_config},
     token::JoinToken,
@@ -251,6 +252,15 @@ impl MemberError {
         }
     }
 
+    /// Whether the service says that the caller's certificate or id was revoked.
+    #[must_use]
+    pub fn revoked(&self) -> bool {
+        match self {
+            Self::Call(error) => error.refusal() == Some(Refusal::Revoked),
+            Self::Dial(_) => false,
+        }
+    }
+
     /// Whether the service says so from the store that this cluster became a member in. From another store it only says
     /// that it lost the one it had.
     #[must_use]
@@ -342,6 +352,29 @@ impl MemberClient {
         let lineage = lineage.versions().iter().map(Into::into).collect();
         let (mut client, _) = self.connect(0).await?;
         Ok(answer(client.publish_bundle(wire::PublishBundleRequest { lineage })).await?.revision)
+    }
+
+    /// Has the audit log tell of a step of a rotation; `authority` is that of the certificate in use.
+    ///
+    /// # Errors
+    /// When the service cannot be asked or refuses.
+    pub async fn report_rotation(
+        &self,
+        taken: Taken,
+        authority: Option<Fingerprint>,
+        forced: bool,
+    ) -> Result<(), MemberError> {
+        let step = match taken {
+            Taken::Published => wire::RotationStep::Published,
+            Taken::Activated => wire::RotationStep::Activated,
+            Taken::Retired => wire::RotationStep::Retired,
+            Taken::Cancelled => wire::RotationStep::Cancelled,
+        };
+        let authority = authority.map(|fingerprint| fingerprint.to_string()).unwrap_or_default();
+        let (mut client, _) = self.connect(0).await?;
+        let request = wire::ReportRotationRequest { step: step.into(), authority, forced };
+        answer(client.report_rotation(request)).await?;
+        Ok(())
     }
 
     /// Ends the membership; gives the revision without it.

@@ -32,11 +32,11 @@ pub enum ContinuityError {
         /// The cluster that is known.
         held: ClusterName,
         /// The id of its gateways.
-        held_id: SpiffeId,
+        held_id: Box<SpiffeId>,
         /// The cluster that is offered.
         offered: ClusterName,
         /// The id of its gateways.
-        offered_id: SpiffeId,
+        offered_id: Box<SpiffeId>,
     },
     /// An older one than is known.
     #[error(
@@ -106,7 +106,7 @@ pub enum ContinuityError {
         /// Which version.
         sequence: u64,
         /// Why.
-        fault: BundleFault,
+        fault: Box<BundleFault>,
     },
 }
 
@@ -185,9 +185,9 @@ pub fn advance(held: &SignedBundle, offered: &Lineage) -> Result<Standing, Conti
     if (&newest.cluster, &newest.gateway_id) != (&held.cluster, &held.gateway_id) {
         return Err(ContinuityError::Renamed {
             held: cluster(),
-            held_id: held.gateway_id.clone(),
+            held_id: Box::new(held.gateway_id.clone()),
             offered: newest.cluster.clone(),
-            offered_id: newest.gateway_id.clone(),
+            offered_id: Box::new(newest.gateway_id.clone()),
         });
     }
     let (known, last) = (held.bundle.sequence, newest.bundle.sequence);
@@ -231,7 +231,11 @@ fn spoken_for(before: &SignedBundle, next: &SignedBundle) -> Result<(), Continui
 
 fn usable(signed: &SignedBundle) -> Result<(), ContinuityError> {
     let (cluster, sequence) = (signed.cluster.clone(), signed.bundle.sequence);
-    trust::check(&signed.bundle).map_err(|fault| ContinuityError::Unusable { cluster, sequence, fault })
+    trust::check(&signed.bundle).map_err(|fault| ContinuityError::Unusable {
+        cluster,
+        sequence,
+        fault: Box::new(fault),
+    })
 }
 
 /// The first version of a bundle.

@@ -52,6 +52,32 @@ pub struct Situation<'a> {
     pub forced: bool,
 }
 
+/// A step that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// The next authority was published beside the one in use.
+    Published,
+    /// Certificates of the next authority are in use.
+    Activated,
+    /// The former authority is not published any more.
+    Retired,
+    /// The rotation was given up.
+    Cancelled,
+}
+
+impl Taken {
+    /// The word for it.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Published => "published",
+            Self::Activated => "activated",
+            Self::Retired => "retired",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 /// How far a rotation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {

@@ -42,7 +42,7 @@ pub enum SignatureError {
     Malformed(#[from] Malformed),
     /// The signer is neither an authority nor a gateway.
     #[error("its signer is no authority of the trust domain, and no gateway under one: {0}")]
-    Signer(#[from] VerifyError),
+    Signer(#[from] Box<VerifyError>),
     /// The signer is a workload, not the gateway.
     #[error("its signer is {found}, only {expected} or an authority of the trust domain may sign")]
     NotTheGateway {
@@ -126,7 +126,7 @@ pub fn verify(
         let trust = TrustStore::new();
         // A bundle that is not usable counts as empty, which the verification says better.
         let _ = trust.replace([bundle.clone()]);
-        let found = verify_leaf(signer, &trust, at, Usage::Client)?;
+        let found = verify_leaf(signer, &trust, at, Usage::Client).map_err(Box::new)?;
         if found != *gateway_id {
             return Err(SignatureError::NotTheGateway { found, expected: gateway_id.clone() });
         }
@@ -184,7 +184,8 @@ mod tests {
         assert_eq!(judged(Signer::Gateway(svid(&west, "/landbridge/gateway")), NOW), Ok(()));
         let late = NOW.after(Duration::from_secs(601));
         let expired = judged(Signer::Gateway(svid(&west, "/landbridge/gateway")), late);
-        assert!(matches!(expired, Err(SignatureError::Signer(VerifyError::Expired { .. }))), "{expired:?}");
+        let Err(SignatureError::Signer(expired)) = expired else { panic!("{expired:?}") };
+        assert!(matches!(*expired, VerifyError::Expired { .. }), "{expired:?}");
         let workload = judged(Signer::Gateway(svid(&west, "/ns/a/sa/b")), NOW);
         assert!(matches!(workload, Err(SignatureError::NotTheGateway { .. })), "{workload:?}");
         assert!(matches!(judged(Signer::Authority(other.clone()), NOW), Err(SignatureError::Signer(_))));

@@ -26,7 +26,7 @@ use super::{
     Context, ServiceFacts,
     caller::Peer,
     refuse::{invalid, status},
-    watch,
+    rotation, watch,
 };
 use crate::{
     SOFTWARE,
@@ -164,6 +164,24 @@ impl Membership for Calls {
                 }
                 Err(self.0.refuse(Refusal::BundleRefused, error.to_string()))
             }
+            Err(Undecided::Unavailable(reason)) => Err(status(Refusal::Unavailable, reason)),
+        }
+    }
+
+    async fn report_rotation(
+        &self,
+        request: Request<wire::ReportRotationRequest>,
+    ) -> Result<Response<wire::ReportRotationResponse>, Status> {
+        let peer = Peer::of(request.extensions())?;
+        let record = self.0.member(&peer)?;
+        let detail = rotation::detail(&request.into_inner()).map_err(|error| invalid(&error))?;
+        let cluster = &record.member.cluster;
+        self.0.admit_change(cluster)?;
+        let by = self.0.by(Actor::Member(cluster.clone()), &peer);
+        let entry = by.entry(Action::RotationStep, cluster.as_str(), &detail);
+        match self.0.registry.decide(by, move |_| Ok::<_, Infallible>((vec![entry], ()))).await {
+            Ok(_) => Ok(Response::new(wire::ReportRotationResponse {})),
+            Err(Undecided::Refused(never)) => match never {},
             Err(Undecided::Unavailable(reason)) => Err(status(Refusal::Unavailable, reason)),
         }
     }

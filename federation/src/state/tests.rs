@@ -300,6 +300,7 @@ fn a_check_tells_every_problem_at_once_and_spends_nothing() {
             ("protocol version", Level::Failed),
             ("clock", Level::Warning),
             ("trust bundle", Level::Ok),
+            ("origin of the authority", Level::Ok),
             ("key of the cluster", Level::Ok),
             ("cluster name", Level::Failed),
             ("trust domain", Level::Ok),

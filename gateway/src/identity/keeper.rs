@@ -6,12 +6,12 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use federation_model::{names::ClusterName, time::Timestamp};
+use federation_model::{bundle::Fingerprint, names::ClusterName, time::Timestamp};
 use federation_pki::{
     continuity,
     material::Material,
     renew,
-    rotation::{self, PeerStanding, Phase, Situation, Step, clocks_behind},
+    rotation::{self, PeerStanding, Phase, Situation, Step, Taken, clocks_behind},
     signer::Signer,
     svid::Svid,
 };
@@ -33,6 +33,8 @@ use super::{
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// The least time between two looks: peers that come and go must not take a processor.
 const LEAST_PAUSE: Duration = Duration::from_millis(50);
+/// The least time between two certificates that are issued because one was revoked: another one does not help when the id is.
+const LEAST_LIFE: Duration = Duration::from_secs(600);
 /// Steps of one look; a rotation has three.
 const MAX_STEPS: usize = 8;
 /// What a certificate that cannot be renewed waits for.
@@ -49,6 +51,9 @@ pub struct Keeper {
     /// A certificate that waits for the clocks of peers.
     ready: Option<Svid>,
     forced: bool,
+    /// Whether the certificate in use is to be replaced at once, and when that was last so.
+    disowned: bool,
+    disowned_at: Option<Instant>,
     jitter: f64,
     failures: u32,
     retry_at: Option<Instant>,
@@ -76,6 +81,8 @@ impl Keeper {
             orders,
             ready: None,
             forced: false,
+            disowned: false,
+            disowned_at: None,
             jitter: rand::random(),
             failures: 0,
             retry_at: None,
@@ -86,6 +93,7 @@ impl Keeper {
     /// Runs until `stop`; `condition` tells how the certificate is.
     pub async fn run(mut self, mut around: Surroundings, condition: Condition, stop: CancellationToken) {
         let mut changes = around.tunnels.changes();
+        let disowned = self.identity.disowned();
         loop {
             changes.mark_unchanged();
             around.members.mark_unchanged();
@@ -100,6 +108,7 @@ impl Keeper {
                     // Whoever ordered may have gone; the order holds all the same.
                     let _ = reply.send(self.obey(&order));
                 }
+                () = disowned.notified() => self.disown(),
                 // What failed with the former material says nothing about this one.
                 () = self.origin.changed() => self.retry_at = None,
                 Ok(()) = changes.changed() => {}
@@ -112,6 +121,17 @@ impl Keeper {
                 () = stop.cancelled() => return,
                 () = sleep(LEAST_PAUSE) => {}
             }
+        }
+    }
+
+    fn disown(&mut self) {
+        let allowed = self.disowned_at.is_none_or(|at| at.elapsed() >= LEAST_LIFE);
+        if allowed && matches!(self.active.as_deref(), Some(Material::Issuer(_))) {
+            tracing::warn!(
+                serial = self.identity.live.current().serial(),
+                "the certificate in use was revoked: another one is issued"
+            );
+            (self.disowned, self.disowned_at) = (true, Some(Instant::now()));
         }
     }
 
@@ -154,6 +174,7 @@ impl Keeper {
             Step::Publish { phase, authorities } => {
                 self.publish(authorities)?;
                 tracing::info!(%phase, sequence = published.sequence + 1, "published another version of the trust bundle");
+                self.report(if phase == Phase::Retiring { Taken::Retired } else { Taken::Published });
                 self.forced = false;
                 Ok(None)
             }
@@ -225,9 +246,10 @@ impl Keeper {
             return Ok(Some(Standing { clocks, ..self.standing(Phase::Preparing) }));
         }
         self.issue_from(wanted.clone());
-        self.forced = false;
         self.take(svid);
         tracing::info!("certificates of the new authority are in use");
+        self.report(Taken::Activated);
+        self.forced = false;
         Ok(None)
     }
 
@@ -254,15 +276,16 @@ impl Keeper {
             (Some(ready), _) if stands_under(&ready, &active, &self.identity.cluster, look.now) => ready,
             (_, Material::Leaf { svid: offered, .. }) if offered.fingerprint() != svid.fingerprint() => offered.clone(),
             (_, Material::Issuer(authority))
-                if authority.expires_at() > svid.not_after()
-                    && look.now >= renew::due(&svid.validity(), self.jitter) =>
+                if self.disowned
+                    || authority.expires_at() > svid.not_after()
+                        && look.now >= renew::due(&svid.validity(), self.jitter) =>
             {
                 certificate(&active, &self.identity.cluster, &self.identity.config, look.now)?
             }
             (_, Material::Leaf { .. } | Material::Issuer(_)) => return Ok(Vec::new()),
         };
         let clocks = clocks_behind(&next.validity(), &look.peers, look.now);
-        if clocks.is_empty() || is_urgent(&svid, look.now) {
+        if clocks.is_empty() || self.disowned || is_urgent(&svid, look.now) {
             self.take(next);
             return Ok(Vec::new());
         }
@@ -276,6 +299,7 @@ impl Keeper {
             tracing::error!(%error, "cannot keep the new certificate");
         }
         self.identity.present(svid);
+        self.disowned = false;
         self.identity.metrics.renewed();
         self.jitter = rand::random();
     }
@@ -319,9 +343,18 @@ impl Keeper {
                 if relied_on {
                     return Err("the next authority is in use already: let the rotation finish".to_owned());
                 }
-                own.cancel().map_err(said)
+                own.cancel().map_err(said)?;
+                self.report(Taken::Cancelled);
+                Ok(())
             }
         }
+    }
+
+    /// Has the audit log of the set told of a step.
+    fn report(&self, taken: Taken) {
+        let authorities = self.active.iter().flat_map(|material| material.authorities());
+        let authority = authorities.map(|der| Fingerprint::of(&der)).next();
+        self.identity.reports.tell(taken, authority, self.forced);
     }
 
     fn failed(&mut self, error: &anyhow::Error) -> Standing {

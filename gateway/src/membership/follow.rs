@@ -25,7 +25,7 @@ use federation_model::{
 };
 use federation_pki::{identity::LiveIdentity, trust::TrustStore};
 use prometheus_client::registry::Registry;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -62,6 +62,7 @@ pub struct Follower {
     trust: Arc<TrustStore>,
     identity: Arc<LiveIdentity>,
     lineage: watch::Receiver<Arc<Lineage>>,
+    disowned: Arc<Notify>,
     state_dir: PathBuf,
     known: Mutex<Known>,
     refused: watch::Sender<Arc<BTreeMap<ClusterName, Refused>>>,
@@ -81,7 +82,7 @@ impl Follower {
     /// When the file is damaged.
     pub fn open(
         config: &Config,
-        (identity, lineage): (Arc<LiveIdentity>, watch::Receiver<Arc<Lineage>>),
+        (identity, lineage, disowned): (Arc<LiveIdentity>, watch::Receiver<Arc<Lineage>>, Arc<Notify>),
         registry: &mut Registry,
     ) -> anyhow::Result<Self> {
         let file = MembershipFile::in_dir(&config.state.dir);
@@ -93,6 +94,7 @@ impl Follower {
             trust: Arc::new(TrustStore::new()),
             identity,
             lineage,
+            disowned,
             state_dir: config.state.dir.clone(),
             known: Mutex::new(Known::load(&config.state.dir)?),
             refused: watch::Sender::default(),
@@ -392,6 +394,9 @@ impl Follower {
                         self.set_link(|link| link.lost(last_error));
                     }
                     WatchEvent::Disconnected { error, retry_in } => {
+                        if error.revoked() {
+                            self.disowned.notify_one();
+                        }
                         tracing::warn!(%error, ?retry_in, "no connection to the federation service; traffic goes on");
                         self.set_link(|link| link.lost(error.to_string()));
                     }

@@ -9,7 +9,8 @@ use std::{
 };
 
 use federation_client::gateway::messages::{RotateAction, RotateTrustRequest, RotationStanding};
-use federation_model::bundle::Fingerprint;
+use federation_client::operator::Wanted;
+use federation_model::{audit::Action, bundle::Fingerprint};
 use tests::{
     client::{line, part, say, soon},
     fleet::{Cluster, Fleet, Settings},
@@ -203,6 +204,15 @@ async fn a_forced_gate_is_passed_and_whoever_was_away_catches_up() {
     fleet["north"].start().await;
     fleet["north"].sees(API, &["west"]).await;
     settled(&fleet["west"]).await;
+    let mut operator = fleet.federation().operator().await;
+    let wanted = Wanted { action: Some(Action::RotationStep), ..Wanted::default() };
+    until("the audit log tells of every step, and of the gate that was forced", async || {
+        let entries = operator.audit(&wanted).await.unwrap();
+        let steps = entries.iter().map(|entry| entry.event.detail.split([',', ';']).next().unwrap_or_default());
+        let forced = entries.iter().any(|entry| entry.event.detail.starts_with("activated, forced"));
+        (forced && steps.eq(["published", "activated", "retired"])).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -51,7 +51,7 @@ impl GatewayAdmin for Script {
         let action = request.action().as_str_name().trim_start_matches("ROTATE_ACTION_").to_lowercase();
         self.asked.lock().unwrap().push(format!("rotate {} {action} wait={}", request.cluster, request.wait_seconds));
         let told = if action == "status" { &self.standings[..1] } else { &self.standings };
-        Ok(Response::new(stream::iter(told.to_vec().into_iter().map(Ok)).boxed()))
+        Ok(Response::new(stream::iter(Vec::from(told).into_iter().map(Ok)).boxed()))
     }
     async fn accept_bundle(
         &self,

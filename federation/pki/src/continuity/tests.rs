@@ -103,7 +103,7 @@ fn who_carries_bundles_can_neither_forge_nor_roll_back_nor_fork_them() {
     let fork = first(&west(), &gateway_id(), der(&[&thief]), (&by(&thief), NOW)).unwrap();
     assert_eq!(label(one, vec![fork.clone()]), "fork");
     let onward = next(&fork, der(&[&thief]), (&by(&thief), NOW)).unwrap();
-    assert_eq!(label(one, vec![fork.clone(), onward.clone()]), "fork");
+    assert_eq!(label(one, vec![fork, onward.clone()]), "fork");
     // Without the version that gives it away it does not follow what is known.
     assert_eq!(label(one, vec![onward]), "broken");
 

@@ -65,7 +65,7 @@ async fn joined(dir: &Path) -> Arc<Follower> {
     };
     let svid = authority(&config.cluster.trust_domain).issue(&request).unwrap();
     let lineage = watch::channel(Arc::default()).1;
-    let identity = (Arc::new(LiveIdentity::new(svid)), lineage);
+    let identity = (Arc::new(LiveIdentity::new(svid)), lineage, Arc::default());
     let follower = Arc::new(Follower::open(&config, identity, &mut Registry::default()).unwrap());
     let membership = Membership::from(Joined {
         member: member("east", "east.example"),
