@@ -61,7 +61,7 @@ impl Witness {
     }
 
     /// No connection has failed, and no tunnel was made anew.
-    async fn is_content(mut self, fleet: &Fleet) {
+    async fn ends_content(mut self, fleet: &Fleet) {
         self.sees_no_change().await;
         assert!(self.traffic.end().await > 20);
         assert_eq!(part(&mut self.long).await.unwrap(), "bye\n");
@@ -171,7 +171,7 @@ async fn an_intermediate_in_a_mounted_secret_is_replaced_gate_by_gate_under_traf
         (standing.done && standing.authorities == [fingerprint(&third)]).then_some(())
     })
     .await;
-    witness.is_content(&fleet).await;
+    witness.ends_content(&fleet).await;
     assert_eq!(fleet["west"].get("/readyz").await.unwrap().0, 200);
 
     // And a gateway that starts goes on with what is there.
@@ -201,7 +201,7 @@ async fn a_ready_leaf_is_taken_at_once_and_one_of_a_new_authority_gate_by_gate()
     taken_over(&fleet, &renewed.certificate).await;
     let end = settled(&fleet["west"]).await;
     assert_eq!((end.sequence, &end.authorities), (3, &vec![fingerprint(&second)]));
-    witness.is_content(&fleet).await;
+    witness.ends_content(&fleet).await;
 }
 
 #[tokio::test]
@@ -291,7 +291,7 @@ async fn an_authority_that_ends_is_named_while_the_gateway_is_ready_and_its_succ
         (metric("authority_expiry_timestamp_seconds").await == facts(second.certificate())).then_some(())
     })
     .await;
-    witness.is_content(&fleet).await;
+    witness.ends_content(&fleet).await;
 }
 
 /// When a certificate ends, as a metric has it.

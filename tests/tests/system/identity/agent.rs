@@ -113,7 +113,7 @@ async fn an_agent_replaces_svids_and_its_authority_under_traffic_and_no_peer_is_
     assert_eq!((end.sequence, &end.authorities), (3, &vec![shown(&west.authority)]));
     until("east forgets the old authority", async || (believed(&fleet["east"], "west").await.0 == 3).then_some(()))
         .await;
-    witness.is_content(&fleet).await;
+    witness.ends_content(&fleet).await;
 }
 
 #[tokio::test]
@@ -125,7 +125,7 @@ async fn an_agent_that_is_away_is_named_and_nothing_else_happens_until_its_svid_
     west.agent.stop().await;
     is_warned(cluster, "the SPIFFE agent at").await;
     assert_eq!(cluster.get("/readyz").await.unwrap().0, 200);
-    witness.is_content(&fleet).await;
+    witness.ends_content(&fleet).await;
     west.agent.restart();
     is_well(cluster).await;
 
@@ -171,5 +171,5 @@ async fn gateways_of_two_spires_join_carry_traffic_and_survive_a_restart_of_an_a
         }
     };
     timeout(RENEWAL, renewed).await.expect("SPIRE renews the SVID, and the gateway takes it");
-    witness.is_content(&fleet).await;
+    witness.ends_content(&fleet).await;
 }

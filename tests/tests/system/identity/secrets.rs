@@ -310,7 +310,7 @@ async fn values_that_hold_keys_do_not_show_them() {
         zone: String::new(),
     };
     let opened = ClusterIdentity::open(own.path(), &cluster, &IdentityConfig::default(), None, &mut Default::default());
-    let (identity, keeper, _) = opened.unwrap();
+    let (identity, keeper, reporter) = opened.unwrap();
     for dir in [state.as_path(), &operator, own.path()] {
         secrets.below(dir);
     }
@@ -330,11 +330,11 @@ async fn values_that_hold_keys_do_not_show_them() {
     secrets.are_not_shown_by("Svid", &svid);
     secrets.are_not_shown_by("CertifiedKey", &svid.certified_key());
     secrets.are_not_shown_by("Material", &(issuer, leaf));
-    let signers = (Signer::Authority(authority.clone()), Signer::Gateway(Arc::new(svid.clone())));
+    let signers = (Signer::Authority(authority), Signer::Gateway(Arc::new(svid.clone())));
     secrets.are_not_shown_by("Signer", &signers);
     secrets.are_not_shown_by("LiveIdentity", &LiveIdentity::new(svid));
     secrets.are_not_shown_by("ClusterIdentity", &identity);
-    secrets.are_not_shown_by("Keeper", &keeper);
+    secrets.are_not_shown_by("Keeper", &(keeper, reporter));
     secrets.are_not_shown_by("Credential", &Credential::load(&operator).unwrap());
     secrets.are_not_shown_by("JoinToken", &token);
     let request = messages::JoinRequest { token: token.to_string(), dry_run: false, wait_seconds: 0 };
