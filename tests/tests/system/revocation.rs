@@ -357,6 +357,7 @@ async fn a_federation_service_restored_from_an_old_backup_brings_no_revoked_iden
     fleet.start_federation().await;
     let listing = fleet.federation().operator().await.list_members().await.unwrap();
     assert_eq!(listing.members.len(), 3, "the restored service takes north for a member");
+    fleet.federation().operator().await.recover().await.unwrap();
     until("east and west have heard of what the restored service knows", async || {
         let listing = fleet.federation().operator().await.list_members().await.unwrap();
         let mut heard = listing.members.iter().filter(|status| status.member.cluster.as_str() != "north");
