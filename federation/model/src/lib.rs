@@ -9,6 +9,7 @@
 //! catalog ── delta ── import   what is exported, and what it becomes everywhere else
 //! bundle ── lineage ── member  whom to trust, and by whose word; foreign: trust domains outside the set
 //! revocation                   whom not to trust any more
+//! policy                       who may reach what
 //! outcome ── trace             how a connection ended, and which one it was
 //! audit ── mark                who did what to the set, hash-chained; what a revision of it is recognised by
 //! ```
@@ -28,6 +29,7 @@ pub mod mark;
 pub mod member;
 pub mod names;
 pub mod outcome;
+pub mod policy;
 pub mod revocation;
 pub mod sni;
 pub mod spiffe;
