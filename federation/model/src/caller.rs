@@ -3,8 +3,9 @@
 //! Owns the rule that a vouched principal is valid only inside the trust domain of its voucher. Never authenticates
 //! anybody: the listeners and the tunnels do.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
+use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
 use crate::spiffe::{SpiffeId, TrustDomain};
@@ -49,6 +50,8 @@ pub enum Caller {
     Workload {
         /// The proven id.
         id: SpiffeId,
+        /// The certificate it was proven with, where it is small enough to travel: for those who want to see it themselves.
+        certificate: Option<Arc<CertificateDer<'static>>>,
     },
     /// The gateway of the caller's cluster vouches for this id.
     Vouched {
@@ -73,7 +76,16 @@ impl Caller {
     pub fn principal(&self) -> Option<&SpiffeId> {
         match self {
             Self::Unknown => None,
-            Self::Workload { id } | Self::Vouched { id } => Some(id),
+            Self::Workload { id, .. } | Self::Vouched { id } => Some(id),
+        }
+    }
+
+    /// The certificate the caller proved its id with.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&CertificateDer<'static>> {
+        match self {
+            Self::Workload { certificate, .. } => certificate.as_deref(),
+            Self::Unknown | Self::Vouched { .. } => None,
         }
     }
 
@@ -109,7 +121,7 @@ mod tests {
         let id = |text: &str| SpiffeId::new(text).unwrap();
         let own = Caller::Vouched { id: id("spiffe://east.example/ns/a/sa/b") };
         let stolen = Caller::Vouched { id: id("spiffe://west.example/ns/a/sa/b") };
-        let proven_elsewhere = Caller::Workload { id: id("spiffe://west.example/ns/a/sa/b") };
+        let proven_elsewhere = Caller::Workload { id: id("spiffe://west.example/ns/a/sa/b"), certificate: None };
         assert!(own.confined_to(&east).is_ok());
         assert!(stolen.confined_to(&east).is_err());
         assert!(proven_elsewhere.confined_to(&east).is_err());

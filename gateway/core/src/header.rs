@@ -122,13 +122,21 @@ pub fn split_frame(buf: &[u8]) -> Result<Option<(&[u8], usize)>, HeaderError> {
 }
 
 impl StreamHeader {
-    /// The header as a frame.
+    /// The header as a frame. A certificate of the caller that does not fit is left out: it tells nothing that the id does not.
     ///
     /// # Errors
     /// When it is over the limit.
     pub fn encode(&self) -> Result<Bytes, HeaderError> {
+        let mut message = self.message();
+        if message.encoded_len() > MAX_HEADER {
+            message.workload_certificate = Bytes::new();
+        }
+        frame(&message)
+    }
+
+    fn message(&self) -> wire::StreamHeader {
         let Destination { service, port, transport, endpoint } = &self.destination;
-        frame(&wire::StreamHeader {
+        wire::StreamHeader {
             destination: Some(wire::Destination {
                 namespace: service.namespace.to_string(),
                 service: service.name.to_string(),
@@ -140,7 +148,8 @@ impl StreamHeader {
             trace: Some((&self.trace).into()),
             client: self.client.map(Into::into),
             server_name: self.server_name.clone().unwrap_or_default(),
-        })
+            workload_certificate: convert::certificate_bytes(&self.caller),
+        }
     }
 
     /// The header in the body of a frame, as [`split_frame`] gives it.
@@ -152,7 +161,7 @@ impl StreamHeader {
         let missing = |field| ConvertError::new("StreamHeader", field, "it is missing");
         Ok(Self {
             destination: destination(message.destination.ok_or_else(|| missing("destination"))?)?,
-            caller: convert::caller(message.caller)?,
+            caller: convert::caller(message.caller, &message.workload_certificate)?,
             trace: message.trace.ok_or_else(|| missing("trace"))?.try_into()?,
             client: message.client.map(TryInto::try_into).transpose()?,
             server_name: server_name(message.server_name)?,

@@ -3,7 +3,10 @@
 //! Owns the wire form of callers, trace contexts and socket addresses. Never frames anything and never decides whether a
 //! caller may be believed: the header codec and the authorize stage do.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use federation_model::{
@@ -11,6 +14,7 @@ use federation_model::{
     spiffe::{SpiffeIdError, parse_workload_id},
     trace::TraceContext,
 };
+use rustls_pki_types::CertificateDer;
 
 use super::ConvertError;
 use crate::tunnel::v1 as wire;
@@ -20,19 +24,28 @@ use crate::tunnel::v1 as wire;
 pub fn caller_message(caller: &Caller) -> Option<wire::stream_header::Caller> {
     match caller {
         Caller::Unknown => None,
-        Caller::Workload { id } => Some(wire::stream_header::Caller::Workload(id.to_string())),
+        Caller::Workload { id, .. } => Some(wire::stream_header::Caller::Workload(id.to_string())),
         Caller::Vouched { id } => Some(wire::stream_header::Caller::Vouched(id.to_string())),
     }
 }
 
-/// The caller of a header.
+/// The bytes of the certificate of a caller; empty when there is none.
+#[must_use]
+pub fn certificate_bytes(caller: &Caller) -> Bytes {
+    caller.certificate().map_or_else(Bytes::new, |certificate| Bytes::copy_from_slice(certificate))
+}
+
+/// The caller of a header; `certificate` is empty when there is none.
 ///
 /// # Errors
 /// When the id is not that of a workload.
-pub fn caller(message: Option<wire::stream_header::Caller>) -> Result<Caller, SpiffeIdError> {
+pub fn caller(message: Option<wire::stream_header::Caller>, certificate: &[u8]) -> Result<Caller, SpiffeIdError> {
     Ok(match message {
         None => Caller::Unknown,
-        Some(wire::stream_header::Caller::Workload(id)) => Caller::Workload { id: parse_workload_id(&id)? },
+        Some(wire::stream_header::Caller::Workload(id)) => {
+            let certificate = (!certificate.is_empty()).then(|| Arc::new(CertificateDer::from(certificate.to_vec())));
+            Caller::Workload { id: parse_workload_id(&id)?, certificate }
+        }
         Some(wire::stream_header::Caller::Vouched(id)) => Caller::Vouched { id: parse_workload_id(&id)? },
     })
 }
@@ -95,7 +108,7 @@ mod tests {
     #[test]
     fn an_id_without_a_path_is_no_caller() {
         for id in ["spiffe://east.example", "https://east.example/x", "", "spiffe://east.example/a//b"] {
-            assert!(caller(Some(wire::stream_header::Caller::Vouched(id.to_owned()))).is_err(), "{id}");
+            assert!(caller(Some(wire::stream_header::Caller::Vouched(id.to_owned())), &[]).is_err(), "{id}");
         }
     }
 

@@ -134,7 +134,10 @@ async fn a_principal_of_another_trust_domain_is_refused_and_recorded() {
     let claims = [
         vouched("spiffe://west.example/ns/production/sa/admin"),
         vouched("spiffe://east.example/ns/production/sa/frontend"),
-        Caller::Workload { id: SpiffeId::new("spiffe://west.example/ns/production/sa/admin").unwrap() },
+        Caller::Workload {
+            id: SpiffeId::new("spiffe://west.example/ns/production/sa/admin").unwrap(),
+            certificate: None,
+        },
     ];
     for claim in claims {
         let mut stream = peer.stream(&header(API, 8080, claim).encode().unwrap()).await.unwrap();

@@ -1,18 +1,26 @@
 //! Round trips, and headers that are refused.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use federation_model::spiffe::SpiffeId;
 use proptest::{collection, option, prelude::*};
+use rustls_pki_types::CertificateDer;
 
 use super::*;
+
+fn certificate() -> impl Strategy<Value = Option<Arc<CertificateDer<'static>>>> {
+    option::of(collection::vec(any::<u8>(), 1..1500).prop_map(|der| Arc::new(CertificateDer::from(der))))
+}
 
 fn callers() -> impl Strategy<Value = Caller> {
     let id = || "[a-z]{1,12}(\\.[a-z]{1,12})?/ns/[a-z]{1,9}/sa/[a-zA-Z0-9._-]{1,3}x";
     let id = move || id().prop_map(|text| SpiffeId::new(format!("spiffe://{text}")).unwrap());
     prop_oneof![
         Just(Caller::Unknown),
-        id().prop_map(|id| Caller::Workload { id }),
+        (id(), certificate()).prop_map(|(id, certificate)| Caller::Workload { id, certificate }),
         id().prop_map(|id| Caller::Vouched { id }),
     ]
 }
@@ -180,4 +188,17 @@ proptest! {
         let _ = StreamReply::decode(&bytes);
         let _ = StreamHeader::read(&bytes);
     }
+}
+
+#[test]
+fn a_certificate_that_does_not_fit_is_left_out_of_the_header() {
+    let id = SpiffeId::new("spiffe://east.example/ns/shop/sa/frontend").unwrap();
+    let certificate = |length| Some(Arc::new(CertificateDer::from(vec![7; length])));
+    let caller = |length| Caller::Workload { id: id.clone(), certificate: certificate(length) };
+    let sent = |caller| {
+        let frame = header(caller).encode().unwrap();
+        StreamHeader::read(&frame).unwrap().unwrap().0.caller
+    };
+    assert_eq!(sent(caller(2000)), caller(2000));
+    assert_eq!(sent(caller(MAX_HEADER)), Caller::Workload { id: id.clone(), certificate: None });
 }
