@@ -24,6 +24,7 @@ use tokio::{net::TcpStream, time::Instant};
 use crate::{
     accept::Refused,
     deliver::{self, Delivery, NotDelivered},
+    history::Step,
     identify::Identified,
     live::Grant,
     path::DataPath,
@@ -100,6 +101,7 @@ pub async fn forward(routed: Routed, path: &Arc<DataPath>) -> Result<(), Refused
     let mut last: NotDelivered =
         (Outcome::NoHealthyCluster, "no cluster that exports it is reachable and has a ready endpoint".to_owned());
     let mut clusters = VecDeque::from(order(&route, accepted.client, path));
+    accepted.record.tell(Step::Routed(clusters.iter().cloned().collect()));
     for _attempt in 0..MAX_ATTEMPTS {
         let Some(cluster) = clusters.pop_front() else { break };
         if cluster == path.cluster {
@@ -109,6 +111,7 @@ pub async fn forward(routed: Routed, path: &Arc<DataPath>) -> Result<(), Refused
         }
         match forwarding.attempt(&cluster, !clusters.is_empty()).await {
             Ok(carrier) => {
+                accepted.record.tell(Step::Taken(cluster.clone()));
                 accepted.record.connected();
                 let (outcome, counts) = forwarding.carry(carrier, cluster).await;
                 accepted.record.end(outcome, counts, "");
@@ -116,6 +119,7 @@ pub async fn forward(routed: Routed, path: &Arc<DataPath>) -> Result<(), Refused
             }
             Err((outcome, reason)) => {
                 tracing::debug!(%cluster, service = %route.service, %outcome, reason, "attempt failed");
+                accepted.record.tell(Step::Tried { cluster: cluster.clone(), outcome, reason: reason.clone() });
                 last = (outcome, reason);
                 if !outcome.retryable() || !path.retries.spend() {
                     break;

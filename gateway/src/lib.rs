@@ -18,6 +18,7 @@ pub mod config;
 pub mod control;
 pub mod deliver;
 pub mod forward;
+pub mod history;
 pub mod horizon;
 pub mod identify;
 pub mod identity;

@@ -25,7 +25,10 @@ use prometheus_client::{
 };
 use tokio::time::Instant;
 
-use crate::splice::Counts;
+use crate::{
+    history::{History, Step, Telling},
+    splice::Counts,
+};
 
 /// The target of access log lines.
 const ACCESS: &str = "landbridge::access";
@@ -86,6 +89,7 @@ struct Metrics {
 pub struct Recorder {
     metrics: Arc<Metrics>,
     cluster: ClusterName,
+    history: History,
 }
 
 impl Recorder {
@@ -107,7 +111,7 @@ impl Recorder {
         registry.register("connections_open", "Connections that live", metrics.open.clone());
         registry.register("connection_setup_seconds", "From accept to connected", metrics.setup.clone());
         registry.register("connection_retries", "Connects tried on another endpoint", metrics.retries.clone());
-        Self { metrics: Arc::new(metrics), cluster }
+        Self { metrics: Arc::new(metrics), cluster, history: History::default() }
     }
 
     /// Begins the record of a connection.
@@ -124,8 +128,16 @@ impl Recorder {
             caller: Caller::Unknown,
             target: None,
             peer: None,
+            rule: None,
+            telling: self.history.begin(trace),
             ended: false,
         }
+    }
+
+    /// What happened to recent connections.
+    #[must_use]
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
     /// The gateway stops: connections that are dropped from now on were not lost by a defect.
@@ -152,6 +164,9 @@ pub struct Record {
     caller: Caller,
     target: Option<(ServiceKey, Port)>,
     peer: Option<ClusterName>,
+    /// The rule that refused it, and what to do about that.
+    rule: Option<(String, String)>,
+    telling: Telling,
     ended: bool,
 }
 
@@ -162,14 +177,26 @@ impl Record {
         self.trace
     }
 
+    /// Adds a step to the story of the connection.
+    pub fn tell(&self, step: Step) {
+        self.telling.add(step);
+    }
+
     /// Remembers who is calling.
     pub fn called_by(&mut self, caller: Caller) {
+        self.tell(Step::Identified(caller.clone()));
         self.caller = caller;
     }
 
     /// Remembers what is called.
     pub fn calls(&mut self, service: ServiceKey, port: Port) {
+        self.tell(Step::Asked { service: service.clone(), port });
         self.target = Some((service, port));
+    }
+
+    /// Remembers which rule refuses the connection, and what to do about it.
+    pub fn refused_by(&mut self, rule: String, remedy: String) {
+        self.rule = Some((rule, remedy));
     }
 
     /// The connection comes from another cluster.
@@ -209,6 +236,7 @@ impl Record {
     fn write(&mut self, outcome: Outcome, counts: Counts, reason: &str) {
         self.ended = true;
         self.count(outcome, counts);
+        self.tell(Step::Ended { outcome, reason: reason.to_owned(), counts });
         let text = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
         let peer = text(self.peer.as_ref().map(ToString::to_string));
         let (source, destination) = match self.direction {
@@ -231,8 +259,9 @@ impl Record {
             received = counts.received,
             duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             trace_id = format!("{:032x}", self.trace.trace_id),
+            rule = self.rule.as_ref().map_or("-", |(rule, _)| rule.as_str()),
             reason,
-            remedy = outcome.remedy(),
+            remedy = self.rule.as_ref().map_or(outcome.remedy(), |(_, remedy)| remedy.as_str()),
         );
     }
 

@@ -18,6 +18,7 @@ pub mod control;
 pub mod dial;
 pub mod header;
 pub mod hello;
+pub mod ledger;
 pub mod names;
 pub mod pick;
 pub mod session;
