@@ -11,6 +11,7 @@
 //! dial                            when and where a peer is dialled
 //! tables ── addresses ── names    one snapshot of everything that routes and resolves
 //! pick                            which cluster gets this connection
+//! policy                          whether its caller may make it
 //! ```
 
 pub mod addresses;
@@ -21,5 +22,6 @@ pub mod hello;
 pub mod ledger;
 pub mod names;
 pub mod pick;
+pub mod policy;
 pub mod session;
 pub mod tables;

@@ -1,0 +1,4 @@
+mod facts;
+mod naive;
+mod paths;
+mod random;
