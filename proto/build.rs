@@ -1,9 +1,10 @@
 //! Compiles the `.proto` files with protox, so that no `protoc` is needed.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    const FILES: [&str; 3] = [
+    const FILES: [&str; 4] = [
         "landbridge/federation/v1/federation.proto",
         "landbridge/gateway/v1/admin.proto",
+        "landbridge/gateway/v1/policy.proto",
         "landbridge/tunnel/v1/tunnel.proto",
     ];
     let mut compiler = protox::Compiler::new(["."])?;

@@ -23,6 +23,7 @@ use proto::gateway::v1::{
     JoinRequest, LeaveRequest, LeaveResponse, ListCertificatesRequest, ListCertificatesResponse, ListServicesRequest,
     ListServicesResponse, RotateTrustRequest, RotationStanding, Status as StatusMessage,
     gateway_admin_server::{GatewayAdmin, GatewayAdminServer},
+    gateway_policies_server::GatewayPoliciesServer,
 };
 use tokio::{
     net::UnixListener,
@@ -33,13 +34,16 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Response, Status};
 
 use crate::{
-    config::Config, horizon::Horizon, identity::ClusterIdentity, membership::follow::Follower, record::Recorder,
+    audited::AuditedCalls, config::Config, horizon::Horizon, identity::ClusterIdentity, membership::follow::Follower,
+    record::Recorder,
 };
 
 mod certificates;
 mod check;
 mod ends;
+mod explain;
 mod join;
+mod policy;
 mod services;
 mod status;
 mod trust;
@@ -68,8 +72,10 @@ pub struct Administration {
     pub notices: watch::Receiver<Arc<Vec<Finding>>>,
     /// Whether this gateway is ready.
     pub readiness: Readiness,
-    /// Connections that live.
+    /// Connections that live, and what became of those that ended.
     pub recorder: Recorder,
+    /// What policies in AUDIT would have refused.
+    pub audited: AuditedCalls,
     /// When this gateway started.
     pub started_at: Timestamp,
     /// Joins, and rotations that somebody follows.
@@ -123,9 +129,11 @@ impl AdminSocket {
     /// # Errors
     /// When the socket fails.
     pub async fn serve(self, administration: Arc<Administration>, stop: CancellationToken) -> anyhow::Result<()> {
+        let policies = GatewayPoliciesServer::new(policy::Policies(administration.clone()));
         let service = GatewayAdminServer::new(Service(administration));
         let served = tonic::transport::Server::builder()
             .add_service(service)
+            .add_service(policies)
             .serve_with_incoming_shutdown(UnixListenerStream::new(self.listener), stop.cancelled_owned())
             .await;
         // Whoever connects from here on is told that no gateway runs.

@@ -40,6 +40,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     accept::{Via, accept},
     admin::{AdminSocket, Administration},
+    audited::AuditedCalls,
     config::Config,
     control::{Control, ControlInputs, ControlOutputs, first_tables},
     horizon::Horizon,
@@ -208,6 +209,7 @@ impl Parts {
             retries: RetryBudget::new(),
             recorder: Recorder::new(config.cluster.name.clone(), registry),
             live,
+            audited: AuditedCalls::load(&config.state.dir),
             limits: config.limits.clone(),
             places: Arc::new(Semaphore::new(config.limits.connections)),
             connections: TaskTracker::new(),
@@ -275,6 +277,7 @@ impl Parts {
         if let Some(source) = source {
             support.spawn("identity-source", OnEnd::Stop, source.run(stop.clone()));
         }
+        support.spawn("policy-report", OnEnd::Stop, path.audited.clone().keep(stop.clone()));
         support.spawn("deliver", OnEnd::Stop, deliver_streams(path, started.inbound));
         support.spawn("tunnels", OnEnd::Stop, started.driver);
         support.spawn("tunnels-close", OnEnd::Stop, close(started.tunnels, stop.clone()));
@@ -316,6 +319,7 @@ impl Servers {
             notices: parts.control.notices(),
             readiness: parts.readiness.clone(),
             recorder: parts.path.recorder.clone(),
+            audited: parts.path.audited.clone(),
             started_at: Timestamp::from(SystemTime::now()),
             joins: TaskTracker::new(),
         });

@@ -1,17 +1,19 @@
 //! Stage five: whether this caller may reach this service, at the cluster that has it.
 //!
-//! Owns the rule that a peer vouches only inside its own trust domain and never for who was revoked, and that only exported
-//! services are reachable. Never connects anything.
+//! Owns the rule that a peer vouches only inside its own trust domain and never for who was revoked, that only exported
+//! services are reachable, and that the policies are asked. Never connects anything.
 
 use std::{sync::Arc, time::Duration};
 
 use federation_model::{addr::Transport, caller::Caller, outcome::Outcome, trace::TraceContext};
-use gateway_core::{header::StreamHeader, tables::Tables};
+use gateway_core::{header::StreamHeader, policy::Call, tables::Tables};
 use gateway_tunnel::{HeadError, InboundStream};
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
 use crate::{
+    history::Step,
     path::DataPath,
+    policy,
     record::{Direction, Record},
     splice::Counts,
 };
@@ -77,6 +79,7 @@ pub fn authorize(mut stream: InboundStream, path: &DataPath) -> Result<Authorize
     let client = header.as_ref().ok().and_then(|header| header.client);
     let mut record = path.recorder.begin(Direction::Inbound, client, trace);
     record.comes_from(stream.peer.clone());
+    record.tell(Step::Received { peer: stream.peer.clone(), client });
 
     let header = match header {
         Ok(header) => header,
@@ -99,6 +102,11 @@ pub fn authorize(mut stream: InboundStream, path: &DataPath) -> Result<Authorize
     if !tables.exports(&header.destination.service, header.destination.port) {
         let reason = format!("{}:{} is not exported here", header.destination.service, header.destination.port);
         return Err(Rejected::new(stream, record, Outcome::NotExported, reason));
+    }
+    let (service, port) = (&header.destination.service, header.destination.port);
+    let call = Call { caller: &caller, source_cluster: &stream.peer, service, port };
+    if let Err((outcome, reason)) = policy::admit(path, &tables, &call, &mut record) {
+        return Err(Rejected::new(stream, record, outcome, reason));
     }
     if header.destination.transport != Transport::Tcp {
         let reason = format!("{} is asked for over UDP, which is not carried", header.destination.service);

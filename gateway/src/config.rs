@@ -3,6 +3,7 @@
 //! Owns the names of the configuration contract and their defaults. Never loads a file: `federation-runtime` does.
 
 use std::{
+    collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
@@ -12,11 +13,13 @@ use federation_client::workload::AgentSocket;
 use federation_model::{
     addr::GatewayAddr,
     member::MAX_ADVERTISED,
-    names::ClusterName,
+    names::{ClusterName, Namespace},
+    policy::ROOT_NAMESPACE,
     sni::Zone,
     spiffe::{SpiffeId, TrustDomain, as_text},
 };
 use federation_runtime::telemetry::LogConfig;
+use gateway_core::policy::TrustDomainAliases;
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -47,6 +50,9 @@ pub struct Config {
     /// How the federation service is reached.
     #[serde(default)]
     pub federation: FederationConfig,
+    /// How policies are read.
+    #[serde(default)]
+    pub policy: PolicyConfig,
     /// What survives a restart.
     #[serde(default)]
     pub state: StateConfig,
@@ -269,6 +275,37 @@ impl Default for IdentityConfig {
 pub struct FederationConfig {
     /// Addresses to use rather than those of the join.
     pub addresses: Vec<GatewayAddr>,
+}
+
+/// `[policy]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PolicyConfig {
+    /// The namespace whose policies hold for the services of all namespaces.
+    pub root_namespace: Namespace,
+    /// What trust domains in policies stand for beside themselves, such as the `cluster.local` of a mesh.
+    #[serde(deserialize_with = "aliases")]
+    pub trust_domain_aliases: TrustDomainAliases,
+}
+
+impl Default for PolicyConfig {
+    fn default() -> Self {
+        let root = ROOT_NAMESPACE.parse().expect("a constant that is a DNS label is a namespace");
+        Self { root_namespace: root, trust_domain_aliases: TrustDomainAliases::default() }
+    }
+}
+
+fn aliases<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<TrustDomainAliases, D::Error> {
+    let domain = |text: &String| {
+        TrustDomain::new(text)
+            .map_err(|error| serde::de::Error::custom(format!("{text:?} is not a trust domain: {error}")))
+    };
+    let written = BTreeMap::<String, Vec<String>>::deserialize(deserializer)?;
+    let mut aliases = BTreeMap::new();
+    for (alias, domains) in &written {
+        aliases.insert(domain(alias)?, domains.iter().map(domain).collect::<Result<_, _>>()?);
+    }
+    Ok(TrustDomainAliases(aliases))
 }
 
 /// `[state]`

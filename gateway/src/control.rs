@@ -38,10 +38,12 @@ use crate::{config::Config, live::Live};
 pub mod first_catalogs;
 mod metrics;
 pub mod notices;
+mod policies;
 
 use first_catalogs::FirstCatalogs;
 use metrics::Metrics;
 use notices::Notices;
+use policies::CompiledPolicies;
 
 /// The least time between two compiles: a peer that changes its catalog without pause must not take a processor.
 const LEAST_PAUSE: Duration = Duration::from_millis(20);
@@ -88,6 +90,7 @@ pub struct Control {
     peers: PeerCatalogs,
     members: Members,
     revocations: Arc<Revocations>,
+    policies: CompiledPolicies,
     plan: AddressPlan,
     assigned: Assignments,
     addresses_file: PathBuf,
@@ -119,6 +122,7 @@ impl Control {
             peers: PeerCatalogs::new(config.tunnel.hold_down),
             members: Members::default(),
             revocations: Arc::default(),
+            policies: CompiledPolicies::default(),
             generation: 0,
             metrics: Metrics::register(registry),
         })
@@ -197,6 +201,7 @@ impl Control {
     fn update(&mut self, manifests: &Manifests, members: Members) -> bool {
         self.peers.handle_members(|cluster| members.contains_key(cluster));
         self.members = members;
+        self.policies.update(&manifests.objects.policies, &self.config.policy);
         self.local = local::compile(&manifests.objects, &self.config.cluster.trust_domain);
         let catalog = self.local.catalog(self.config.cluster.name.clone());
         // The tunnels may not have noticed yet that a cluster left.
@@ -216,6 +221,7 @@ impl Control {
             pods: Arc::new(self.local.pods.clone()),
             members: self.members.clone(),
             revocations: self.revocations.clone(),
+            policies: self.policies.table(),
             reachable: Arc::new(reachable),
             addresses: Arc::new(self.assigned.clone()),
             nameservers: Arc::new([self.config.dns.listen.ip()]),
@@ -280,6 +286,7 @@ pub fn first_tables(config: &Config) -> Tables {
         pods: Arc::default(),
         members: Arc::default(),
         revocations: Arc::default(),
+        policies: Arc::default(),
         reachable: Arc::default(),
         addresses: Arc::default(),
         nameservers: Arc::new([config.dns.listen.ip()]),

@@ -89,7 +89,7 @@ async fn to_endpoint(authorized: Authorized, path: &DataPath) -> Result<(), Reje
     let grant = Grant {
         peer: Some(peer.clone()),
         delivered: Some((delivery.service.clone(), delivery.port)),
-        caller: caller.principal().cloned(),
+        caller: caller.clone(),
     };
     let mut registered = path.live.register(grant);
     let InboundStream { send: to_peer, recv: from_peer, .. } = &mut stream;

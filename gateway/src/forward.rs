@@ -16,6 +16,7 @@ use gateway_core::{
     addresses::fnv1a,
     header::{Destination, StreamHeader, StreamReply},
     pick::{Draw, Load},
+    policy::Call,
     tables::{Route, Tables},
 };
 use gateway_tunnel::OutboundStream;
@@ -28,6 +29,8 @@ use crate::{
     identify::Identified,
     live::Grant,
     path::DataPath,
+    policy,
+    record::Record,
     route::Routed,
     splice::{Counts, Source, TcpEnd, splice},
 };
@@ -109,7 +112,7 @@ pub async fn forward(routed: Routed, path: &Arc<DataPath>) -> Result<(), Refused
         } else {
             accepted.record.goes_to(cluster.clone());
         }
-        match forwarding.attempt(&cluster, !clusters.is_empty()).await {
+        match forwarding.attempt(&cluster, !clusters.is_empty(), &mut accepted.record).await {
             Ok(carrier) => {
                 accepted.record.tell(Step::Taken(cluster.clone()));
                 accepted.record.connected();
@@ -137,9 +140,14 @@ pub async fn forward(routed: Routed, path: &Arc<DataPath>) -> Result<(), Refused
 
 impl Forwarding<'_> {
     /// Tries one cluster; `others` says whether more are left.
-    async fn attempt(&mut self, cluster: &ClusterName, others: bool) -> Result<Carrier, NotDelivered> {
+    async fn attempt(
+        &mut self,
+        cluster: &ClusterName,
+        others: bool,
+        record: &mut Record,
+    ) -> Result<Carrier, NotDelivered> {
         let attempt = if *cluster == self.path.cluster {
-            deliver::connect(&self.delivery(cluster), &self.tables, self.path).await.map(Carrier::Endpoint)
+            self.deliver(cluster, record).await.map(Carrier::Endpoint)
         } else {
             self.open(cluster, others).await.map(|stream| Carrier::Tunnel(Box::new(stream)))
         };
@@ -150,6 +158,15 @@ impl Forwarding<'_> {
             Err(_) => {}
         }
         attempt
+    }
+
+    /// Takes the connection here: what is asked of the streams of other clusters is asked of it, too.
+    async fn deliver(&self, cluster: &ClusterName, record: &mut Record) -> Result<TcpStream, NotDelivered> {
+        let delivery = self.delivery(cluster);
+        let Delivery { caller, service, port, .. } = delivery;
+        let call = Call { caller, source_cluster: cluster, service, port };
+        policy::admit(self.path, &self.tables, &call, record)?;
+        deliver::connect(&delivery, &self.tables, self.path).await
     }
 
     fn delivery<'a>(&'a self, cluster: &'a ClusterName) -> Delivery<'a> {
@@ -228,7 +245,7 @@ impl Forwarding<'_> {
         let Self { path, client: mut client_in, replay, header, .. } = self;
         let mut client_out = client_in.clone();
         let idle = path.limits.idle_timeout;
-        let caller = header.caller.principal().cloned();
+        let caller = header.caller.clone();
         let client = (&mut client_in, &mut client_out);
         match carrier {
             Carrier::Endpoint(tcp) => {

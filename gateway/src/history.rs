@@ -23,6 +23,8 @@ use federation_model::{
     trace::TraceContext,
 };
 
+use gateway_core::policy::{Basis, Rule};
+
 use crate::splice::Counts;
 
 /// How many connections that ended well are remembered: some seconds of a busy gateway, hours of a quiet one.
@@ -74,7 +76,9 @@ pub enum Step {
     /// A cluster took it.
     Taken(ClusterName),
     /// A policy let it pass, or there is none.
-    Authorized(String),
+    Authorized(Basis),
+    /// A policy in AUDIT would have refused it.
+    Audited(Rule),
     /// An endpoint of this cluster accepted it.
     Delivered {
         /// The endpoint.
@@ -104,7 +108,7 @@ impl Step {
             Self::Identified(_) => "identify",
             Self::Asked { .. } | Self::Routed(_) => "route",
             Self::Tried { .. } | Self::Taken(_) => "forward",
-            Self::Authorized(_) | Self::RequestRefused(_) => "authorize",
+            Self::Authorized(_) | Self::Audited(_) | Self::RequestRefused(_) => "authorize",
             Self::Delivered { .. } => "deliver",
             Self::Ended { .. } => "end",
         }
@@ -131,7 +135,8 @@ impl fmt::Display for Step {
             }
             Self::Tried { cluster, outcome, reason } => write!(f, "{cluster} did not take it: {outcome}: {reason}"),
             Self::Taken(cluster) => write!(f, "{cluster} took it"),
-            Self::Authorized(why) => f.write_str(why),
+            Self::Authorized(basis) => write!(f, "passes: {basis}"),
+            Self::Audited(rule) => write!(f, "{rule} is on trial, and would refuse it"),
             Self::Delivered { endpoint, mode } => write!(f, "endpoint {endpoint} accepted it, delivered as {mode}"),
             Self::RequestRefused(why) => write!(f, "a request was refused: {why}"),
             Self::Ended { outcome, reason, counts } => {

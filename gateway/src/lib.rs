@@ -13,6 +13,7 @@
 pub mod accept;
 pub mod admin;
 pub mod app;
+pub mod audited;
 pub mod authorize;
 pub mod config;
 pub mod control;
@@ -27,6 +28,7 @@ pub mod listeners;
 pub mod live;
 pub mod membership;
 pub mod path;
+pub mod policy;
 pub mod proxy_protocol;
 pub mod record;
 pub mod reset_key;

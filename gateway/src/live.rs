@@ -15,12 +15,14 @@ use arc_swap::ArcSwapOption;
 use dashmap::DashMap;
 use federation_model::{
     addr::Port,
+    caller::Caller,
     names::{ClusterName, ServiceKey},
     outcome::Outcome,
-    spiffe::SpiffeId,
 };
-use gateway_core::tables::Tables;
+use gateway_core::{policy::Call, tables::Tables};
 use tokio::sync::oneshot;
+
+use crate::policy;
 
 /// What a live connection was admitted for.
 #[derive(Debug, Clone)]
@@ -29,8 +31,8 @@ pub struct Grant {
     pub peer: Option<ClusterName>,
     /// The service of this cluster it was delivered to, when it was.
     pub delivered: Option<(ServiceKey, Port)>,
-    /// Who calls, when that is known.
-    pub caller: Option<SpiffeId>,
+    /// Who calls.
+    pub caller: Caller,
 }
 
 struct Entry {
@@ -116,13 +118,16 @@ fn verdict(grant: &Grant, tables: &Tables) -> Option<Outcome> {
     if grant.peer.as_ref().is_some_and(|peer| !tables.is_member(peer)) {
         return Some(Outcome::Revoked);
     }
-    if grant.caller.as_ref().is_some_and(|caller| tables.revoked(caller).is_some()) {
+    if grant.caller.principal().is_some_and(|caller| tables.revoked(caller).is_some()) {
         return Some(Outcome::Revoked);
     }
-    match &grant.delivered {
-        Some((service, port)) if !tables.exports(service, *port) => Some(Outcome::NotExported),
-        Some(_) | None => None,
+    let (service, port) = grant.delivered.as_ref()?;
+    if !tables.exports(service, *port) {
+        return Some(Outcome::NotExported);
     }
+    let source_cluster = grant.peer.as_ref().unwrap_or_else(|| tables.cluster());
+    let call = Call { caller: &grant.caller, source_cluster, service, port: *port };
+    (!policy::judge(tables, &call).is_allowed()).then_some(Outcome::Denied)
 }
 
 impl Registered {

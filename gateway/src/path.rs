@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     accept::{Accepted, Refused},
+    audited::AuditedCalls,
     config::Limits,
     deliver, forward,
     identify::identify,
@@ -42,6 +43,8 @@ pub struct DataPath {
     pub recorder: Recorder,
     /// Connections that live.
     pub live: Live,
+    /// What policies in AUDIT would have refused.
+    pub audited: AuditedCalls,
     /// Limits and time-outs.
     pub limits: Limits,
     /// Places for connections; a connection without one is refused.

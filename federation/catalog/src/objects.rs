@@ -9,6 +9,7 @@ use federation_model::{
     addr::{Port, Transport},
     catalog::SessionAffinity,
     names::{ClusterName, EndpointName, Namespace, PortName, ServiceKey, ServiceName},
+    policy::Policies,
     time::Timestamp,
 };
 
@@ -32,6 +33,8 @@ pub struct Objects {
     pub pods: BTreeMap<ObjectKey, PodObject>,
     /// `multicluster.x-k8s.io` ServiceExports.
     pub service_exports: BTreeMap<ServiceKey, ServiceExportObject>,
+    /// `policy.landbridge.dev` policies, and those of which no version could be read.
+    pub policies: Policies,
 }
 
 impl Objects {

@@ -9,7 +9,9 @@ use std::{
 };
 
 use hyper_util::rt::TokioIo;
-use proto::gateway::v1::{self as wire, gateway_admin_client::GatewayAdminClient};
+use proto::gateway::v1::{
+    self as wire, gateway_admin_client::GatewayAdminClient, gateway_policies_client::GatewayPoliciesClient,
+};
 use tokio::{net::UnixStream, time::timeout};
 use tonic::{
     Streaming,
@@ -54,6 +56,7 @@ pub enum GatewayError {
 #[derive(Debug, Clone)]
 pub struct GatewayClient {
     client: GatewayAdminClient<Channel>,
+    policies: GatewayPoliciesClient<Channel>,
 }
 
 impl GatewayClient {
@@ -74,7 +77,11 @@ impl GatewayClient {
         let endpoint = Endpoint::from_static("http://landbridge-gateway");
         let channel = endpoint.connect_with_connector(connector).await;
         let channel = channel.map_err(|error| unreachable(path, crate::dial::chain(&error)))?;
-        Ok(Self { client: GatewayAdminClient::new(channel).max_decoding_message_size(crate::call::MAX_ANSWER) })
+        let policies = GatewayPoliciesClient::new(channel.clone());
+        Ok(Self {
+            client: GatewayAdminClient::new(channel).max_decoding_message_size(crate::call::MAX_ANSWER),
+            policies: policies.max_decoding_message_size(crate::call::MAX_ANSWER),
+        })
     }
 
     /// Joins a cluster set; every step is told.
@@ -132,6 +139,46 @@ impl GatewayClient {
     pub async fn services(&mut self) -> Result<Vec<wire::Service>, GatewayError> {
         let answer = answer(self.client.list_services(wire::ListServicesRequest {})).await.map_err(call)?;
         Ok(answer.services)
+    }
+
+    /// What the policies in force decide about a call that nobody makes.
+    ///
+    /// # Errors
+    /// When the gateway does not know the service or the call fails.
+    pub async fn test_policy(
+        &mut self,
+        request: wire::TestPolicyRequest,
+    ) -> Result<wire::TestPolicyResponse, GatewayError> {
+        answer(self.policies.test_policy(request)).await.map_err(call)
+    }
+
+    /// The policies the gateway has read.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub async fn policies(&mut self) -> Result<Vec<wire::Policy>, GatewayError> {
+        let answer = answer(self.policies.list_policies(wire::ListPoliciesRequest {})).await.map_err(call)?;
+        Ok(answer.policies)
+    }
+
+    /// What policies in AUDIT would have refused.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub async fn policy_report(
+        &mut self,
+        request: wire::ReportPoliciesRequest,
+    ) -> Result<wire::ReportPoliciesResponse, GatewayError> {
+        answer(self.policies.report_policies(request)).await.map_err(call)
+    }
+
+    /// What was decided about the connections whose trace id begins like this, newest first.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub async fn explain(&mut self, trace: String) -> Result<Vec<wire::Story>, GatewayError> {
+        let request = wire::ExplainConnectionRequest { trace };
+        Ok(answer(self.policies.explain_connection(request)).await.map_err(call)?.connections)
     }
 
     /// What the gateway finds when it checks itself.

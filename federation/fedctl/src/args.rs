@@ -19,6 +19,7 @@ pub use foreign::{Foreign, ForeignAdd, Profile};
 pub(crate) use trust::phase;
 pub use trust::{Accept, Rotate, Trust};
 pub mod audit;
+pub mod policy;
 pub mod revoke;
 
 use audit::Audit;
@@ -110,6 +111,11 @@ pub enum Command {
     Services,
     /// Test the gateway, the federation service, or both
     Check,
+    /// Test, list and try the policies that say who may reach what
+    #[command(subcommand)]
+    Policy(policy::Policy),
+    /// Tell what was decided about a connection at each stage, and why
+    Explain(policy::Explain),
     /// Replace an authority, and say whom to believe
     #[command(subcommand)]
     Trust(Trust),

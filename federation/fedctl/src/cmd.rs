@@ -8,11 +8,14 @@ mod audit;
 mod certs;
 mod check;
 mod completion;
+mod explain;
 mod foreign;
 mod init;
 mod join;
 mod leave;
 mod members;
+mod policy;
+mod promote;
 mod recover;
 mod revoke;
 mod rotate;
@@ -44,6 +47,8 @@ pub(crate) async fn run(cli: Cli, console: &mut Console) -> Result<Ending, Failu
         Command::Status => status::run(&target, console).await,
         Command::Services => services::run(&target, console).await,
         Command::Check => check::run(&target, console).await,
+        Command::Policy(what) => policy::run(what, &target, console).await,
+        Command::Explain(explain) => explain::run(explain, &target, console).await,
         Command::Trust(Trust::Rotate(what)) => rotate::run(what, &target, console).await,
         Command::Trust(Trust::Accept(what)) => accept::run(what, &target, console).await,
         Command::Trust(Trust::Foreign(what)) => foreign::run(what, &target, console).await,

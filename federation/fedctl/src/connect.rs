@@ -86,6 +86,32 @@ impl Gateway {
         self.0.certificates().await.map_err(gateway_failure)
     }
 
+    /// What its policies decide about a call that nobody makes.
+    pub(crate) async fn test_policy(
+        &mut self,
+        request: gateway::TestPolicyRequest,
+    ) -> Result<gateway::TestPolicyResponse, Failure> {
+        self.0.test_policy(request).await.map_err(gateway_failure)
+    }
+
+    /// The policies it has read.
+    pub(crate) async fn policies(&mut self) -> Result<Vec<gateway::Policy>, Failure> {
+        self.0.policies().await.map_err(gateway_failure)
+    }
+
+    /// What policies in AUDIT would have refused.
+    pub(crate) async fn policy_report(
+        &mut self,
+        request: gateway::ReportPoliciesRequest,
+    ) -> Result<gateway::ReportPoliciesResponse, Failure> {
+        self.0.policy_report(request).await.map_err(gateway_failure)
+    }
+
+    /// What was decided about connections.
+    pub(crate) async fn explain(&mut self, trace: String) -> Result<Vec<gateway::Story>, Failure> {
+        self.0.explain(trace).await.map_err(gateway_failure)
+    }
+
     /// Leaves the cluster set.
     pub(crate) async fn leave(&mut self, force: bool) -> Result<gateway::LeaveResponse, Failure> {
         self.0.leave(gateway::LeaveRequest { force }).await.map_err(gateway_failure)

@@ -5,10 +5,12 @@
 
 pub(crate) mod audit;
 pub(crate) mod certificates;
+pub(crate) mod explain;
 pub(crate) mod findings;
 pub(crate) mod foreign;
 pub(crate) mod join;
 pub(crate) mod members;
+pub(crate) mod policy;
 pub(crate) mod revocations;
 pub(crate) mod rotation;
 pub(crate) mod services;

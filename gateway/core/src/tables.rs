@@ -25,6 +25,7 @@ use federation_model::{
 use crate::{
     addresses::{AddressKey, Assignments},
     names::NameTable,
+    policy::PolicyTable,
 };
 
 pub mod view;
@@ -48,6 +49,8 @@ pub struct Inputs {
     pub members: Arc<BTreeMap<ClusterName, Member>>,
     /// What is not to be believed any more.
     pub revocations: Arc<Revocations>,
+    /// Who may reach what this cluster exports.
+    pub policies: Arc<PolicyTable>,
     /// The clusters with a tunnel that takes new streams.
     pub reachable: Arc<BTreeSet<ClusterName>>,
     /// The addresses of imports.
@@ -327,6 +330,18 @@ impl Tables {
         };
         let one = Imports::from([(service.clone(), import.clone())]);
         address_keys(&one).iter().filter_map(|key| self.inner.inputs.addresses.address(key)).collect()
+    }
+
+    /// Who may reach what this cluster exports.
+    #[must_use]
+    pub fn policies(&self) -> &PolicyTable {
+        &self.inner.inputs.policies
+    }
+
+    /// This cluster.
+    #[must_use]
+    pub fn cluster(&self) -> &ClusterName {
+        &self.inner.inputs.cluster
     }
 
     /// The number of this snapshot.

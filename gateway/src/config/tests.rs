@@ -5,7 +5,7 @@ fn config(lines: &str) -> Config {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("gateway.toml");
     std::fs::write(&file, text).unwrap();
-    federation_runtime::config::load(Some(&file), &std::collections::BTreeMap::new()).unwrap()
+    federation_runtime::config::load(Some(&file), &BTreeMap::new()).unwrap()
 }
 
 #[test]

@@ -61,12 +61,13 @@ fn tables_with(members: &[&str], revoked: &[&str]) -> Tables {
         reachable: Arc::new(BTreeSet::new()),
         addresses: Arc::default(),
         revocations: Arc::new(Revocations::of((0..).zip(revoked).map(revocation)).unwrap()),
+        policies: Arc::default(),
         nameservers: Arc::new([]),
     })
 }
 
 fn with(peer: &str) -> Grant {
-    Grant { peer: Some(peer.parse().unwrap()), delivered: None, caller: None }
+    Grant { peer: Some(peer.parse().unwrap()), delivered: None, caller: Caller::Unknown }
 }
 
 async fn now(registered: &mut Registered) -> Poll<Outcome> {
@@ -88,7 +89,7 @@ async fn the_connections_of_a_revoked_caller_are_cut_wherever_they_go_and_others
     let live = Live::default();
     let of = |caller: &str, peer: Option<&str>| {
         let caller = SpiffeId::new(format!("spiffe://east.example/ns/a/sa/{caller}")).unwrap();
-        Grant { peer: peer.map(|peer| peer.parse().unwrap()), delivered: None, caller: Some(caller) }
+        Grant { peer: peer.map(|peer| peer.parse().unwrap()), delivered: None, caller: Caller::Vouched { id: caller } }
     };
     let (mut away, mut here) = (live.register(of("web", Some("west"))), live.register(of("web", None)));
     let (mut other, mut unknown) = (live.register(of("api", Some("west"))), live.register(with("west")));
@@ -119,9 +120,9 @@ async fn a_connection_that_was_admitted_by_older_tables_is_cut_when_it_registers
 #[tokio::test]
 async fn whatever_registers_after_all_were_cut_is_cut_too() {
     let live = Live::default();
-    let mut before = live.register(Grant { peer: None, delivered: None, caller: None });
+    let mut before = live.register(Grant { peer: None, delivered: None, caller: Caller::Unknown });
     assert_eq!(live.cut_all(Outcome::Draining), 1);
-    let mut after = live.register(Grant { peer: None, delivered: None, caller: None });
+    let mut after = live.register(Grant { peer: None, delivered: None, caller: Caller::Unknown });
     for registered in [&mut before, &mut after] {
         assert_eq!(now(registered).await, Poll::Ready(Outcome::Draining));
     }

@@ -65,6 +65,7 @@ fn inputs(imports: &[(&str, Import)]) -> Inputs {
         members: Arc::default(),
         reachable: Arc::new(["west", "north"].map(cluster).into()),
         revocations: Arc::default(),
+        policies: Arc::default(),
         nameservers: Arc::new(["127.0.0.1".parse().unwrap()]),
     }
 }

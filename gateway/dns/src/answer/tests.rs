@@ -67,6 +67,7 @@ pub(crate) fn tables() -> Tables {
         members: Arc::default(),
         reachable: Arc::default(),
         revocations: Arc::default(),
+        policies: Arc::default(),
         nameservers: Arc::new(["127.0.0.1".parse().unwrap()]),
     })
 }

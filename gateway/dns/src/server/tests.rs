@@ -102,6 +102,7 @@ async fn a_new_table_is_answered_from_at_once() {
         reachable: Arc::default(),
         addresses: Arc::default(),
         revocations: Arc::default(),
+        policies: Arc::default(),
         nameservers: Arc::new([]),
     };
     server.tables.send_replace(Arc::new(Tables::compile(empty)));

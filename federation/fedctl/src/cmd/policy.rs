@@ -1,0 +1,73 @@
+//! `fedctl policy`: who may reach what, asked of the gateway that decides.
+//!
+//! The gateway of the cluster that has the service decides, so that is the one to ask.
+
+use federation_model::{policy::PolicyKey, time::Timestamp};
+use proto::gateway::v1::{ReportPoliciesRequest, TestPolicyRequest};
+
+use super::look;
+use crate::{
+    Ending,
+    args::{
+        Target,
+        policy::{Policy, PolicyReport, PolicyTest},
+    },
+    connect,
+    failure::Failure,
+    print::Console,
+    render::policy::{PoliciesView, ReportView, TestsView},
+};
+
+pub(super) async fn run(what: Policy, target: &Target, console: &mut Console) -> Result<Ending, Failure> {
+    match what {
+        Policy::Test(test) => self::test(test, target, console).await,
+        Policy::List => list(target, console).await,
+        Policy::Report(report) => self::report(report, target, console).await,
+        Policy::Promote(promote) => super::promote::run(promote, target, console).await,
+    }
+}
+
+async fn test(test: PolicyTest, target: &Target, console: &mut Console) -> Result<Ending, Failure> {
+    let PolicyTest { from, assurance, cluster, to, method, path } = test;
+    let request = TestPolicyRequest {
+        principal: from.map(|id| id.to_string()).unwrap_or_default(),
+        assurance: assurance.map(|word| word.value().label().to_owned()).unwrap_or_default(),
+        cluster: cluster.map(|cluster| cluster.to_string()).unwrap_or_default(),
+        namespace: to.service.namespace.to_string(),
+        service: to.service.name.to_string(),
+        port: to.port.map_or(0, |port| port.number().into()),
+        method: method.unwrap_or_default(),
+        path: path.unwrap_or_default(),
+    };
+    let view = TestsView::from(connect::gateway(target).await?.test_policy(request).await?);
+    let look = look(console);
+    console.answer(&view, || view.text(look));
+    Ok(if view.all_allowed() { Ending::Done } else { Ending::ChecksFailed })
+}
+
+async fn list(target: &Target, console: &mut Console) -> Result<Ending, Failure> {
+    let view = PoliciesView::from(connect::gateway(target).await?.policies().await?);
+    let look = look(console);
+    console.answer(&view, || view.text(look));
+    Ok(if view.is_well() { Ending::Done } else { Ending::ChecksFailed })
+}
+
+async fn report(report: PolicyReport, target: &Target, console: &mut Console) -> Result<Ending, Failure> {
+    let since = Timestamp(console.now.0.saturating_sub(report.since.as_secs()));
+    let policy = report.policy.map(|policy| policy.0);
+    let view = ask(&mut connect::gateway(target).await?, since, policy.as_ref()).await?;
+    let look = look(console);
+    console.answer(&view, || view.text(look));
+    Ok(Ending::Done)
+}
+
+/// What policies would have refused since a moment, one of them or all.
+pub(super) async fn ask(
+    gateway: &mut connect::Gateway,
+    since: Timestamp,
+    policy: Option<&PolicyKey>,
+) -> Result<ReportView, Failure> {
+    let policy = policy.map(ToString::to_string).unwrap_or_default();
+    let response = gateway.policy_report(ReportPoliciesRequest { since: since.0, policy }).await?;
+    Ok(ReportView::new(since, response))
+}

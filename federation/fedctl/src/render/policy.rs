@@ -1,0 +1,308 @@
+//! Policies: what they decide, what they hold for, and what those in AUDIT would have refused.
+
+use federation_model::time::Timestamp;
+use proto::gateway::v1::{
+    AuditedCalls, ConsideredPolicy, Policy, ReportPoliciesResponse, TestPolicyResponse, TestedCall,
+};
+use serde::Serialize;
+
+use super::{Look, Mood, count, mood_cell, or_dash, some, text_of};
+use crate::clock;
+
+/// What the tables in force decide about calls that nobody makes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct TestsView {
+    pub(crate) generation: u64,
+    pub(crate) calls: Vec<TestView>,
+}
+
+/// One of these calls.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct TestView {
+    pub(crate) service: String,
+    pub(crate) port: u32,
+    pub(crate) delivered: String,
+    pub(crate) cluster: String,
+    pub(crate) principal: Option<String>,
+    pub(crate) assurance: String,
+    pub(crate) allowed: bool,
+    pub(crate) rule: String,
+    pub(crate) reason: Option<String>,
+    pub(crate) remedy: Option<String>,
+    pub(crate) considered: Vec<ConsideredView>,
+    pub(crate) audited: Vec<String>,
+}
+
+/// A policy that holds for the service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct ConsideredView {
+    pub(crate) policy: String,
+    pub(crate) action: String,
+    pub(crate) matched: bool,
+    pub(crate) detail: String,
+}
+
+impl From<TestPolicyResponse> for TestsView {
+    fn from(response: TestPolicyResponse) -> Self {
+        Self { generation: response.generation, calls: response.calls.into_iter().map(TestView::from).collect() }
+    }
+}
+
+impl From<TestedCall> for TestView {
+    fn from(call: TestedCall) -> Self {
+        Self {
+            service: call.service,
+            port: call.port,
+            delivered: call.delivered,
+            cluster: call.cluster,
+            principal: some(call.principal),
+            assurance: call.assurance,
+            allowed: call.allowed,
+            rule: call.rule,
+            reason: some(call.reason),
+            remedy: some(call.remedy),
+            considered: call.considered.into_iter().map(ConsideredView::from).collect(),
+            audited: call.audited,
+        }
+    }
+}
+
+impl From<ConsideredPolicy> for ConsideredView {
+    fn from(considered: ConsideredPolicy) -> Self {
+        let ConsideredPolicy { policy, action, matched, detail } = considered;
+        Self { policy, action, matched, detail }
+    }
+}
+
+impl TestsView {
+    pub(crate) fn all_allowed(&self) -> bool {
+        self.calls.iter().all(|call| call.allowed)
+    }
+
+    pub(crate) fn text(&self, look: Look) -> String {
+        let calls: Vec<String> = self.calls.iter().map(|call| call.text(look)).collect();
+        calls.join("\n")
+    }
+}
+
+impl TestView {
+    fn text(&self, look: Look) -> String {
+        let (word, mood) = if self.allowed { ("allowed", Mood::Good) } else { ("refused", Mood::Bad) };
+        let caller = self.principal.as_deref().unwrap_or("a caller nobody knows");
+        let mut verdict = look.facts();
+        let call = format!("{}:{} ({})", self.service, self.port, self.delivered);
+        verdict.add_row([mood_cell(word, mood), format!("{caller} -> {call}").into()]);
+        verdict.add_row(["by".into(), comfy_table::Cell::new(&self.rule)]);
+        for (name, text) in [("because", &self.reason), ("remedy", &self.remedy)] {
+            if let Some(text) = text {
+                verdict.add_row([name, text.as_str()]);
+            }
+        }
+        for policy in &self.audited {
+            verdict.add_row(["on trial", &format!("{policy} would refuse it")]);
+        }
+        let mut text = text_of(verdict);
+        if !self.considered.is_empty() {
+            let mut table = look.table(&["  POLICY", "ACTION", "MATCHES", "WHY"]);
+            for ConsideredView { policy, action, matched, detail } in &self.considered {
+                let matches = if *matched { "yes" } else { "no" };
+                table.add_row([&format!("  {policy}"), action, matches, detail]);
+            }
+            text.push('\n');
+            text.push_str(&text_of(table));
+        }
+        text
+    }
+}
+
+/// The policies of a gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct PoliciesView {
+    pub(crate) policies: Vec<PolicyView>,
+}
+
+/// One policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct PolicyView {
+    pub(crate) kind: String,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) action: String,
+    pub(crate) services: Vec<String>,
+    pub(crate) findings: Vec<PolicyFinding>,
+    pub(crate) file: Option<String>,
+    pub(crate) line: Option<u32>,
+}
+
+/// What is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct PolicyFinding {
+    pub(crate) failed: bool,
+    pub(crate) detail: String,
+    pub(crate) hint: String,
+}
+
+impl From<Vec<Policy>> for PoliciesView {
+    fn from(policies: Vec<Policy>) -> Self {
+        Self { policies: policies.into_iter().map(PolicyView::from).collect() }
+    }
+}
+
+impl From<Policy> for PolicyView {
+    fn from(policy: Policy) -> Self {
+        let Policy { kind, namespace, name, action, services, findings, file, line } = policy;
+        let finding = |finding: proto::federation::v1::Finding| PolicyFinding {
+            failed: finding.level() == proto::federation::v1::Level::Failed,
+            detail: finding.detail,
+            hint: finding.hint,
+        };
+        Self {
+            kind,
+            namespace,
+            name,
+            action,
+            services,
+            findings: findings.into_iter().map(finding).collect(),
+            file: some(file),
+            line: Some(line).filter(|line| *line != 0),
+        }
+    }
+}
+
+impl PolicyView {
+    fn mood(&self) -> Mood {
+        match (self.findings.iter().any(|finding| finding.failed), self.findings.is_empty()) {
+            (true, _) => Mood::Bad,
+            (false, false) => Mood::Doubtful,
+            (false, true) => Mood::Good,
+        }
+    }
+
+    pub(crate) fn key(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+}
+
+impl PoliciesView {
+    /// Whether nothing is wrong with any of them.
+    pub(crate) fn is_well(&self) -> bool {
+        self.policies.iter().all(|policy| policy.mood() != Mood::Bad)
+    }
+
+    pub(crate) fn text(&self, look: Look) -> String {
+        if self.policies.is_empty() {
+            return "No policies: every caller of the cluster set reaches every exported service. Next: put an \
+                    AuthorizationPolicy beside the manifests\n"
+                .to_owned();
+        }
+        let mut table = look.table(&["POLICY", "KIND", "ACTION", "HOLDS FOR", "WHERE"]);
+        for policy in &self.policies {
+            let place = match (&policy.file, policy.line) {
+                (Some(file), Some(line)) => format!("{file}:{line}"),
+                (Some(file), None) => file.clone(),
+                (None, _) => "-".to_owned(),
+            };
+            let services = policy.services.join(" ");
+            table.add_row([
+                mood_cell(policy.key(), policy.mood()),
+                policy.kind.as_str().into(),
+                policy.action.as_str().into(),
+                or_dash(&services).into(),
+                place.into(),
+            ]);
+        }
+        let mut text = text_of(table);
+        for policy in &self.policies {
+            for PolicyFinding { detail, hint, .. } in &policy.findings {
+                text.push_str(&format!("\n{}: {detail}\n  {hint}\n", policy.key()));
+            }
+        }
+        text
+    }
+}
+
+/// What policies in AUDIT would have refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct ReportView {
+    pub(crate) since: Option<String>,
+    pub(crate) calls: Vec<AuditedView>,
+    /// Calls that are not counted any more.
+    pub(crate) dropped: u64,
+}
+
+/// Calls of one caller to one port that one policy would have refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct AuditedView {
+    pub(crate) policy: String,
+    pub(crate) principal: Option<String>,
+    pub(crate) assurance: String,
+    pub(crate) cluster: String,
+    pub(crate) service: String,
+    pub(crate) port: u32,
+    pub(crate) calls: u64,
+    pub(crate) first: Option<String>,
+    pub(crate) last: Option<String>,
+    #[serde(skip)]
+    last_at: Option<Timestamp>,
+}
+
+impl From<AuditedCalls> for AuditedView {
+    fn from(audited: AuditedCalls) -> Self {
+        let AuditedCalls { policy, principal, assurance, cluster, service, port, calls, first, last } = audited;
+        let date = |seconds| clock::moment(seconds).and_then(clock::date);
+        Self {
+            policy,
+            principal: some(principal),
+            assurance,
+            cluster,
+            service,
+            port,
+            calls,
+            first: date(first),
+            last: date(last),
+            last_at: clock::moment(last),
+        }
+    }
+}
+
+impl ReportView {
+    pub(crate) fn new(since: Timestamp, response: ReportPoliciesResponse) -> Self {
+        let ReportPoliciesResponse { calls, dropped } = response;
+        let mut calls: Vec<AuditedView> = calls.into_iter().map(AuditedView::from).collect();
+        calls.sort_by(|a, b| (&a.policy, b.calls, &a.principal).cmp(&(&b.policy, a.calls, &b.principal)));
+        Self { since: clock::date(since), calls, dropped }
+    }
+
+    /// How many calls would have been refused.
+    pub(crate) fn total(&self) -> u64 {
+        self.calls.iter().map(|audited| audited.calls).fold(0, u64::saturating_add)
+    }
+
+    pub(crate) fn text(&self, look: Look) -> String {
+        if self.calls.is_empty() {
+            return "No policy in AUDIT would have refused a call in this time.\n".to_owned();
+        }
+        let mut table =
+            look.table(&["POLICY", "WOULD HAVE REFUSED", "ASSURANCE", "FROM", "CALLING", "CALLS", "LAST"]);
+        for audited in &self.calls {
+            table.add_row([
+                audited.policy.clone(),
+                audited.principal.clone().unwrap_or_else(|| "a caller nobody knows".to_owned()),
+                audited.assurance.clone(),
+                audited.cluster.clone(),
+                format!("{}:{}", audited.service, audited.port),
+                audited.calls.to_string(),
+                format!("{} ago", clock::ago(look.now, audited.last_at)),
+            ]);
+        }
+        let mut text = text_of(table);
+        if self.dropped > 0 {
+            let dropped = usize::try_from(self.dropped).unwrap_or(usize::MAX);
+            text.push_str(&format!(
+                "\n{} of older hours not counted any more: too many different callers\n",
+                count(dropped, "call is", "calls are")
+            ));
+        }
+        text
+    }
+}
