@@ -19,11 +19,11 @@ use gateway_core::{
     tables::{Route, Tables},
 };
 use gateway_tunnel::OutboundStream;
-use tokio::{net::TcpStream, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
     accept::Refused,
-    deliver::{self, Delivery, NotDelivered},
+    deliver::{self, Delivery, EndpointEnd, NotDelivered},
     identify::Identified,
     live::Grant,
     path::DataPath,
@@ -41,7 +41,7 @@ const REPLY_MARGIN: Duration = Duration::from_secs(5);
 /// What took the connection.
 #[derive(Debug)]
 enum Carrier {
-    Endpoint(TcpStream),
+    Endpoint(EndpointEnd),
     Tunnel(Box<OutboundStream>),
 }
 
@@ -135,7 +135,7 @@ impl Forwarding<'_> {
     /// Tries one cluster; `others` says whether more are left.
     async fn attempt(&mut self, cluster: &ClusterName, others: bool) -> Result<Carrier, NotDelivered> {
         let attempt = if *cluster == self.path.cluster {
-            deliver::connect(&self.delivery(cluster), &self.tables, self.path).await.map(Carrier::Endpoint)
+            self.deliver(cluster).await.map(Carrier::Endpoint)
         } else {
             self.open(cluster, others).await.map(|stream| Carrier::Tunnel(Box::new(stream)))
         };
@@ -148,18 +148,21 @@ impl Forwarding<'_> {
         attempt
     }
 
-    fn delivery<'a>(&'a self, cluster: &'a ClusterName) -> Delivery<'a> {
-        let Destination { service, port, endpoint, .. } = &self.header.destination;
-        Delivery {
+    /// Connects an endpoint of this cluster, which is the caller's own.
+    async fn deliver(&mut self, own: &ClusterName) -> Result<EndpointEnd, NotDelivered> {
+        let Self { path, tables, header, client, replay } = self;
+        let Destination { service, port, endpoint, .. } = &header.destination;
+        let delivery = Delivery {
             service,
             port: *port,
             endpoint: endpoint.as_ref(),
-            caller: &self.header.caller,
-            source_cluster: cluster,
-            client: self.header.client,
-            server_name: self.header.server_name.as_deref(),
-            trace: self.header.trace,
-        }
+            caller: &header.caller,
+            source_cluster: own,
+            client: header.client,
+            server_name: header.server_name.as_deref(),
+            trace: header.trace,
+        };
+        deliver::connect(&delivery, tables, path, (client, &mut replay.bytes)).await
     }
 
     /// Opens a stream with the header and what the client has said so far, and waits for the reply.
@@ -227,11 +230,10 @@ impl Forwarding<'_> {
         let caller = header.caller.principal().cloned();
         let client = (&mut client_in, &mut client_out);
         match carrier {
-            Carrier::Endpoint(tcp) => {
+            Carrier::Endpoint(mut endpoint_in) => {
                 let Destination { service, port, .. } = header.destination;
                 let delivered = Some((service, port));
                 let mut registered = path.live.register(Grant { peer: None, delivered, caller });
-                let mut endpoint_in = TcpEnd::new(tcp, Outcome::DestinationReset);
                 let mut endpoint_out = endpoint_in.clone();
                 let first = vec![replay.bytes.freeze()];
                 let destination = (&mut endpoint_in, &mut endpoint_out);

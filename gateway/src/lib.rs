@@ -14,6 +14,7 @@ pub mod accept;
 pub mod admin;
 pub mod app;
 pub mod authorize;
+pub mod client_hello;
 pub mod config;
 pub mod control;
 pub mod deliver;

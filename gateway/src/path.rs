@@ -16,7 +16,8 @@ use tokio_util::task::TaskTracker;
 use crate::{
     accept::{Accepted, Refused},
     config::Limits,
-    deliver, forward,
+    deliver::{self, EndpointTrust},
+    forward,
     identify::identify,
     live::Live,
     record::Recorder,
@@ -40,6 +41,8 @@ pub struct DataPath {
     pub retries: RetryBudget,
     /// Makes records.
     pub recorder: Recorder,
+    /// Whom endpoints are believed by, where they are reached over TLS.
+    pub endpoint_trust: EndpointTrust,
     /// Connections that live.
     pub live: Live,
     /// Limits and time-outs.

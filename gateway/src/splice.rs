@@ -86,7 +86,7 @@ impl TcpEnd {
     ///
     /// # Errors
     /// When the other side has reset the connection.
-    pub fn finish(&self) -> Result<(), Outcome> {
+    pub fn finish(&mut self) -> Result<(), Outcome> {
         match socket2::SockRef::from(&*self.stream).shutdown(std::net::Shutdown::Write) {
             // The other side has closed both directions already: there is nobody left to tell.
             Err(error) if error.kind() == ErrorKind::NotConnected => {}
