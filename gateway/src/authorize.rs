@@ -1,11 +1,13 @@
 //! Stage five: whether this caller may reach this service, at the cluster that has it.
 //!
-//! Owns the rule that a peer vouches only inside its own trust domain and never for who was revoked, that only exported
-//! services are reachable, and that the policies are asked. Never connects anything.
+//! Owns the rule that a peer vouches only inside its own trust domain and never for who was revoked, that it shows no
+//! certificate but that of the caller it names, that only exported services are reachable, and that the policies are asked.
+//! Never connects anything.
 
 use std::{sync::Arc, time::Duration};
 
 use federation_model::{addr::Transport, caller::Caller, outcome::Outcome, trace::TraceContext};
+use federation_pki::verify::spiffe_id_of;
 use gateway_core::{header::StreamHeader, policy::Call, tables::Tables};
 use gateway_tunnel::{HeadError, InboundStream};
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
@@ -93,6 +95,10 @@ pub fn authorize(mut stream: InboundStream, path: &DataPath) -> Result<Authorize
             return Err(Rejected::new(stream, record, Outcome::ForeignPrincipal, foreign.to_string()));
         }
     };
+    if let Err((outcome, reason)) = shows_its_own(&caller) {
+        tracing::warn!(peer = %stream.peer, reason, "refused a certificate that is not that of its caller");
+        return Err(Rejected::new(stream, record, outcome, reason));
+    }
     record.called_by(caller.clone());
     let tables = path.tables.borrow().clone();
     if let Some(revocation) = caller.principal().and_then(|id| tables.revoked(id)) {
@@ -115,5 +121,56 @@ pub fn authorize(mut stream: InboundStream, path: &DataPath) -> Result<Authorize
     match path.places.clone().try_acquire_owned() {
         Ok(place) => Ok(Authorized { stream, header, caller, tables, record, place }),
         Err(_) => Err(Rejected::new(stream, record, Outcome::OverCapacity, "limits.connections is reached".to_owned())),
+    }
+}
+
+/// The certificate that came with the caller must be one of its id: applications are handed it, and look into it themselves.
+fn shows_its_own(caller: &Caller) -> Result<(), (Outcome, String)> {
+    let (Some(id), Some(certificate)) = (caller.principal(), caller.certificate()) else { return Ok(()) };
+    match spiffe_id_of(certificate) {
+        Ok(shown) if shown == *id => Ok(()),
+        Ok(shown) => Err((
+            Outcome::ForeignPrincipal,
+            format!("the stream is said to come from {id}, and its certificate is one of {shown}"),
+        )),
+        Err(error) => Err((
+            Outcome::ProtocolError,
+            format!("the stream is said to come from {id}, and its certificate is no SVID: {error}"),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use federation_model::{
+        spiffe::{SpiffeId, TrustDomain},
+        time::Timestamp,
+    };
+    use federation_pki::{
+        Validity,
+        ca::{Authority, SvidRequest},
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_caller_with_the_certificate_of_somebody_else_is_refused() {
+        let id = |path: &str| SpiffeId::new(&format!("spiffe://east.example/ns/shop/sa/{path}")).unwrap();
+        let validity = Validity::starting(Timestamp(1_700_000_000), Duration::from_secs(3600));
+        let authority = Authority::generate(&TrustDomain::new("east.example").unwrap(), "east", validity).unwrap();
+        let request = SvidRequest { id: id("web"), names: Vec::new(), validity };
+        let certificate = Arc::new(authority.issue(&request).unwrap().chain()[0].clone());
+        let caller = |path, certificate| Caller::Workload { id: id(path), certificate: Some(certificate) };
+        assert_eq!(shows_its_own(&caller("web", certificate.clone())), Ok(()));
+        let (outcome, reason) = shows_its_own(&caller("admin", certificate)).unwrap_err();
+        assert_eq!(outcome, Outcome::ForeignPrincipal);
+        assert!(reason.contains("sa/admin") && reason.contains("sa/web"), "{reason}");
+        let unreadable = shows_its_own(&caller("web", Arc::new(vec![48, 0].into()))).unwrap_err();
+        assert_eq!(unreadable.0, Outcome::ProtocolError);
+        let authority = shows_its_own(&caller("web", Arc::new(authority.certificate().clone()))).unwrap_err();
+        assert_eq!(authority.0, Outcome::ProtocolError, "{}", authority.1);
+        assert_eq!(shows_its_own(&Caller::Vouched { id: id("web") }), Ok(()));
     }
 }

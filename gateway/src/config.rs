@@ -44,6 +44,9 @@ pub struct Config {
     /// Where exports come from.
     #[serde(default)]
     pub catalog: CatalogConfig,
+    /// How endpoints of this cluster are reached.
+    #[serde(default)]
+    pub delivery: DeliveryConfig,
     /// Where the cluster's certificate authority comes from.
     #[serde(default)]
     pub identity: IdentityConfig,
@@ -216,6 +219,15 @@ impl Default for CatalogConfig {
     fn default() -> Self {
         Self { source: CatalogSource::Manifests, dir: "./manifests".into() }
     }
+}
+
+/// `[delivery]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeliveryConfig {
+    /// A PEM file with the roots that endpoints reached over TLS are believed by about their names; without it, those of the
+    /// system.
+    pub tls_roots: Option<PathBuf>,
 }
 
 /// `[identity]`

@@ -1,9 +1,14 @@
 //! Stage six: an endpoint of this cluster accepts the connection, and is told who calls the way its export says.
 //!
-//! Owns the connect with its retries over endpoints. Never judges the caller: that is `authorize`.
+//! Owns the connect with its retries over endpoints, and what stands before the first byte of the client. Never judges the
+//! caller: that is `authorize`.
+
+mod end;
+mod tls;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
+use bytes::BytesMut;
 use federation_model::{
     addr::{Port, Transport},
     caller::Caller,
@@ -20,11 +25,15 @@ use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 
 use crate::{
     authorize::{Authorized, REPLY_LIMIT, Rejected, authorize},
+    client_hello,
     live::Grant,
     path::DataPath,
     proxy_protocol::Introduction,
-    splice::{TcpEnd, splice},
+    splice::{Source, TcpEnd, splice},
+    tls_end::TlsEnd,
 };
+
+pub use self::{end::EndpointEnd, tls::EndpointTrust};
 
 /// How many endpoints are tried before the cluster is said to have none.
 const MAX_ENDPOINTS: usize = 3;
@@ -48,6 +57,17 @@ pub struct Delivery<'a> {
     pub server_name: Option<&'a str>,
     /// The trace context.
     pub trace: TraceContext,
+}
+
+impl Delivery<'_> {
+    /// Whether the bytes are the client's own TLS: it was routed by the name in its ClientHello, and no gateway has opened it
+    /// to see its certificate.
+    fn is_tls_already(&self) -> bool {
+        match self.caller {
+            Caller::Unknown | Caller::Vouched { .. } => self.server_name.is_some(),
+            Caller::Workload { .. } => false,
+        }
+    }
 }
 
 /// Why no endpoint took the connection.
@@ -77,8 +97,9 @@ async fn to_endpoint(authorized: Authorized, path: &DataPath) -> Result<(), Reje
         server_name: header.server_name.as_deref(),
         trace: header.trace,
     };
-    let tcp = match connect(&delivery, &tables, path).await {
-        Ok(tcp) => tcp,
+    let mut seen = BytesMut::new();
+    let mut endpoint_in = match connect(&delivery, &tables, path, (&mut stream.recv, &mut seen)).await {
+        Ok(endpoint) => endpoint,
         Err((outcome, reason)) => return Err(Rejected::new(stream, record, outcome, reason)),
     };
     let replied = timeout(REPLY_LIMIT, stream.reply(&StreamReply::Connected)).await;
@@ -93,33 +114,67 @@ async fn to_endpoint(authorized: Authorized, path: &DataPath) -> Result<(), Reje
     };
     let mut registered = path.live.register(grant);
     let InboundStream { send: to_peer, recv: from_peer, .. } = &mut stream;
-    let mut endpoint_in = TcpEnd::new(tcp, Outcome::DestinationReset);
     let mut endpoint_out = endpoint_in.clone();
     let client = (from_peer, to_peer);
     let destination = (&mut endpoint_in, &mut endpoint_out);
-    let (outcome, counts) = splice(client, destination, Vec::new(), path.limits.idle_timeout, registered.cut()).await;
+    let first = vec![seen.freeze()];
+    let (outcome, counts) = splice(client, destination, first, path.limits.idle_timeout, registered.cut()).await;
     record.end(outcome, counts, "");
     Ok(())
 }
 
-/// Connects an endpoint of this cluster and introduces the caller.
+/// Connects an endpoint of this cluster, and tells it of the caller in the way of its export. `client` is where the client's
+/// bytes come from, and those that were read already: some ways look at them first, and leave all of them to be sent.
 ///
 /// # Errors
-/// When the service has no such endpoint, or none of those tried accepts in time.
-pub async fn connect(delivery: &Delivery<'_>, tables: &Tables, path: &DataPath) -> Result<TcpStream, NotDelivered> {
+/// When the service has no such endpoint, none of those tried accepts in time, or the client does not speak what it must.
+pub async fn connect(
+    delivery: &Delivery<'_>,
+    tables: &Tables,
+    path: &DataPath,
+    client: (&mut impl Source, &mut BytesMut),
+) -> Result<EndpointEnd, NotDelivered> {
     let target = format!("{}:{}", delivery.service, delivery.port);
     let (endpoints, mode) = tables
         .local_endpoints(delivery.service, delivery.port, Transport::Tcp, delivery.endpoint)
         .map_err(|outcome| (outcome, format!("{target} has no endpoint here")))?;
-    let mut last = (Outcome::NoEndpoint, format!("{target} has no endpoint here"));
-    for address in rotated(&endpoints, delivery).take(MAX_ENDPOINTS) {
-        match timeout(path.limits.connect_timeout, introduce(address, mode, delivery, path)).await {
-            Ok(Ok(tcp)) => return Ok(tcp),
-            Ok(Err(error)) => last = (Outcome::ConnectRefused, format!("{target} at {address}: {error}")),
-            Err(_) => last = (Outcome::ConnectTimeout, format!("{target} at {address}: no answer in time")),
+    match &mode {
+        Deliver::Plain | Deliver::ProxyV2 | Deliver::Tls(_) => {}
+        Deliver::Passthrough => expect_tls(&target, client, path).await?,
+        Deliver::Http => {
+            return Err((Outcome::NoEndpoint, format!("{target} is to be delivered as http, which is not done here")));
         }
     }
+    let mut last = (Outcome::NoEndpoint, format!("{target} has no endpoint here"));
+    for address in rotated(&endpoints, delivery).take(MAX_ENDPOINTS) {
+        let reason = match timeout(path.limits.connect_timeout, reach(address, &mode, delivery, path)).await {
+            Ok(Ok(endpoint)) => return Ok(endpoint),
+            Ok(Err(refused)) => refused,
+            Err(_) => (Outcome::ConnectTimeout, "no answer in time".to_owned()),
+        };
+        last = (reason.0, format!("{target} at {address}: {}", reason.1));
+    }
     Err(last)
+}
+
+/// Waits for the ClientHello of the client: what is delivered as passthrough is its own TLS and nothing else.
+async fn expect_tls(
+    target: &str,
+    (source, seen): (&mut impl Source, &mut BytesMut),
+    path: &DataPath,
+) -> Result<(), NotDelivered> {
+    let silent =
+        || (Outcome::ClientSilent, "the client said nothing, or not all of its ClientHello, in time".to_owned());
+    let read = timeout(path.limits.hello_timeout, client_hello::read(source, seen)).await;
+    match read.unwrap_or_else(|_| Err(silent())) {
+        Ok(_hello) => Ok(()),
+        Err((outcome, reason)) => Err((
+            outcome,
+            format!(
+                "{target} is delivered as passthrough, which is for TLS alone ({reason}); write landbridge.dev/deliver: plain where clients speak something else, or wait for the server to speak first"
+            ),
+        )),
+    }
 }
 
 /// The endpoints from a start that spreads connections evenly.
@@ -129,29 +184,44 @@ fn rotated<'a>(endpoints: &'a [SocketAddr], delivery: &Delivery<'_>) -> impl Ite
     endpoints.iter().cycle().skip(start).take(endpoints.len()).copied()
 }
 
-async fn introduce(
+/// Connects one endpoint.
+async fn reach(
     address: SocketAddr,
-    mode: Deliver,
+    mode: &Deliver,
     delivery: &Delivery<'_>,
     path: &DataPath,
-) -> io::Result<TcpStream> {
-    let mut tcp = TcpStream::connect(address).await?;
-    tcp.set_nodelay(true)?;
+) -> Result<EndpointEnd, NotDelivered> {
+    let refused = |error: io::Error| (Outcome::ConnectRefused, error.to_string());
+    let mut tcp = TcpStream::connect(address).await.map_err(refused)?;
+    tcp.set_nodelay(true).map_err(refused)?;
     match mode {
-        Deliver::Plain => {}
-        Deliver::ProxyV2 => {
+        Deliver::ProxyV2 => introduce(&mut tcp, address, delivery, path).await.map_err(refused)?,
+        Deliver::Tls(tls) if !delivery.is_tls_already() => {
             let host = path.zone.host_of(delivery.service);
-            let introduction = Introduction {
-                client: delivery.client,
-                endpoint: address,
-                caller: delivery.caller,
-                source_cluster: delivery.source_cluster,
-                authority: delivery.server_name.unwrap_or(&host),
-                trace: delivery.trace,
-            };
-            let header = introduction.encode().ok_or_else(|| io::Error::other("the PROXY header is too large"))?;
-            tcp.write_all(&header).await?;
+            let secured = path.endpoint_trust.secure(tcp, tls, &host).await;
+            let secured = secured.map_err(|reason| (Outcome::EndpointUntrusted, reason))?;
+            return Ok(EndpointEnd::Tls(TlsEnd::new(secured.into(), Outcome::DestinationReset)));
         }
+        Deliver::Plain | Deliver::Passthrough | Deliver::Http | Deliver::Tls(_) => {}
     }
-    Ok(tcp)
+    Ok(EndpointEnd::Tcp(TcpEnd::new(tcp, Outcome::DestinationReset)))
+}
+
+async fn introduce(
+    tcp: &mut TcpStream,
+    endpoint: SocketAddr,
+    delivery: &Delivery<'_>,
+    path: &DataPath,
+) -> io::Result<()> {
+    let host = path.zone.host_of(delivery.service);
+    let introduction = Introduction {
+        client: delivery.client,
+        endpoint,
+        caller: delivery.caller,
+        source_cluster: delivery.source_cluster,
+        authority: delivery.server_name.unwrap_or(&host),
+        trace: delivery.trace,
+    };
+    let header = introduction.encode().ok_or_else(|| io::Error::other("the PROXY header is too large"))?;
+    tcp.write_all(&header).await
 }

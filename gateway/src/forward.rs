@@ -20,11 +20,11 @@ use gateway_core::{
     tables::{Route, Tables},
 };
 use gateway_tunnel::OutboundStream;
-use tokio::{net::TcpStream, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
     accept::Refused,
-    deliver::{self, Delivery, NotDelivered},
+    deliver::{self, Delivery, EndpointEnd, NotDelivered},
     history::Step,
     identify::Identified,
     live::Grant,
@@ -45,7 +45,7 @@ const REPLY_MARGIN: Duration = Duration::from_secs(5);
 /// What took the connection.
 #[derive(Debug)]
 enum Carrier {
-    Endpoint(TcpStream),
+    Endpoint(EndpointEnd),
     Tunnel(Box<OutboundStream>),
 }
 
@@ -160,27 +160,23 @@ impl Forwarding<'_> {
         attempt
     }
 
-    /// Takes the connection here: what is asked of the streams of other clusters is asked of it, too.
-    async fn deliver(&self, cluster: &ClusterName, record: &mut Record) -> Result<TcpStream, NotDelivered> {
-        let delivery = self.delivery(cluster);
-        let Delivery { caller, service, port, .. } = delivery;
-        let call = Call { caller, source_cluster: cluster, service, port };
-        policy::admit(self.path, &self.tables, &call, record)?;
-        deliver::connect(&delivery, &self.tables, self.path).await
-    }
-
-    fn delivery<'a>(&'a self, cluster: &'a ClusterName) -> Delivery<'a> {
-        let Destination { service, port, endpoint, .. } = &self.header.destination;
-        Delivery {
+    /// Takes the connection here, in the caller's own cluster: what is asked of the streams of others is asked of it, too.
+    async fn deliver(&mut self, own: &ClusterName, record: &mut Record) -> Result<EndpointEnd, NotDelivered> {
+        let Self { path, tables, header, client, replay } = self;
+        let Destination { service, port, endpoint, .. } = &header.destination;
+        let call = Call { caller: &header.caller, source_cluster: own, service, port: *port };
+        policy::admit(path, tables, &call, record)?;
+        let delivery = Delivery {
             service,
             port: *port,
             endpoint: endpoint.as_ref(),
-            caller: &self.header.caller,
-            source_cluster: cluster,
-            client: self.header.client,
-            server_name: self.header.server_name.as_deref(),
-            trace: self.header.trace,
-        }
+            caller: &header.caller,
+            source_cluster: own,
+            client: header.client,
+            server_name: header.server_name.as_deref(),
+            trace: header.trace,
+        };
+        deliver::connect(&delivery, tables, path, (client, &mut replay.bytes)).await
     }
 
     /// Opens a stream with the header and what the client has said so far, and waits for the reply.
@@ -248,11 +244,10 @@ impl Forwarding<'_> {
         let caller = header.caller.clone();
         let client = (&mut client_in, &mut client_out);
         match carrier {
-            Carrier::Endpoint(tcp) => {
+            Carrier::Endpoint(mut endpoint_in) => {
                 let Destination { service, port, .. } = header.destination;
                 let delivered = Some((service, port));
                 let mut registered = path.live.register(Grant { peer: None, delivered, caller });
-                let mut endpoint_in = TcpEnd::new(tcp, Outcome::DestinationReset);
                 let mut endpoint_out = endpoint_in.clone();
                 let first = vec![replay.bytes.freeze()];
                 let destination = (&mut endpoint_in, &mut endpoint_out);

@@ -7,15 +7,13 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use federation_model::{caller::Caller, outcome::Outcome};
-use gateway_core::{
-    hello::{self, Peek},
-    tables::Tables,
-};
+use gateway_core::tables::Tables;
 
 use crate::{
     accept::{Accepted, Refused, Via},
+    client_hello,
     path::DataPath,
-    splice::{Source, TcpEnd},
+    splice::TcpEnd,
 };
 
 /// A connection whose caller is known as well as it can be.
@@ -68,21 +66,6 @@ fn attest(accepted: &Accepted, tables: &Tables) -> Caller {
 }
 
 async fn read_server_name(end: &mut TcpEnd, prefix: &mut BytesMut) -> Result<String, (Outcome, String)> {
-    let mut batch = Vec::new();
-    loop {
-        match hello::peek(prefix) {
-            Ok(Peek::Hello(hello)) => {
-                return hello
-                    .server_name
-                    .ok_or_else(|| (Outcome::NoServerName, "the ClientHello has no server name".to_owned()));
-            }
-            Ok(Peek::NeedMore) => {}
-            Err(error) => return Err((error.outcome(), error.to_string())),
-        }
-        match end.read(&mut batch).await {
-            Ok(true) => batch.drain(..).for_each(|bytes| prefix.extend_from_slice(&bytes)),
-            Ok(false) => return Err((Outcome::ClientReset, "the client closed before its ClientHello".to_owned())),
-            Err(outcome) => return Err((outcome, "the client aborted before its ClientHello".to_owned())),
-        }
-    }
+    let hello = client_hello::read(end, prefix).await?;
+    hello.server_name.ok_or_else(|| (Outcome::NoServerName, "the ClientHello has no server name".to_owned()))
 }

@@ -15,6 +15,7 @@ pub mod admin;
 pub mod app;
 pub mod audited;
 pub mod authorize;
+pub mod client_hello;
 pub mod config;
 pub mod control;
 pub mod deliver;
@@ -34,6 +35,7 @@ pub mod record;
 pub mod reset_key;
 pub mod route;
 pub mod splice;
+pub mod tls_end;
 
 /// What this program calls itself towards peers and people.
 pub const SOFTWARE: &str = concat!("landbridge ", env!("CARGO_PKG_VERSION"));

@@ -17,7 +17,8 @@ use crate::{
     accept::{Accepted, Refused},
     audited::AuditedCalls,
     config::Limits,
-    deliver, forward,
+    deliver::{self, EndpointTrust},
+    forward,
     identify::identify,
     live::Live,
     record::Recorder,
@@ -41,6 +42,8 @@ pub struct DataPath {
     pub retries: RetryBudget,
     /// Makes records.
     pub recorder: Recorder,
+    /// Whom endpoints are believed by, where they are reached over TLS.
+    pub endpoint_trust: EndpointTrust,
     /// Connections that live.
     pub live: Live,
     /// What policies in AUDIT would have refused.

@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 
 use federation_model::{caller::Caller, names::ClusterName, trace::TraceContext};
-use proxy_header::{ProxiedAddress, ProxyHeader, Tlv};
+use proxy_header::{ProxiedAddress, ProxyHeader, SslInfo, Tlv};
 
 /// TLV with the caller's SPIFFE ID.
 pub const TLV_PRINCIPAL: u8 = 0xE0;
@@ -13,6 +13,11 @@ pub const TLV_PRINCIPAL: u8 = 0xE0;
 pub const TLV_SOURCE_CLUSTER: u8 = 0xE1;
 /// TLV that says how the principal is known: `mtls`, `attested` or `none`.
 pub const TLV_ASSURANCE: u8 = 0xE2;
+
+/// Within the TLV about TLS: the client's certificate in DER (PP2_SUBTYPE_SSL_CLIENT_CERT).
+const SUB_TLV_CLIENT_CERTIFICATE: u8 = 0x28;
+/// The version of TLS with which a gateway lets clients prove who they are, as OpenSSL calls it.
+const TLS_VERSION: &str = "TLSv1.3";
 
 /// What a destination is told of a connection.
 #[derive(Debug, Clone)]
@@ -41,6 +46,9 @@ impl Introduction<'_> {
         };
         header.append_tlv(Tlv::Authority(self.authority.into()));
         header.append_tlv(Tlv::UniqueId(self.trace.to_string().into_bytes().into()));
+        if let Some(ssl) = self.ssl() {
+            header.append_tlv(Tlv::Ssl(ssl));
+        }
         if let Some(id) = self.caller.principal() {
             header.append_tlv(Tlv::Custom(TLV_PRINCIPAL, id.to_string().into_bytes().into()));
         }
@@ -49,6 +57,19 @@ impl Introduction<'_> {
         let mut bytes = Vec::new();
         header.encode_v2(&mut bytes).ok()?;
         Some(bytes)
+    }
+}
+
+impl Introduction<'_> {
+    /// The certificate with which the client proved who it is to the gateway of its cluster, on this very connection. TLS that
+    /// passes through is not told of: the destination sees it itself.
+    fn ssl(&self) -> Option<SslInfo<'static>> {
+        let certificate = self.caller.certificate()?;
+        let (speaks_tls, on_this_connection, of_the_session, verified) = (true, true, false, 0);
+        let mut ssl = SslInfo::new(speaks_tls, on_this_connection, of_the_session, verified);
+        ssl.append_tlv(Tlv::SslVersion(TLS_VERSION.into()));
+        ssl.append_tlv(Tlv::Custom(SUB_TLV_CLIENT_CERTIFICATE, certificate.as_ref().into()));
+        Some(ssl)
     }
 }
 
@@ -62,35 +83,4 @@ fn same_family(client: SocketAddr, endpoint: SocketAddr) -> (SocketAddr, SocketA
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use federation_model::spiffe::SpiffeId;
-    use proxy_header::ParseConfig;
-
-    #[test]
-    fn the_header_carries_address_principal_cluster_and_assurance() {
-        let id = SpiffeId::new("spiffe://east.example/ns/production/sa/frontend").unwrap();
-        let caller = Caller::Vouched { id: id.clone() };
-        let introduction = Introduction {
-            client: Some("10.0.0.5:1234".parse().unwrap()),
-            endpoint: "[2001:db8::1]:80".parse().unwrap(),
-            caller: &caller,
-            source_cluster: &"east".parse().unwrap(),
-            authority: "api.production.svc.clusterset.local",
-            trace: TraceContext::from_random(7, 9),
-        };
-        let bytes = introduction.encode().unwrap();
-        let (header, used) = ProxyHeader::parse(&bytes, ParseConfig::default()).unwrap();
-        assert_eq!(used, bytes.len());
-        assert_eq!(header.proxied_address().unwrap().source, "[::ffff:10.0.0.5]:1234".parse().unwrap());
-        let custom = |wanted| {
-            header.tlvs().find_map(|tlv| match tlv {
-                Ok(Tlv::Custom(kind, value)) if kind == wanted => Some(value.to_vec()),
-                _ => None,
-            })
-        };
-        assert_eq!(custom(TLV_PRINCIPAL).unwrap(), id.to_string().into_bytes());
-        assert_eq!(custom(TLV_SOURCE_CLUSTER).unwrap(), b"east");
-        assert_eq!(custom(TLV_ASSURANCE).unwrap(), b"attested");
-    }
-}
+mod tests;

@@ -15,7 +15,7 @@ use federation_model::{
         Catalog, CatalogError, EndpointCounts, ExportedService, MAX_HEADLESS_ENDPOINTS, MAX_METADATA,
         MAX_METADATA_BYTES, MAX_SERVICES, MAX_WEIGHT, ServiceKind, ServicePort,
     },
-    export::{Deliver, Endpoint, EndpointState, LocalExport},
+    export::{Endpoint, EndpointState, LocalExport},
     names::{ClusterName, EndpointName, ServiceKey},
     spiffe::{SpiffeId, TrustDomain},
 };
@@ -24,20 +24,24 @@ use crate::{
     conditions::ExportConditions,
     objects::{
         DELIVER, EndpointSliceObject, Objects, PRIORITY, Protocol, ServiceExportObject, ServiceObject,
-        ServicePortObject, ServiceType, WEIGHT,
+        ServicePortObject, ServiceType, TLS_CLIENT_IDENTITY, TLS_SERVER_NAME, TLS_SPIFFE_ID, WEIGHT,
     },
 };
 
+mod deliver;
 mod endpoints;
 mod owners;
 pub mod warning;
 
-use warning::Warning;
+use self::{deliver::DeliverFault, warning::Warning};
 
 /// The priority of an export that names none; lower is preferred.
 pub const DEFAULT_PRIORITY: u32 = 0;
 /// The weight of an export that names none.
 pub const DEFAULT_WEIGHT: u32 = 100;
+
+/// The annotations of a ServiceExport that mean something.
+const KNOWN: [&str; 6] = [DELIVER, TLS_SPIFFE_ID, TLS_SERVER_NAME, TLS_CLIENT_IDENTITY, PRIORITY, WEIGHT];
 
 /// What the objects of this cluster say.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -69,8 +73,8 @@ enum Held {
     #[error("Service {0} is of type ExternalName, which cannot be exported")]
     ExternalName(ServiceKey),
     /// Another way than the one meant could let callers forge what the service trusts, so none is used.
-    #[error("the annotation landbridge.dev/deliver has the value {0:?}; write plain, passthrough or proxy-v2")]
-    Deliver(String),
+    #[error(transparent)]
+    Deliver(#[from] DeliverFault),
     /// One service over a limit would make every peer refuse the whole catalog.
     #[error("other clusters would not accept it: {0}")]
     OverLimit(CatalogError),
@@ -134,9 +138,9 @@ fn held_or_exported(
     if state.exports.len() >= MAX_SERVICES {
         return Err(Held::TooManyServices);
     }
-    let deliver = deliver(export)?;
     let warnings = &mut state.warnings;
     let ports = carried_ports(service, warnings);
+    let deliver = deliver::modes(export, &ports, warnings)?;
     let endpoints = endpoints::of_service(key, &ports, slices, warnings);
     let exported = ExportedService {
         exported_at: export.created,
@@ -151,21 +155,11 @@ fn held_or_exported(
         labels: metadata(key, "label", &export.exported_labels, warnings),
         annotations: metadata(key, "annotation", &export.exported_annotations, warnings),
     };
-    let known = |name: &str| [DELIVER, PRIORITY, WEIGHT].contains(&name);
-    for annotation in export.annotations.keys().filter(|name| !known(name)) {
+    for annotation in export.annotations.keys().filter(|name| !KNOWN.contains(&name.as_str())) {
         warnings.push(Warning::UnknownAnnotation { export: key.clone(), annotation: annotation.clone() });
     }
     exported.check(key).map_err(Held::OverLimit)?;
     Ok(LocalExport { service: exported, endpoints, deliver })
-}
-
-fn deliver(export: &ServiceExportObject) -> Result<Deliver, Held> {
-    match export.annotations.get(DELIVER).map(String::as_str) {
-        // The client's own TLS passes through untouched when nothing is added to its bytes.
-        None | Some("plain" | "passthrough") => Ok(Deliver::Plain),
-        Some("proxy-v2") => Ok(Deliver::ProxyV2),
-        Some(other) => Err(Held::Deliver(other.chars().take(80).collect())),
-    }
 }
 
 /// A number from an annotation, or the default with a warning.

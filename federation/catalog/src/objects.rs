@@ -15,8 +15,14 @@ use federation_model::{
 
 /// The prefix of the annotations on a ServiceExport that Landbridge reads.
 pub const ANNOTATION_PREFIX: &str = "landbridge.dev/";
-/// How the destination sees the caller: `plain` or `proxy-v2`.
+/// How the destination sees the caller: `passthrough`, `plain`, `proxy-v2`, `http` or `tls`, also port by port.
 pub const DELIVER: &str = "landbridge.dev/deliver";
+/// The id that an endpoint delivered to over TLS must prove.
+pub const TLS_SPIFFE_ID: &str = "landbridge.dev/tls-spiffe-id";
+/// The name that an endpoint delivered to over TLS must prove.
+pub const TLS_SERVER_NAME: &str = "landbridge.dev/tls-server-name";
+/// What the gateway presents to an endpoint it delivers to over TLS: `gateway`, its own SVID.
+pub const TLS_CLIENT_IDENTITY: &str = "landbridge.dev/tls-client-identity";
 /// Preference among clusters, lower first.
 pub const PRIORITY: &str = "landbridge.dev/priority";
 /// Share among the clusters of one priority, 1 to 1000.

@@ -80,6 +80,39 @@ pub struct GatewayAddrError {
     reason: &'static str,
 }
 
+/// Why a string is not a DNS name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a DNS name; write labels of letters, digits and '-', joined with dots")]
+pub struct DnsNameError {
+    text: String,
+}
+
+/// A DNS name in lowercase, without a dot at its end.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DnsName(String);
+
+impl DnsName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for DnsName {
+    type Err = DnsNameError;
+    fn from_str(text: &str) -> Result<Self, DnsNameError> {
+        let name = dns_name(text).filter(|name| name.parse::<IpAddr>().is_err());
+        name.map(Self).ok_or_else(|| DnsNameError { text: text.chars().take(120).collect() })
+    }
+}
+
+impl fmt::Display for DnsName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// The host of a gateway address.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Host {
@@ -178,6 +211,14 @@ mod tests {
     fn gateway_addresses_survive_display_and_parse() {
         for text in ["east.example:15443", "192.0.2.1:1", "[2001:db8::1]:65535"] {
             assert_eq!(text.parse::<GatewayAddr>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn dns_names_are_lowercase_and_addresses_are_none() {
+        assert_eq!("API.Example.".parse::<DnsName>().unwrap().as_str(), "api.example");
+        for text in ["", "a..b", "a b", "192.0.2.1", "::1", "*.example", "spiffe://a/b"] {
+            assert!(text.parse::<DnsName>().is_err(), "{text}");
         }
     }
 

@@ -5,13 +5,15 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     net::{IpAddr, SocketAddr},
 };
 
 use crate::{
-    addr::{Port, Transport},
+    addr::{DnsName, Port, Transport},
     catalog::ExportedService,
     names::EndpointName,
+    spiffe::SpiffeId,
 };
 
 /// One exported service of this cluster.
@@ -21,8 +23,8 @@ pub struct LocalExport {
     pub service: ExportedService,
     /// Its endpoints, ready ones and those that still serve while terminating.
     pub endpoints: Vec<Endpoint>,
-    /// How the destination sees the caller.
-    pub deliver: Deliver,
+    /// How the destination sees the caller, port by port.
+    pub deliver: DeliverModes,
 }
 
 /// One endpoint of a local service.
@@ -56,11 +58,116 @@ pub enum EndpointState {
 }
 
 /// How a destination sees the caller (`landbridge.dev/deliver` on the ServiceExport).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Deliver {
-    /// The bytes of the client, nothing added; a client's own TLS passes through untouched.
+    /// The bytes of the client, nothing added; a client's own TLS passes through untouched. What is done when nothing is said.
     #[default]
     Plain,
-    /// A PROXY protocol v2 header first: source address, principal, source cluster, assurance.
+    /// The client's own TLS and nothing else: what does not begin with a ClientHello is refused.
+    Passthrough,
+    /// A PROXY protocol v2 header first: source address, certificate, principal, source cluster, assurance.
     ProxyV2,
+    /// HTTP requests with headers that name the caller.
+    Http,
+    /// The bytes of the client over TLS to an endpoint that proves who it is; a client's own TLS passes through untouched.
+    Tls(EndpointTls),
+}
+
+impl Deliver {
+    /// The word in the annotation.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Passthrough => "passthrough",
+            Self::ProxyV2 => "proxy-v2",
+            Self::Http => "http",
+            Self::Tls(_) => "tls",
+        }
+    }
+}
+
+impl fmt::Display for Deliver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+/// What an endpoint must prove before it is sent a byte, and what it is shown (`landbridge.dev/tls-*` on the ServiceExport).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EndpointTls {
+    /// What the endpoint proves.
+    pub proof: EndpointProof,
+    /// What the gateway presents.
+    pub presents: ClientIdentity,
+}
+
+/// What the certificate of an endpoint must prove.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum EndpointProof {
+    /// The name under which clients of the cluster set reach the service.
+    #[default]
+    ServiceHost,
+    /// This name (`landbridge.dev/tls-server-name`).
+    ServerName(DnsName),
+    /// This id, under the bundle of its own trust domain (`landbridge.dev/tls-spiffe-id`).
+    SpiffeId(SpiffeId),
+}
+
+/// What a gateway presents to an endpoint (`landbridge.dev/tls-client-identity`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClientIdentity {
+    /// No certificate.
+    #[default]
+    None,
+    /// Its own SVID.
+    Gateway,
+}
+
+/// How each port of a service is delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DeliverModes {
+    default: Deliver,
+    exceptions: BTreeMap<Port, Deliver>,
+}
+
+impl DeliverModes {
+    /// `default` for every port without an exception.
+    #[must_use]
+    pub fn new(default: Deliver, exceptions: BTreeMap<Port, Deliver>) -> Self {
+        Self { default, exceptions }
+    }
+
+    /// How `port` of the service is delivered.
+    #[must_use]
+    pub fn mode_of(&self, port: Port) -> &Deliver {
+        self.exceptions.get(&port).unwrap_or(&self.default)
+    }
+}
+
+impl From<Deliver> for DeliverModes {
+    fn from(default: Deliver) -> Self {
+        Self::new(default, BTreeMap::new())
+    }
+}
+
+impl fmt::Display for DeliverModes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.default)?;
+        self.exceptions.iter().try_for_each(|(port, mode)| write!(f, ", {port}={mode}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_without_an_exception_is_delivered_in_the_default_way() {
+        let port = |number| Port::new(number).unwrap();
+        let modes = DeliverModes::new(Deliver::Http, [(port(5432), Deliver::ProxyV2)].into());
+        assert_eq!((modes.mode_of(port(5432)), modes.mode_of(port(80))), (&Deliver::ProxyV2, &Deliver::Http));
+        assert_eq!(modes.to_string(), "http, 5432=proxy-v2");
+        assert_eq!(DeliverModes::default().mode_of(port(80)), &Deliver::Plain);
+    }
 }

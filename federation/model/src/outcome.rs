@@ -68,9 +68,9 @@ outcomes! {
     /// No bytes in either direction for the idle limit.
     IdleTimeout = 3, "idle-timeout", Client, "raise limits.idle_timeout or let the application send keep-alives";
     /// The client said nothing, or not enough, in time.
-    ClientSilent = 10, "client-silent", Client, "this listener routes by TLS server name: the client must send its ClientHello at once";
+    ClientSilent = 10, "client-silent", Client, "the listener that routes by server name, and services that are delivered as passthrough, need a ClientHello at once: let the client speak TLS, or deliver as plain";
     /// The first bytes are not TLS.
-    NotTls = 11, "not-tls", Client, "this listener routes by TLS server name: use the import address for other protocols";
+    NotTls = 11, "not-tls", Client, "use the import address for other protocols than TLS, and deliver them as plain: passthrough carries TLS alone";
     /// The ClientHello has no server name.
     NoServerName = 12, "no-server-name", Client, "make the client send the service's clusterset.local name as TLS server name";
     /// The ClientHello is malformed.
@@ -111,6 +111,8 @@ outcomes! {
     ConnectRefused = 51, "connect-refused", Destination, "check that the endpoint listens on its target port";
     /// The destination did not answer in time.
     ConnectTimeout = 52, "connect-timeout", Destination, "check network policies between the gateway and the endpoint";
+    /// The endpoint did not prove over TLS who it is.
+    EndpointUntrusted = 53, "endpoint-untrusted", Destination, "let the endpoint speak TLS 1.3 and prove what the landbridge.dev/tls-* annotations of its ServiceExport ask for";
     /// The connection was dropped without a recorded outcome: a defect.
     Aborted = 60, "aborted", Gateway, "this is a defect of Landbridge: report it with this line";
 }
@@ -129,6 +131,7 @@ impl Outcome {
                 | Self::NoEndpoint
                 | Self::ConnectRefused
                 | Self::ConnectTimeout
+                | Self::EndpointUntrusted
                 | Self::OverCapacity
         )
     }

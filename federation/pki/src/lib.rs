@@ -12,13 +12,15 @@
 //! renew, rotation                                   when to issue again, and under which authority
 //! horizon                                           what ends if nobody acts
 //! seal, export                                      the audit log of the federation service
-//! web                                               names, at bundle endpoints alone
+//! web                                               names, at bundle endpoints and endpoints of applications alone
+//! endpoint                                          TLS to the applications of the own cluster
 //! ```
 
 pub mod bundle;
 pub mod ca;
 pub mod certificate;
 pub mod continuity;
+pub mod endpoint;
 pub mod export;
 pub mod external;
 pub mod horizon;

@@ -6,8 +6,8 @@
 use std::sync::{Arc, OnceLock};
 
 use rustls::{
-    CipherSuite, ClientConfig, ServerConfig,
-    client::{Resumption, danger::ServerCertVerifier},
+    CipherSuite, ClientConfig, ConfigBuilder, ServerConfig,
+    client::{Resumption, WantsClientCert, danger::ServerCertVerifier},
     crypto::CryptoProvider,
     server::{NoClientAuth, NoServerSessionStorage, ResolvesServerCert, danger::ClientCertVerifier},
     version::TLS13,
@@ -89,18 +89,24 @@ pub fn client_config(
     verifier: Arc<dyn ServerCertVerifier>,
     alpn: &[u8],
 ) -> Result<ClientConfig, TlsConfigError> {
-    let builder = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&TLS13])?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier);
+    let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13])?;
+    Ok(client(builder.dangerous().with_custom_certificate_verifier(verifier), identity, &[alpn]))
+}
+
+/// Completes the configuration of a client that knows whom to believe.
+pub(crate) fn client(
+    believing: ConfigBuilder<ClientConfig, WantsClientCert>,
+    identity: Option<Arc<LiveIdentity>>,
+    alpn: &[&[u8]],
+) -> ClientConfig {
     let mut config = match identity {
-        Some(identity) => builder.with_client_cert_resolver(identity),
-        None => builder.with_no_client_auth(),
+        Some(identity) => believing.with_client_cert_resolver(identity),
+        None => believing.with_no_client_auth(),
     };
-    config.alpn_protocols = vec![alpn.to_vec()];
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     config.enable_early_data = false;
     config.resumption = Resumption::disabled();
-    Ok(config)
+    config
 }
 
 #[cfg(test)]

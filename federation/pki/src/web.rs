@@ -1,14 +1,14 @@
 //! Certificates of the web, at bundle endpoints with the profile `https_web` (SPIFFE Federation, section 5.2.1).
 //!
-//! Owns the pair such an endpoint presents, and the roots its clients believe. The only place where a name proves something;
-//! never used between the parts of a cluster set.
+//! Owns the pair such an endpoint presents, and the roots that are believed about names. Names prove something there and at
+//! endpoints of applications ([`crate::endpoint`]) alone; never between the parts of a cluster set.
 
 use std::{fmt, sync::Arc};
 
 use arc_swap::ArcSwapOption;
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
-    client::Resumption,
+    ClientConfig, ConfigBuilder, RootCertStore, ServerConfig,
+    client::WantsClientCert,
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
     version::TLS13,
@@ -18,7 +18,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use crate::{
     ca::MAX_CHAIN,
     svid::certificates,
-    tls::{Clients, TlsConfigError, provider, server},
+    tls::{Clients, TlsConfigError, client, provider, server},
     validity::Validity,
     x509::{Malformed, Parsed},
 };
@@ -149,6 +149,12 @@ impl WebRoots {
     pub fn from_pem(pem: &str) -> Result<Self, WebError> {
         Self::new(certificates(pem).map_err(|reason| WebError::Pem { what: "list of roots", reason })?)
     }
+
+    /// A client that believes these roots about the name it dials.
+    pub(crate) fn believing(&self) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsConfigError> {
+        let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13])?;
+        Ok(builder.with_root_certificates(Arc::clone(&self.0)))
+    }
 }
 
 /// The configuration of a client that believes `roots` about the name it dials, and presents no certificate.
@@ -156,14 +162,7 @@ impl WebRoots {
 /// # Errors
 /// When rustls refuses it.
 pub fn client_config(roots: &WebRoots, alpn: &[u8]) -> Result<ClientConfig, TlsConfigError> {
-    let mut config = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&TLS13])?
-        .with_root_certificates(Arc::clone(&roots.0))
-        .with_no_client_auth();
-    config.alpn_protocols = vec![alpn.to_vec()];
-    config.enable_early_data = false;
-    config.resumption = Resumption::disabled();
-    Ok(config)
+    Ok(client(roots.believing()?, None, &[alpn]))
 }
 
 #[cfg(test)]

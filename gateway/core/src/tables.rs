@@ -225,8 +225,8 @@ impl Tables {
         *cluster == self.inner.inputs.cluster || self.inner.inputs.reachable.contains(cluster)
     }
 
-    /// The endpoints of this cluster for a connection: the ready ones, or those that still serve while they go away when
-    /// none is ready.
+    /// The endpoints of this cluster for a connection, and how it is delivered to them: the ready ones, or those that still
+    /// serve while they go away when none is ready.
     ///
     /// # Errors
     /// [`Outcome::NotExported`], [`Outcome::UnknownPort`] or [`Outcome::NoEndpoint`].
@@ -250,7 +250,10 @@ impl Tables {
         if addresses.is_empty() {
             addresses = in_state(EndpointState::Terminating);
         }
-        if addresses.is_empty() { Err(Outcome::NoEndpoint) } else { Ok((addresses, export.deliver)) }
+        if addresses.is_empty() {
+            return Err(Outcome::NoEndpoint);
+        }
+        Ok((addresses, export.deliver.mode_of(port).clone()))
     }
 
     /// Whether this cluster exports the port of the service, over TCP or UDP.

@@ -1,4 +1,4 @@
-use federation_model::{catalog::SessionAffinity, names::Namespace, time::Timestamp};
+use federation_model::{catalog::SessionAffinity, export::Deliver, names::Namespace, time::Timestamp};
 
 use super::*;
 use crate::objects::{AddressType, ObjectKey, PodObject, SliceEndpoint, SlicePort, TargetPort};
@@ -292,7 +292,7 @@ fn annotations_set_priority_weight_and_delivery() {
     let state = run(&objects);
     let export = &state.exports[&key("shop/web")];
     assert_eq!((export.service.priority, export.service.weight), (3, 250));
-    assert_eq!(export.deliver, Deliver::ProxyV2);
+    assert_eq!(export.deliver, Deliver::ProxyV2.into());
     assert_eq!(state.warnings, []);
 }
 
@@ -305,18 +305,6 @@ fn numbers_that_do_not_parse_give_the_default_and_a_warning() {
         let service = &state.exports[&key("shop/web")].service;
         assert_eq!((service.priority, service.weight), (DEFAULT_PRIORITY, DEFAULT_WEIGHT));
         assert!(state.warnings[0].to_string().contains(annotation), "{}", state.warnings[0]);
-    }
-}
-
-#[test]
-fn an_unknown_way_of_delivery_holds_the_export_back() {
-    for value in ["http", "tls", "proxy-v1", "Plain", ""] {
-        let mut objects = objects(ServiceType::ClusterIp, vec![]);
-        objects.insert_service_export(exporting("shop/web", &[(DELIVER, value)]));
-        let state = run(&objects);
-        assert!(state.exports.is_empty(), "{value}");
-        assert_eq!(reasons(&state, "shop/web"), ("Valid=True/Valid".into(), "Ready=False/Failed".into()));
-        assert!(state.conditions[&key("shop/web")].ready.message.contains("proxy-v2"));
     }
 }
 

@@ -36,13 +36,23 @@ pub enum Warning {
     },
     /// An annotation of Landbridge that does not exist.
     #[error(
-        "ServiceExport {export}: {annotation} is not known; there are landbridge.dev/deliver, landbridge.dev/priority and landbridge.dev/weight"
+        "ServiceExport {export}: {annotation} is not known; there are landbridge.dev/deliver, landbridge.dev/tls-spiffe-id, landbridge.dev/tls-server-name, landbridge.dev/tls-client-identity, landbridge.dev/priority and landbridge.dev/weight"
     )]
     UnknownAnnotation {
         /// The ServiceExport.
         export: ServiceKey,
         /// The annotation.
         annotation: String,
+    },
+    /// An annotation that says how TLS is spoken to endpoints, where it is not.
+    #[error(
+        "ServiceExport {export}: {annotation} has no effect; write landbridge.dev/deliver: tls, for all ports or for one, or leave it out"
+    )]
+    WithoutTls {
+        /// The ServiceExport.
+        export: ServiceKey,
+        /// The annotation.
+        annotation: &'static str,
     },
     /// A port whose protocol is not carried.
     #[error("Service {service}: port {port} is {protocol}, which is not carried; only TCP and UDP are exported")]

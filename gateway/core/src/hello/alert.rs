@@ -56,6 +56,7 @@ impl AlertDescription {
             | Outcome::NoEndpoint
             | Outcome::ConnectRefused
             | Outcome::ConnectTimeout
+            | Outcome::EndpointUntrusted
             | Outcome::Aborted => Some(Self::InternalError),
         }
     }

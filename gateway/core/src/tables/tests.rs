@@ -1,4 +1,7 @@
-use federation_model::catalog::{EndpointCounts, ExportedService, ServiceKind};
+use federation_model::{
+    catalog::{EndpointCounts, ExportedService, ServiceKind},
+    export::DeliverModes,
+};
 
 use super::*;
 
@@ -231,7 +234,7 @@ fn exported() -> Tables {
             endpoint("10.0.0.1", "a", EndpointState::Terminating, &[(80, 8080), (81, 8081)]),
             endpoint("10.0.0.2", "b", EndpointState::Ready, &[(80, 8080)]),
         ],
-        deliver: Deliver::ProxyV2,
+        deliver: DeliverModes::new(Deliver::ProxyV2, [(Port::new(81).unwrap(), Deliver::Http)].into()),
     };
     let exports = Arc::new([(service("shop/web"), export)].into());
     Tables::compile(Inputs { exports, ..inputs(&[]) })
@@ -244,10 +247,10 @@ fn local_endpoints_are_the_ready_ones_or_else_those_that_still_serve() {
         let endpoint = endpoint.map(|name| name.parse().unwrap());
         tables.local_endpoints(&service("shop/web"), Port::new(port).unwrap(), transport, endpoint.as_ref())
     };
-    let one = |address: &str| Ok((vec![address.parse().unwrap()], Deliver::ProxyV2));
-    assert_eq!(find(80, Transport::Tcp, None), one("10.0.0.2:8080"));
-    assert_eq!(find(81, Transport::Tcp, None), one("10.0.0.1:8081"));
-    assert_eq!(find(80, Transport::Tcp, Some("a")), one("10.0.0.1:8080"));
+    let one = |address: &str, mode| Ok((vec![address.parse().unwrap()], mode));
+    assert_eq!(find(80, Transport::Tcp, None), one("10.0.0.2:8080", Deliver::ProxyV2));
+    assert_eq!(find(81, Transport::Tcp, None), one("10.0.0.1:8081", Deliver::Http));
+    assert_eq!(find(80, Transport::Tcp, Some("a")), one("10.0.0.1:8080", Deliver::ProxyV2));
     assert_eq!(find(80, Transport::Tcp, Some("c")), Err(Outcome::NoEndpoint));
     assert_eq!(find(82, Transport::Tcp, None), Err(Outcome::UnknownPort));
     assert_eq!(find(80, Transport::Udp, None), Err(Outcome::UnknownPort));

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use federation_model::{
     catalog::ServicePort,
-    export::{Deliver, EndpointState},
+    export::EndpointState,
     import::ImportKind,
     names::{ClusterName, ServiceKey},
 };
@@ -76,8 +76,8 @@ pub struct SourceView {
 /// One export of this cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ExportView {
-    /// How the destination sees the caller.
-    pub deliver: &'static str,
+    /// How the destination sees the caller, as the annotation says it.
+    pub deliver: String,
     /// Ready endpoints.
     pub ready: Vec<IpAddr>,
     /// Endpoints that still serve while they go away.
@@ -178,10 +178,7 @@ impl Tables {
                     found.map(|endpoint| endpoint.address).collect()
                 };
                 let view = ExportView {
-                    deliver: match export.deliver {
-                        Deliver::Plain => "plain",
-                        Deliver::ProxyV2 => "proxy-v2",
-                    },
+                    deliver: export.deliver.to_string(),
                     ready: in_state(EndpointState::Ready),
                     terminating: in_state(EndpointState::Terminating),
                 };
