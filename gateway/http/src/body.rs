@@ -126,7 +126,10 @@ impl<O: Observe> Body for Answer<O> {
                 }
             }
             Some(Err(_)) => {
-                if let Some(mut open) = this.open.take() {
+                // A request that broke off takes the connection to the endpoint along, and that is not the endpoint's doing.
+                if let Some(mut open) = this.open.take()
+                    && !open.upload_broke()
+                {
                     open.breaks();
                 }
             }

@@ -34,6 +34,10 @@ pub(crate) fn prepare_response(status: StatusCode, headers: &mut HeaderMap) {
     let says = matches!(status, StatusCode::SWITCHING_PROTOCOLS | StatusCode::UPGRADE_REQUIRED);
     let upgrade = if says { headers.get(header::UPGRADE).cloned() } else { None };
     remove_hop(headers);
+    if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        // There is no content, whatever it says; hyper would not write a length for it either.
+        headers.remove(header::CONTENT_LENGTH);
+    }
     if let Some(upgrade) = upgrade {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, upgrade);
