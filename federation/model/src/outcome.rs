@@ -79,6 +79,8 @@ outcomes! {
     HelloTooLarge = 14, "hello-too-large", Client, "look at the client: its ClientHello is over 16 KiB";
     /// A limit on connections was reached.
     OverCapacity = 15, "over-capacity", Gateway, "raise limits.connections or add gateway replicas";
+    /// A request is malformed, over a limit, or was not complete in time.
+    BadRequest = 16, "bad-request", Client, "look at the client: its HTTP is malformed, over a limit or too slow; the status it was answered with says which";
     /// No import has this name or address.
     UnknownService = 20, "unknown-service", Client, "check the name with fedctl services, and that its cluster exports it";
     /// The service has no such port.

@@ -1,0 +1,166 @@
+//! Bodies on their way: that of the request to the endpoint, that of the response to the client.
+//!
+//! Owns their counting, and that no trailer introduces a caller. Never holds more than the frame in hand.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use federation_model::outcome::Outcome;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::{destination::Observe, exchange::Open, forged};
+
+/// What is known of a request's body.
+#[derive(Debug, Default)]
+pub(crate) struct Upload {
+    bytes: AtomicU64,
+    broke: AtomicBool,
+}
+
+impl Upload {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+
+    pub(crate) fn broke(&self) -> bool {
+        self.broke.load(Relaxed)
+    }
+}
+
+/// The body of a request, towards the endpoint; absent when the request has none.
+#[derive(Debug)]
+pub(crate) struct Sent(pub(crate) Option<(Incoming, Arc<Upload>)>);
+
+impl Body for Sent {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some((body, upload)) = &mut self.0 else { return Poll::Ready(None) };
+        Poll::Ready(match ready!(Pin::new(body).poll_frame(cx)) {
+            Some(Ok(mut frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    upload.bytes.fetch_add(data.len() as u64, Relaxed);
+                }
+                if let Some(trailers) = frame.trailers_mut() {
+                    forged::remove(trailers);
+                }
+                Some(Ok(frame))
+            }
+            Some(Err(error)) => {
+                upload.broke.store(true, Relaxed);
+                Some(Err(error))
+            }
+            None => None,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(|(body, _)| body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |(body, _)| body.size_hint())
+    }
+}
+
+/// The body of a response, towards the client; with it the exchange ends.
+#[derive(Debug)]
+pub(crate) struct Answer<O: Observe> {
+    content: Content,
+    open: Option<Open<O>>,
+}
+
+#[derive(Debug)]
+enum Content {
+    Endpoint(Incoming),
+    Ours(Option<Bytes>),
+}
+
+impl<O: Observe> Answer<O> {
+    /// What the endpoint answers.
+    pub(crate) const fn of_endpoint(body: Incoming, open: Open<O>) -> Self {
+        Self { content: Content::Endpoint(body), open: Some(open) }
+    }
+
+    /// What we answer ourselves; the outcome is known already.
+    pub(crate) fn of_ours(text: Bytes, open: Open<O>) -> Self {
+        Self { content: Content::Ours((!text.is_empty()).then_some(text)), open: Some(open) }
+    }
+
+    /// An answer without a body whose exchange goes on elsewhere.
+    pub(crate) const fn empty() -> Self {
+        Self { content: Content::Ours(None), open: None }
+    }
+
+    fn is_complete(&self) -> bool {
+        match &self.content {
+            Content::Endpoint(body) => body.is_end_stream(),
+            Content::Ours(text) => text.is_none(),
+        }
+    }
+}
+
+impl<O: Observe> Body for Answer<O> {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = &mut *self;
+        let frame = match &mut this.content {
+            Content::Ours(text) => text.take().map(|text| Ok(Frame::data(text))),
+            Content::Endpoint(body) => ready!(Pin::new(body).poll_frame(cx)),
+        };
+        match &frame {
+            Some(Ok(frame)) => {
+                if let (Some(data), Some(open)) = (frame.data_ref(), &mut this.open) {
+                    open.exchange.received += data.len() as u64;
+                }
+            }
+            Some(Err(_)) => {
+                // A request that broke off takes the connection to the endpoint along, and that is not the endpoint's doing.
+                if let Some(mut open) = this.open.take()
+                    && !open.upload_broke()
+                {
+                    open.breaks();
+                }
+            }
+            None => {
+                if let Some(mut open) = this.open.take() {
+                    open.ends(Outcome::Completed);
+                }
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_complete()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Endpoint(body) => body.size_hint(),
+            Content::Ours(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+        }
+    }
+}
+
+impl<O: Observe> Drop for Answer<O> {
+    fn drop(&mut self) {
+        // hyper does not ask for an end that it has been told of.
+        if self.is_complete()
+            && let Some(open) = &mut self.open
+        {
+            open.ends(Outcome::Completed);
+        }
+    }
+}
