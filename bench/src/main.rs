@@ -1,7 +1,7 @@
 //! What Landbridge costs: the same traffic through two gateways and directly, in one run on one machine.
 //!
 //! Owns the order of the measurements. Programs are started as processes, as an operator would; load is made here, so that
-//! nothing else needs to be installed.
+//! nothing else needs to be installed. Policies alone are judged in this process, since no network would show their cost.
 
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,7 @@ mod dns;
 mod fleet;
 mod load;
 mod measure;
+mod policy;
 mod process;
 mod report;
 mod revocation;
@@ -56,11 +57,19 @@ enum Part {
     Propagation,
     Revocation,
     Failover,
+    Policy,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
+    if options.only == Some(Part::Policy) {
+        // It runs in this program alone.
+        let mut report = Report::new(&std::env::current_exe()?, options.rounds);
+        policy::measure(options.rounds, &mut report)?;
+        report::print(&report, options.json);
+        return Ok(());
+    }
     let programs = match &options.bin_dir {
         Some(directory) => directory.canonicalize().with_context(|| directory.display().to_string())?,
         None => build()?,
@@ -98,6 +107,9 @@ async fn run(programs: &Path, options: &Options) -> anyhow::Result<Report> {
         measure::failover(&mut fleet, options.rounds.min(5), &mut report).await?;
     }
     fleet.stop().await;
+    if options.measures(Part::Policy) {
+        policy::measure(options.rounds, &mut report)?;
+    }
     Ok(report)
 }
 

@@ -188,7 +188,8 @@ async fn first_answer_of(to: SocketAddr, wanted: u8) -> anyhow::Result<u32> {
     }
 }
 
-fn resident_kibibytes(id: u32) -> anyhow::Result<f64> {
+/// Resident memory of a process.
+pub(crate) fn resident_kibibytes(id: u32) -> anyhow::Result<f64> {
     let status = fs::read_to_string(format!("/proc/{id}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("the process has ended")?;
     let number = line.split_whitespace().next().context("VmRSS has a number")?;

@@ -7,7 +7,8 @@
 //! path ── fields                   what a rule asks, what a call answers
 //! pattern_map ── index ── rules    the rules that a caller and a service have in common
 //! authentication                   how well a caller must be known
-//! verdict ── nearest               the answer, and what would change it
+//! verdict ── nearest ── explain    the answer, what would change it, and every step towards it
+//! containment ── analysis          what is wrong with policies before anybody calls
 //! ```
 
 use std::fmt;
@@ -19,8 +20,11 @@ use federation_model::{
     policy::{Action, AuthenticationMode, Effect, Policies},
 };
 
+mod analysis;
 mod authentication;
 mod compile;
+mod containment;
+mod explain;
 mod fields;
 mod index;
 mod nearest;
@@ -29,8 +33,11 @@ mod pattern_map;
 mod rules;
 mod verdict;
 
+pub use analysis::{PolicyFinding, Surroundings, analyze};
 pub use authentication::Closeness;
 pub use compile::TrustDomainAliases;
+pub use containment::{covers, covers_principal};
+pub use explain::{Considered, Entry, Explanation, Mismatch};
 pub use fields::{Field, namespace_of};
 pub use nearest::Nearest;
 pub use path::{AmbiguousPath, canonical_path};

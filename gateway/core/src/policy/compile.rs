@@ -101,7 +101,8 @@ pub(super) fn broken(policies: &Policies, root: &Namespace) -> Broken {
     Broken { policies: compiled.into(), services: services.build() }
 }
 
-fn compile(policy: &AuthorizationPolicy, root: &Namespace, aliases: &TrustDomainAliases) -> CompiledPolicy {
+/// One policy, with its aliases resolved and its paths in canonical form.
+pub(super) fn compile(policy: &AuthorizationPolicy, root: &Namespace, aliases: &TrustDomainAliases) -> CompiledPolicy {
     let source = |rule: &SourceRule| SourceRule {
         principals: rule.principals.iter().flat_map(|pattern| aliases.principals(pattern)).collect(),
         trust_domains: rule.trust_domains.iter().flat_map(|domain| aliases.resolve(domain)).cloned().collect(),

@@ -144,7 +144,11 @@ impl<'a> Http<'a> {
 /// The namespace in the id of a Kubernetes workload: `/ns/<namespace>/sa/<service account>`, and no other form.
 #[must_use]
 pub fn namespace_of(id: &SpiffeId) -> Option<&str> {
-    let (namespace, rest) = id.path().strip_prefix("/ns/")?.split_once('/')?;
+    namespace_in(id.path())
+}
+
+pub(super) fn namespace_in(path: &str) -> Option<&str> {
+    let (namespace, rest) = path.strip_prefix("/ns/")?.split_once('/')?;
     let account = rest.strip_prefix("sa/")?;
     (!account.contains('/')).then_some(namespace)
 }

@@ -153,3 +153,18 @@ fn canonical_part(text: &str) -> String {
     }
     decode_unreserved(&encoded).map_or_else(|_| text.to_owned(), Cow::into_owned)
 }
+/// Why no request that is judged by its path can match the pattern.
+///
+/// # Errors
+/// When none can.
+pub(super) fn check_pattern(pattern: &TextPattern) -> Result<(), AmbiguousPath> {
+    let sample = match canonical_pattern(pattern) {
+        TextPattern::Any => return Ok(()),
+        TextPattern::Exact(text) => text,
+        // A part of a segment, or a segment of its own, may follow: whatever is allowed there.
+        TextPattern::Prefix(text) => format!("{text}x"),
+        TextPattern::Suffix(text) if text.starts_with('/') => text,
+        TextPattern::Suffix(text) => format!("/x{text}"),
+    };
+    canonical_path(&sample).map(|_| ())
+}

@@ -1,4 +1,11 @@
+mod analysing;
+mod containing;
+mod explaining;
 mod facts;
+mod judging;
 mod naive;
 mod paths;
+mod patterns;
 mod random;
+mod remedies;
+mod written;

@@ -21,7 +21,7 @@ fn answer(world: &World, call: &Owned) -> Answer {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4096))]
+    #![proptest_config(ProptestConfig::with_cases(2048))]
 
     #[test]
     fn the_table_says_what_the_rules_say(world in world(), call in call()) {
@@ -30,7 +30,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1024))]
+    #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
     fn another_deny_never_allows_more(mut world in world(), mut more in authorization(), call in call()) {

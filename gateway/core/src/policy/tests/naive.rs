@@ -212,7 +212,7 @@ fn path_of(HttpRequest { method, path }: HttpRequest<'_>) -> Option<Cow<'_, str>
     canonical_path(path).ok().filter(|path| path != "*" || method == "OPTIONS")
 }
 
-fn has_ambiguous_path(aspect: Aspect<'_>) -> bool {
+pub(super) fn has_ambiguous_path(aspect: Aspect<'_>) -> bool {
     match aspect {
         Aspect::Bytes | Aspect::HttpConnection => false,
         Aspect::HttpRequest(request) => path_of(request).is_none(),

@@ -71,7 +71,7 @@ fn port() -> impl Strategy<Value = Port> {
     select(&[80, 443][..]).prop_map(|port| Port::new(port).unwrap())
 }
 
-fn source() -> impl Strategy<Value = SourceRule> {
+pub(super) fn source() -> impl Strategy<Value = SourceRule> {
     let domains = select(DOMAINS).prop_map(|domain| TrustDomain::new(domain).unwrap());
     let domains = prop_oneof![3 => Just(Vec::new()), 1 => vec(domains, 1..2)];
     let least = option::weighted(0.2, assurance());
@@ -87,7 +87,7 @@ fn source() -> impl Strategy<Value = SourceRule> {
     )
 }
 
-fn target() -> impl Strategy<Value = TargetRule> {
+pub(super) fn target() -> impl Strategy<Value = TargetRule> {
     (few(SERVICES), ports(), few(METHODS), few(PATHS)).prop_map(|(services, ports, methods, paths)| TargetRule {
         services,
         ports,
