@@ -203,6 +203,7 @@ impl Parts {
         let effects = Effects { tunnels: started.tunnels.followed(), connections };
         let path = Arc::new(DataPath {
             cluster: config.cluster.name.clone(),
+            gateway_id: config.cluster.gateway_id(),
             zone: config.dns.zone.clone(),
             tables: tables_receiver.clone(),
             tunnels: started.tunnels.clone(),
@@ -214,6 +215,7 @@ impl Parts {
             audited: AuditedCalls::load(&config.state.dir),
             limits: config.limits.clone(),
             places: Arc::new(Semaphore::new(config.limits.connections)),
+            draining: CancellationToken::new(),
             connections: TaskTracker::new(),
         });
         Ok(Self {
@@ -368,6 +370,7 @@ fn tunnel_config(config: &Config) -> anyhow::Result<TunnelConfig> {
 /// and leaves its record.
 async fn finish(path: Arc<DataPath>, limit: Duration, stop: CancellationToken) {
     stop.cancelled().await;
+    path.draining.cancel();
     path.connections.close();
     if timeout(limit, path.connections.wait()).await.is_ok() {
         return;

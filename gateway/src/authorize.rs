@@ -15,7 +15,7 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use crate::{
     history::Step,
     path::DataPath,
-    policy,
+    policy::{self, Admitted},
     record::{Direction, Record},
     splice::Counts,
 };
@@ -32,6 +32,8 @@ pub struct Authorized {
     pub header: StreamHeader,
     /// The caller, confined to the trust domain of the peer.
     pub caller: Caller,
+    /// What the policies say.
+    pub admitted: Admitted,
     /// The one snapshot this stream is judged by.
     pub tables: Arc<Tables>,
     /// Its record.
@@ -111,15 +113,16 @@ pub fn authorize(mut stream: InboundStream, path: &DataPath) -> Result<Authorize
     }
     let (service, port) = (&header.destination.service, header.destination.port);
     let call = Call { caller: &caller, source_cluster: &stream.peer, service, port };
-    if let Err((outcome, reason)) = policy::admit(path, &tables, &call, &mut record) {
-        return Err(Rejected::new(stream, record, outcome, reason));
-    }
+    let admitted = match policy::admit(path, &tables, &call, &mut record) {
+        Ok(admitted) => admitted,
+        Err((outcome, reason)) => return Err(Rejected::new(stream, record, outcome, reason)),
+    };
     if header.destination.transport != Transport::Tcp {
         let reason = format!("{} is asked for over UDP, which is not carried", header.destination.service);
         return Err(Rejected::new(stream, record, Outcome::UnknownPort, reason));
     }
     match path.places.clone().try_acquire_owned() {
-        Ok(place) => Ok(Authorized { stream, header, caller, tables, record, place }),
+        Ok(place) => Ok(Authorized { stream, header, caller, admitted, tables, record, place }),
         Err(_) => Err(Rejected::new(stream, record, Outcome::OverCapacity, "limits.connections is reached".to_owned())),
     }
 }
@@ -157,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_caller_with_the_certificate_of_somebody_else_is_refused() {
-        let id = |path: &str| SpiffeId::new(&format!("spiffe://east.example/ns/shop/sa/{path}")).unwrap();
+        let id = |path: &str| SpiffeId::new(format!("spiffe://east.example/ns/shop/sa/{path}")).unwrap();
         let validity = Validity::starting(Timestamp(1_700_000_000), Duration::from_secs(3600));
         let authority = Authority::generate(&TrustDomain::new("east.example").unwrap(), "east", validity).unwrap();
         let request = SvidRequest { id: id("web"), names: Vec::new(), validity };

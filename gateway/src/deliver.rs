@@ -4,11 +4,14 @@
 //! caller: that is `authorize`.
 
 mod end;
+mod endpoint_io;
+mod http;
+mod pipe;
 mod tls;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use federation_model::{
     addr::{Port, Transport},
     caller::Caller,
@@ -26,14 +29,17 @@ use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 use crate::{
     authorize::{Authorized, REPLY_LIMIT, Rejected, authorize},
     client_hello,
-    live::Grant,
+    history::{Step, Storyteller},
+    live::{Grant, Registered},
     path::DataPath,
+    policy::Admitted,
     proxy_protocol::Introduction,
-    splice::{Source, TcpEnd, splice},
+    requests::Requests,
+    splice::{Counts, Sink, Source, TcpEnd, splice},
     tls_end::TlsEnd,
 };
 
-pub use self::{end::EndpointEnd, tls::EndpointTrust};
+pub use self::{end::EndpointEnd, http::HttpDelivery, tls::EndpointTrust};
 
 /// How many endpoints are tried before the cluster is said to have none.
 const MAX_ENDPOINTS: usize = 3;
@@ -57,6 +63,19 @@ pub struct Delivery<'a> {
     pub server_name: Option<&'a str>,
     /// The trace context.
     pub trace: TraceContext,
+    /// What the policies say.
+    pub admitted: Admitted,
+    /// Where it is told which endpoint took it.
+    pub story: Storyteller,
+}
+
+/// What takes the bytes of the client.
+#[derive(Debug)]
+pub enum Delivered {
+    /// An endpoint.
+    Bytes(EndpointEnd),
+    /// HTTP, between the client and endpoints.
+    Http(Box<HttpDelivery>),
 }
 
 impl Delivery<'_> {
@@ -84,9 +103,10 @@ pub async fn deliver(path: Arc<DataPath>, stream: InboundStream) {
     }
 }
 
-async fn to_endpoint(authorized: Authorized, path: &DataPath) -> Result<(), Rejected> {
-    let Authorized { mut stream, header, caller, tables, record, place: _place } = authorized;
+async fn to_endpoint(authorized: Authorized, path: &Arc<DataPath>) -> Result<(), Rejected> {
+    let Authorized { mut stream, header, caller, admitted, tables, record, place: _place } = authorized;
     let peer = stream.peer.clone();
+    let story = record.storyteller();
     let delivery = Delivery {
         service: &header.destination.service,
         port: header.destination.port,
@@ -96,10 +116,12 @@ async fn to_endpoint(authorized: Authorized, path: &DataPath) -> Result<(), Reje
         client: header.client,
         server_name: header.server_name.as_deref(),
         trace: header.trace,
+        admitted,
+        story: story.clone(),
     };
     let mut seen = BytesMut::new();
-    let mut endpoint_in = match connect(&delivery, &tables, path, (&mut stream.recv, &mut seen)).await {
-        Ok(endpoint) => endpoint,
+    let delivered = match connect(&delivery, &tables, path, (&mut stream.recv, &mut seen)).await {
+        Ok(delivered) => delivered,
         Err((outcome, reason)) => return Err(Rejected::new(stream, record, outcome, reason)),
     };
     let replied = timeout(REPLY_LIMIT, stream.reply(&StreamReply::Connected)).await;
@@ -111,16 +133,42 @@ async fn to_endpoint(authorized: Authorized, path: &DataPath) -> Result<(), Reje
         peer: Some(peer.clone()),
         delivered: Some((delivery.service.clone(), delivery.port)),
         caller: caller.clone(),
+        requests: delivered.requests(),
     };
-    let mut registered = path.live.register(grant);
+    let registered = path.live.register(grant);
     let InboundStream { send: to_peer, recv: from_peer, .. } = &mut stream;
-    let mut endpoint_out = endpoint_in.clone();
-    let client = (from_peer, to_peer);
-    let destination = (&mut endpoint_in, &mut endpoint_out);
-    let first = vec![seen.freeze()];
-    let (outcome, counts) = splice(client, destination, first, path.limits.idle_timeout, registered.cut()).await;
+    let (outcome, counts) = delivered.carry((from_peer, to_peer), seen.freeze(), (path, story), registered).await;
     record.end(outcome, counts, "");
     Ok(())
+}
+
+impl Delivered {
+    /// The requests under way, where there are requests.
+    #[must_use]
+    pub fn requests(&self) -> Option<Arc<Requests>> {
+        match self {
+            Self::Bytes(_) => None,
+            Self::Http(http) => Some(http.requests()),
+        }
+    }
+
+    /// Moves the client's bytes, `first` of which were read already, until the connection ends.
+    pub async fn carry<C: Sink>(
+        self,
+        client: (&mut impl Source, &mut C),
+        first: Bytes,
+        (path, story): (&Arc<DataPath>, Storyteller),
+        mut registered: Registered,
+    ) -> (Outcome, Counts) {
+        match self {
+            Self::Bytes(mut endpoint_in) => {
+                let mut endpoint_out = endpoint_in.clone();
+                let destination = (&mut endpoint_in, &mut endpoint_out);
+                splice(client, destination, vec![first], path.limits.idle_timeout, registered.cut()).await
+            }
+            Self::Http(http) => http.serve(client, vec![first], (path, story), registered.cut()).await,
+        }
+    }
 }
 
 /// Connects an endpoint of this cluster, and tells it of the caller in the way of its export. `client` is where the client's
@@ -133,7 +181,7 @@ pub async fn connect(
     tables: &Tables,
     path: &DataPath,
     client: (&mut impl Source, &mut BytesMut),
-) -> Result<EndpointEnd, NotDelivered> {
+) -> Result<Delivered, NotDelivered> {
     let target = format!("{}:{}", delivery.service, delivery.port);
     let (endpoints, mode) = tables
         .local_endpoints(delivery.service, delivery.port, Transport::Tcp, delivery.endpoint)
@@ -142,13 +190,17 @@ pub async fn connect(
         Deliver::Plain | Deliver::ProxyV2 | Deliver::Tls(_) => {}
         Deliver::Passthrough => expect_tls(&target, client, path).await?,
         Deliver::Http => {
-            return Err((Outcome::NoEndpoint, format!("{target} is to be delivered as http, which is not done here")));
+            let http = HttpDelivery::begin(delivery, path).await?;
+            return Ok(Delivered::Http(Box::new(http)));
         }
     }
     let mut last = (Outcome::NoEndpoint, format!("{target} has no endpoint here"));
-    for address in rotated(&endpoints, delivery).take(MAX_ENDPOINTS) {
+    for address in rotated(&endpoints, delivery.trace).take(MAX_ENDPOINTS) {
         let reason = match timeout(path.limits.connect_timeout, reach(address, &mode, delivery, path)).await {
-            Ok(Ok(endpoint)) => return Ok(endpoint),
+            Ok(Ok(endpoint)) => {
+                delivery.story.tell(Step::Delivered { endpoint: address, mode: mode.label() });
+                return Ok(Delivered::Bytes(endpoint));
+            }
             Ok(Err(refused)) => refused,
             Err(_) => (Outcome::ConnectTimeout, "no answer in time".to_owned()),
         };
@@ -178,9 +230,9 @@ async fn expect_tls(
 }
 
 /// The endpoints from a start that spreads connections evenly.
-fn rotated<'a>(endpoints: &'a [SocketAddr], delivery: &Delivery<'_>) -> impl Iterator<Item = SocketAddr> + 'a {
+fn rotated(endpoints: &[SocketAddr], trace: TraceContext) -> impl Iterator<Item = SocketAddr> {
     // The trace id is random, so it serves as the dice as well.
-    let start = usize::try_from(delivery.trace.trace_id % (endpoints.len().max(1) as u128)).unwrap_or(0);
+    let start = usize::try_from(trace.trace_id % (endpoints.len().max(1) as u128)).unwrap_or(0);
     endpoints.iter().cycle().skip(start).take(endpoints.len()).copied()
 }
 

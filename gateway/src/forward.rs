@@ -24,8 +24,8 @@ use tokio::time::Instant;
 
 use crate::{
     accept::Refused,
-    deliver::{self, Delivery, EndpointEnd, NotDelivered},
-    history::Step,
+    deliver::{self, Delivered, Delivery, NotDelivered},
+    history::{Step, Storyteller},
     identify::Identified,
     live::Grant,
     path::DataPath,
@@ -45,14 +45,14 @@ const REPLY_MARGIN: Duration = Duration::from_secs(5);
 /// What took the connection.
 #[derive(Debug)]
 enum Carrier {
-    Endpoint(EndpointEnd),
+    Endpoint(Delivered),
     Tunnel(Box<OutboundStream>),
 }
 
 /// A connection on its way to a cluster that takes it.
 #[derive(Debug)]
 struct Forwarding<'a> {
-    path: &'a DataPath,
+    path: &'a Arc<DataPath>,
     tables: Arc<Tables>,
     header: StreamHeader,
     client: TcpEnd,
@@ -116,7 +116,8 @@ pub async fn forward(routed: Routed, path: &Arc<DataPath>) -> Result<(), Refused
             Ok(carrier) => {
                 accepted.record.tell(Step::Taken(cluster.clone()));
                 accepted.record.connected();
-                let (outcome, counts) = forwarding.carry(carrier, cluster).await;
+                let story = accepted.record.storyteller();
+                let (outcome, counts) = forwarding.carry(carrier, cluster, story).await;
                 accepted.record.end(outcome, counts, "");
                 return Ok(());
             }
@@ -161,11 +162,11 @@ impl Forwarding<'_> {
     }
 
     /// Takes the connection here, in the caller's own cluster: what is asked of the streams of others is asked of it, too.
-    async fn deliver(&mut self, own: &ClusterName, record: &mut Record) -> Result<EndpointEnd, NotDelivered> {
+    async fn deliver(&mut self, own: &ClusterName, record: &mut Record) -> Result<Delivered, NotDelivered> {
         let Self { path, tables, header, client, replay } = self;
         let Destination { service, port, endpoint, .. } = &header.destination;
         let call = Call { caller: &header.caller, source_cluster: own, service, port: *port };
-        policy::admit(path, tables, &call, record)?;
+        let admitted = policy::admit(path, tables, &call, record)?;
         let delivery = Delivery {
             service,
             port: *port,
@@ -175,6 +176,8 @@ impl Forwarding<'_> {
             client: header.client,
             server_name: header.server_name.as_deref(),
             trace: header.trace,
+            admitted,
+            story: record.storyteller(),
         };
         deliver::connect(&delivery, tables, path, (client, &mut replay.bytes)).await
     }
@@ -237,24 +240,22 @@ impl Forwarding<'_> {
     }
 
     /// Moves bytes until the connection ends.
-    async fn carry(self, carrier: Carrier, cluster: ClusterName) -> (Outcome, Counts) {
+    async fn carry(self, carrier: Carrier, cluster: ClusterName, story: Storyteller) -> (Outcome, Counts) {
         let Self { path, client: mut client_in, replay, header, .. } = self;
         let mut client_out = client_in.clone();
         let idle = path.limits.idle_timeout;
         let caller = header.caller.clone();
         let client = (&mut client_in, &mut client_out);
         match carrier {
-            Carrier::Endpoint(mut endpoint_in) => {
+            Carrier::Endpoint(endpoint) => {
                 let Destination { service, port, .. } = header.destination;
-                let delivered = Some((service, port));
-                let mut registered = path.live.register(Grant { peer: None, delivered, caller });
-                let mut endpoint_out = endpoint_in.clone();
-                let first = vec![replay.bytes.freeze()];
-                let destination = (&mut endpoint_in, &mut endpoint_out);
-                splice(client, destination, first, idle, registered.cut()).await
+                let (delivered, requests) = (Some((service, port)), endpoint.requests());
+                let registered = path.live.register(Grant { peer: None, delivered, caller, requests });
+                endpoint.carry(client, replay.bytes.freeze(), (path, story), registered).await
             }
             Carrier::Tunnel(mut stream) => {
-                let mut registered = path.live.register(Grant { peer: Some(cluster), delivered: None, caller });
+                let grant = Grant { peer: Some(cluster), delivered: None, caller, requests: None };
+                let mut registered = path.live.register(grant);
                 let unsent: usize = replay.unsent.iter().map(Bytes::len).sum();
                 let sent = (replay.bytes.len() - unsent) as u64;
                 drop(replay.bytes);

@@ -230,10 +230,27 @@ impl History {
     }
 }
 
+/// Adds steps to the story of a connection, without keeping it among those that live.
+#[derive(Debug, Clone)]
+pub struct Storyteller(Arc<Mutex<Story>>);
+
+impl Storyteller {
+    /// Adds a step.
+    pub fn tell(&self, step: Step) {
+        locked(&self.0).add(step);
+    }
+}
+
 impl Telling {
     /// Adds a step.
     pub fn add(&self, step: Step) {
         locked(&self.story).add(step);
+    }
+
+    /// For those who tell a part of the story.
+    #[must_use]
+    pub fn storyteller(&self) -> Storyteller {
+        Storyteller(self.story.clone())
     }
 }
 

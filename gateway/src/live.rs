@@ -19,10 +19,13 @@ use federation_model::{
     names::{ClusterName, ServiceKey},
     outcome::Outcome,
 };
-use gateway_core::{policy::Call, tables::Tables};
+use gateway_core::{
+    policy::{Aspect, Call},
+    tables::Tables,
+};
 use tokio::sync::oneshot;
 
-use crate::policy;
+use crate::requests::Requests;
 
 /// What a live connection was admitted for.
 #[derive(Debug, Clone)]
@@ -33,6 +36,8 @@ pub struct Grant {
     pub delivered: Option<(ServiceKey, Port)>,
     /// Who calls.
     pub caller: Caller,
+    /// Its requests under way, when it is delivered as HTTP.
+    pub requests: Option<Arc<Requests>>,
 }
 
 struct Entry {
@@ -127,7 +132,13 @@ fn verdict(grant: &Grant, tables: &Tables) -> Option<Outcome> {
     }
     let source_cluster = grant.peer.as_ref().unwrap_or_else(|| tables.cluster());
     let call = Call { caller: &grant.caller, source_cluster, service, port: *port };
-    (!policy::judge(tables, &call).is_allowed()).then_some(Outcome::Denied)
+    let allowed = |aspect: Aspect<'_>| tables.policies().judge(&call, aspect).is_allowed();
+    let refused = match &grant.requests {
+        // Requests that are still to come are judged one by one.
+        Some(requests) => requests.any(|request| !allowed(Aspect::HttpRequest(request))),
+        None => !allowed(Aspect::Bytes),
+    };
+    refused.then_some(Outcome::Denied)
 }
 
 impl Registered {

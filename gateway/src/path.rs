@@ -4,14 +4,14 @@
 
 use std::sync::Arc;
 
-use federation_model::{names::ClusterName, sni::Zone};
+use federation_model::{names::ClusterName, sni::Zone, spiffe::SpiffeId};
 use gateway_core::{
     pick::{Picker, RetryBudget},
     tables::Tables,
 };
 use gateway_tunnel::Tunnels;
 use tokio::sync::{Semaphore, watch};
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     accept::{Accepted, Refused},
@@ -30,6 +30,8 @@ use crate::{
 pub struct DataPath {
     /// This cluster.
     pub cluster: ClusterName,
+    /// The id of this gateway.
+    pub gateway_id: SpiffeId,
     /// The zone of the cluster set.
     pub zone: Zone,
     /// The newest tables.
@@ -52,6 +54,8 @@ pub struct DataPath {
     pub limits: Limits,
     /// Places for connections; a connection without one is refused.
     pub places: Arc<Semaphore>,
+    /// When connections are to end as soon as their protocol allows.
+    pub draining: CancellationToken,
     /// The tasks of connections; shutdown waits for them.
     pub connections: TaskTracker,
 }

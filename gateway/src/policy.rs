@@ -1,37 +1,60 @@
-//! What the policies of this cluster say of a connection to one of its services, told and counted.
+//! What the policies of this cluster say of a call to one of its services, told and counted.
 //!
-//! Owns the way from a call to its record: the rule that decided, and what policies in AUDIT would have refused. Never
-//! decides: the tables do, the same for connections that begin and for those that live.
+//! Owns the way from a judgement to its record: the rule that decided, and what policies in AUDIT would have refused. Never
+//! decides: the tables do.
 
-use federation_model::outcome::Outcome;
+use federation_model::{export::Deliver, outcome::Outcome};
 use gateway_core::{
     ledger::Audited,
-    policy::{Aspect, Call, Judgement, Rule, Verdict},
+    policy::{Aspect, Call, HttpRequest, Refusal, Rule, Verdict},
     tables::Tables,
 };
 
 use crate::{history::Step, path::DataPath, record::Record};
 
-/// What the tables say of a connection as a whole.
-pub fn judge(tables: &Tables, call: &Call<'_>) -> Judgement {
-    tables.policies().judge(call, Aspect::Bytes)
+/// What of a call to this port is judged when it begins.
+#[must_use]
+pub fn aspect(tables: &Tables, call: &Call<'_>) -> Aspect<'static> {
+    match tables.delivery(call.service, call.port) {
+        Some(Deliver::Http) => Aspect::HttpConnection,
+        Some(Deliver::Plain | Deliver::Passthrough | Deliver::ProxyV2 | Deliver::Tls(_)) | None => Aspect::Bytes,
+    }
+}
+
+/// How a connection is admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admitted {
+    /// It passes.
+    Passes,
+    /// It is to be told, request by request and in the words of HTTP, that nothing of it passes.
+    ToBeTold,
 }
 
 /// Judges a connection that begins.
 ///
 /// # Errors
 /// When a policy refuses it: the outcome, and the reason with rule and caller.
-pub fn admit(path: &DataPath, tables: &Tables, call: &Call<'_>, record: &mut Record) -> Result<(), (Outcome, String)> {
-    let Judgement { verdict, audited } = judge(tables, call);
-    for rule in audited {
-        path.audited.count(counted(call, &rule));
+pub fn admit(
+    path: &DataPath,
+    tables: &Tables,
+    call: &Call<'_>,
+    record: &mut Record,
+) -> Result<Admitted, (Outcome, String)> {
+    let aspect = aspect(tables, call);
+    let judgement = tables.policies().judge(call, aspect);
+    // What a policy would refuse of an HTTP connection is counted by its requests.
+    if matches!(aspect, Aspect::Bytes) {
+        count(path, call, &judgement.audited);
+    }
+    for rule in judgement.audited {
         record.tell(Step::Audited(rule));
     }
-    match verdict {
+    match judgement.verdict {
         Verdict::Allowed(basis) => {
             record.tell(Step::Authorized(basis));
-            Ok(())
+            Ok(Admitted::Passes)
         }
+        Verdict::Refused(_) if matches!(aspect, Aspect::HttpConnection) => Ok(Admitted::ToBeTold),
         Verdict::Refused(refusal) => {
             record.refused_by(refusal.by.to_string(), refusal.remedy());
             Err((Outcome::Denied, refusal.to_string()))
@@ -39,13 +62,33 @@ pub fn admit(path: &DataPath, tables: &Tables, call: &Call<'_>, record: &mut Rec
     }
 }
 
-fn counted(call: &Call<'_>, rule: &Rule) -> Audited {
-    Audited {
-        policy: (*rule.policy).clone(),
-        principal: call.caller.principal().cloned(),
-        assurance: call.caller.assurance(),
-        cluster: call.source_cluster.clone(),
-        service: call.service.clone(),
-        port: call.port,
+/// Judges one request of a connection that is delivered as HTTP.
+///
+/// # Errors
+/// When a policy refuses it.
+pub fn rule_on(
+    path: &DataPath,
+    tables: &Tables,
+    call: &Call<'_>,
+    request: HttpRequest<'_>,
+) -> Result<(), Box<Refusal>> {
+    let judgement = tables.policies().judge(call, Aspect::HttpRequest(request));
+    count(path, call, &judgement.audited);
+    match judgement.verdict {
+        Verdict::Allowed(_) => Ok(()),
+        Verdict::Refused(refusal) => Err(refusal),
+    }
+}
+
+fn count(path: &DataPath, call: &Call<'_>, audited: &[Rule]) {
+    for rule in audited {
+        path.audited.count(Audited {
+            policy: (*rule.policy).clone(),
+            principal: call.caller.principal().cloned(),
+            assurance: call.caller.assurance(),
+            cluster: call.source_cluster.clone(),
+            service: call.service.clone(),
+            port: call.port,
+        });
     }
 }

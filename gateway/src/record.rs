@@ -18,6 +18,7 @@ use federation_model::{
     outcome::Outcome,
     trace::TraceContext,
 };
+use gateway_http::Exchange;
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -26,12 +27,12 @@ use prometheus_client::{
 use tokio::time::Instant;
 
 use crate::{
-    history::{History, Step, Telling},
+    history::{History, Step, Storyteller, Telling},
     splice::Counts,
 };
 
 /// The target of access log lines.
-const ACCESS: &str = "landbridge::access";
+pub(crate) const ACCESS: &str = "landbridge::access";
 
 /// Which way a connection crosses this gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -73,6 +74,13 @@ struct DirectionLabels {
     direction: Direction,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    outcome: &'static str,
+    /// The class of the status: `2xx`; `none` when the client was not answered.
+    status: &'static str,
+}
+
 #[derive(Debug)]
 struct Metrics {
     ended: Family<EndLabels, Counter>,
@@ -80,6 +88,7 @@ struct Metrics {
     open: Gauge,
     setup: Family<DirectionLabels, Histogram>,
     retries: Counter,
+    requests: Family<RequestLabels, Counter>,
     /// Whether what is dropped from now on is dropped because the gateway stops.
     shut_down: AtomicBool,
 }
@@ -104,12 +113,14 @@ impl Recorder {
                 Histogram::new((0..16).map(|n| 0.000_25 * f64::from(1_u32 << n)).collect::<Vec<_>>())
             }),
             retries: Counter::default(),
+            requests: Family::default(),
             shut_down: AtomicBool::new(false),
         };
         registry.register("connections", "Connections that ended, by outcome", metrics.ended.clone());
         registry.register("connection_bytes", "Application bytes carried", metrics.bytes.clone());
         registry.register("connections_open", "Connections that live", metrics.open.clone());
         registry.register("connection_setup_seconds", "From accept to connected", metrics.setup.clone());
+        registry.register("requests", "HTTP requests that ended, by outcome and status", metrics.requests.clone());
         registry.register("connection_retries", "Connects tried on another endpoint", metrics.retries.clone());
         Self { metrics: Arc::new(metrics), cluster, history: History::default() }
     }
@@ -134,6 +145,34 @@ impl Recorder {
         }
     }
 
+    /// Records one request of a connection that is delivered as HTTP: its line in the access log, and the metrics.
+    pub fn request(&self, exchange: &Exchange, from: (&Caller, &ClusterName), to: (&ServiceKey, Port)) {
+        let status = exchange.status.map_or(0, |status| status.as_u16());
+        let labels = RequestLabels { outcome: exchange.outcome.label(), status: class(status) };
+        self.metrics.requests.get_or_create(&labels).inc();
+        let ((caller, source), (service, port)) = (from, to);
+        tracing::info!(
+            target: ACCESS,
+            direction = "request",
+            outcome = exchange.outcome.label(),
+            method = exchange.method.as_str(),
+            path = exchange.path(),
+            status,
+            service = %service,
+            port = %port,
+            source_cluster = %source,
+            destination_cluster = %self.cluster,
+            principal = caller.principal().map_or_else(|| "-".to_owned(), ToString::to_string),
+            assurance = caller.assurance().label(),
+            sent = exchange.sent,
+            received = exchange.received,
+            duration_ms = u64::try_from(exchange.took.as_millis()).unwrap_or(u64::MAX),
+            trace_id = format!("{:032x}", exchange.trace.trace_id),
+            rule = exchange.rule.as_deref().unwrap_or("-"),
+            remedy = exchange.outcome.remedy(),
+        );
+    }
+
     /// What happened to recent connections.
     #[must_use]
     pub fn history(&self) -> &History {
@@ -149,6 +188,17 @@ impl Recorder {
     #[must_use]
     pub fn open(&self) -> u32 {
         u32::try_from(self.metrics.open.get()).unwrap_or(0)
+    }
+}
+
+const fn class(status: u16) -> &'static str {
+    match status / 100 {
+        1 => "1xx",
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        5 => "5xx",
+        _ => "none",
     }
 }
 
@@ -180,6 +230,12 @@ impl Record {
     /// Adds a step to the story of the connection.
     pub fn tell(&self, step: Step) {
         self.telling.add(step);
+    }
+
+    /// For those who tell a part of the story of the connection.
+    #[must_use]
+    pub fn storyteller(&self) -> Storyteller {
+        self.telling.storyteller()
     }
 
     /// Remembers who is calling.
@@ -261,7 +317,7 @@ impl Record {
             trace_id = format!("{:032x}", self.trace.trace_id),
             rule = self.rule.as_ref().map_or("-", |(rule, _)| rule.as_str()),
             reason,
-            remedy = self.rule.as_ref().map_or(outcome.remedy(), |(_, remedy)| remedy.as_str()),
+            remedy = self.rule.as_ref().map_or_else(|| outcome.remedy(), |(_, remedy)| remedy.as_str()),
         );
     }
 

@@ -263,6 +263,28 @@ impl Tables {
         export.is_some_and(|export| export.service.ports.iter().any(|p| p.port == port))
     }
 
+    /// How a port of an exported service is delivered.
+    #[must_use]
+    pub fn delivery(&self, service: &ServiceKey, port: Port) -> Option<&Deliver> {
+        self.inner.inputs.exports.get(service).map(|export| export.deliver.mode_of(port))
+    }
+
+    /// The services this cluster exports.
+    pub fn exported_services(&self) -> impl Iterator<Item = &ServiceKey> {
+        self.inner.inputs.exports.keys()
+    }
+
+    /// The ports of an exported service.
+    pub fn exported_ports(&self, service: &ServiceKey) -> impl Iterator<Item = Port> {
+        let export = self.inner.inputs.exports.get(service);
+        export.into_iter().flat_map(|export| export.service.ports.iter().map(|port| port.port))
+    }
+
+    /// The workloads that own addresses of this cluster; one with several addresses comes several times.
+    pub fn principals(&self) -> impl Iterator<Item = &SpiffeId> {
+        self.inner.inputs.pods.values()
+    }
+
     /// How many services this cluster exports.
     #[must_use]
     pub fn exported(&self) -> usize {

@@ -16,6 +16,9 @@ use tonic::{Request, Response, Status};
 
 use super::{Administration, explain};
 
+mod list;
+mod test;
+
 /// The answers about policies.
 #[derive(Debug)]
 pub(super) struct Policies(pub(super) Arc<Administration>);

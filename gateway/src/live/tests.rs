@@ -67,7 +67,7 @@ fn tables_with(members: &[&str], revoked: &[&str]) -> Tables {
 }
 
 fn with(peer: &str) -> Grant {
-    Grant { peer: Some(peer.parse().unwrap()), delivered: None, caller: Caller::Unknown }
+    Grant { peer: Some(peer.parse().unwrap()), delivered: None, caller: Caller::Unknown, requests: None }
 }
 
 async fn now(registered: &mut Registered) -> Poll<Outcome> {
@@ -89,7 +89,12 @@ async fn the_connections_of_a_revoked_caller_are_cut_wherever_they_go_and_others
     let live = Live::default();
     let of = |caller: &str, peer: Option<&str>| {
         let caller = SpiffeId::new(format!("spiffe://east.example/ns/a/sa/{caller}")).unwrap();
-        Grant { peer: peer.map(|peer| peer.parse().unwrap()), delivered: None, caller: Caller::Vouched { id: caller } }
+        Grant {
+            peer: peer.map(|peer| peer.parse().unwrap()),
+            delivered: None,
+            caller: Caller::Vouched { id: caller },
+            requests: None,
+        }
     };
     let (mut away, mut here) = (live.register(of("web", Some("west"))), live.register(of("web", None)));
     let (mut other, mut unknown) = (live.register(of("api", Some("west"))), live.register(with("west")));
@@ -120,9 +125,9 @@ async fn a_connection_that_was_admitted_by_older_tables_is_cut_when_it_registers
 #[tokio::test]
 async fn whatever_registers_after_all_were_cut_is_cut_too() {
     let live = Live::default();
-    let mut before = live.register(Grant { peer: None, delivered: None, caller: Caller::Unknown });
+    let mut before = live.register(Grant { peer: None, delivered: None, caller: Caller::Unknown, requests: None });
     assert_eq!(live.cut_all(Outcome::Draining), 1);
-    let mut after = live.register(Grant { peer: None, delivered: None, caller: Caller::Unknown });
+    let mut after = live.register(Grant { peer: None, delivered: None, caller: Caller::Unknown, requests: None });
     for registered in [&mut before, &mut after] {
         assert_eq!(now(registered).await, Poll::Ready(Outcome::Draining));
     }

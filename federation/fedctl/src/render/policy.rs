@@ -282,8 +282,7 @@ impl ReportView {
         if self.calls.is_empty() {
             return "No policy in AUDIT would have refused a call in this time.\n".to_owned();
         }
-        let mut table =
-            look.table(&["POLICY", "WOULD HAVE REFUSED", "ASSURANCE", "FROM", "CALLING", "CALLS", "LAST"]);
+        let mut table = look.table(&["POLICY", "WOULD HAVE REFUSED", "ASSURANCE", "FROM", "CALLING", "CALLS", "LAST"]);
         for audited in &self.calls {
             table.add_row([
                 audited.policy.clone(),

@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use federation_model::{
-    finding::{Finding, Level},
+    addr::Port,
+    export::Deliver,
+    finding::Finding,
     names::{Namespace, ServiceKey},
     policy::{
         Action, AuthenticationMode, AuthorizationPolicy, PeerAuthentication, PolicyKey, PolicyKind,
@@ -28,7 +30,7 @@ pub(super) fn policies(this: &Administration) -> Vec<Policy> {
     let policies = &manifests.objects.policies;
     let root = &this.config.policy.root_namespace;
     let found = analyze(policies, root, &this.config.policy.trust_domain_aliases, &surroundings(&tables));
-    let list = List { exported: tables.exported_services(), root, found };
+    let list = List { exported: tables.exported_services().collect(), root, found };
     let authorization = policies.authorization.values().map(|policy| {
         list.policy(PolicyKind::Authorization, &policy.key, action(policy.action), list.authorized(policy))
     });
@@ -39,21 +41,16 @@ pub(super) fn policies(this: &Administration) -> Vec<Policy> {
         list.policy(*kind, key, "BROKEN", list.selected(key, std::iter::once(policy.services.as_slice())))
     });
     let mut all: Vec<Policy> = authorization.chain(authentication).chain(broken).collect();
-    for policy in &mut all {
-        if let Some((file, line)) = origin(&manifests, policy) {
-            (policy.file, policy.line) = (file, line);
-        }
-    }
     all.sort_by(|a, b| (&a.namespace, &a.name, &a.kind).cmp(&(&b.namespace, &b.name, &b.kind)));
     all
 }
 
 /// What this gateway knows around its policies: its exports, and the principals of its own pods.
 pub(crate) fn surroundings(tables: &Tables) -> Surroundings {
-    let services: BTreeSet<ServiceKey> = tables.exported_services().into_iter().cloned().collect();
+    let services: BTreeSet<ServiceKey> = tables.exported_services().cloned().collect();
     let http = |service: &ServiceKey| {
-        let ports = tables.exported_ports(service);
-        let http = ports.into_iter().filter(|port| tables.delivers_http(service, *port));
+        let is_http = |port: &Port| tables.delivery(service, *port) == Some(&Deliver::Http);
+        let http = tables.exported_ports(service).filter(is_http);
         http.map(|port| (service.clone(), port)).collect::<Vec<_>>()
     };
     let http_ports = services.iter().flat_map(http).collect();

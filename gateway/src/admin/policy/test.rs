@@ -38,7 +38,9 @@ fn caller(request: &TestPolicyRequest) -> Result<Caller, Status> {
         "" => Ok(Caller::Vouched { id }),
         word if word == Assurance::Attested.label() => Ok(Caller::Vouched { id }),
         word if word == Assurance::Mtls.label() => Ok(Caller::Workload { id, certificate: None }),
-        other => Err(Status::invalid_argument(format!("{other:?} is no assurance of a known caller: attested or mtls"))),
+        other => {
+            Err(Status::invalid_argument(format!("{other:?} is no assurance of a known caller: attested or mtls")))
+        }
     }
 }
 
@@ -58,7 +60,7 @@ fn service(request: &TestPolicyRequest) -> Result<ServiceKey, Status> {
 }
 
 fn ports(port: u32, service: &ServiceKey, tables: &Tables) -> Result<Vec<Port>, Status> {
-    let exported = tables.exported_ports(service);
+    let exported: Vec<Port> = tables.exported_ports(service).collect();
     if exported.is_empty() {
         return Err(Status::not_found(format!(
             "{service} is not exported by cluster {}: ask a gateway of a cluster that exports it, fedctl services shows which",
@@ -103,7 +105,7 @@ fn tested(tables: &Tables, call: &Call<'_>, http: Option<HttpRequest<'_>>) -> Re
         remedy: remedy.unwrap_or_default(),
         considered: policies.iter().map(considered).collect(),
         audited,
-        delivered: tables.delivered(call.service, call.port).unwrap_or_default().to_owned(),
+        delivered: tables.delivery(call.service, call.port).map(|mode| mode.label().to_owned()).unwrap_or_default(),
     })
 }
 
