@@ -9,6 +9,7 @@ use federation_model::{
     addr::{Port, Transport},
     catalog::SessionAffinity,
     names::{ClusterName, EndpointName, Namespace, PortName, ServiceKey, ServiceName},
+    policy::{AuthorizationPolicy, PeerAuthentication, Policies},
     time::Timestamp,
 };
 
@@ -21,7 +22,7 @@ pub const PRIORITY: &str = "landbridge.dev/priority";
 /// Share among the clusters of one priority, 1 to 1000.
 pub const WEIGHT: &str = "landbridge.dev/weight";
 
-/// Every object that decides what a cluster exports and whose pods call.
+/// Every object that decides what a cluster exports, whose pods call, and who may be called by whom.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Objects {
     /// `v1` Services.
@@ -32,6 +33,8 @@ pub struct Objects {
     pub pods: BTreeMap<ObjectKey, PodObject>,
     /// `multicluster.x-k8s.io` ServiceExports.
     pub service_exports: BTreeMap<ServiceKey, ServiceExportObject>,
+    /// `policy.landbridge.dev` policies, and those of which no version could be read.
+    pub policies: Policies,
 }
 
 impl Objects {
@@ -53,6 +56,16 @@ impl Objects {
     /// Adds or replaces a ServiceExport.
     pub fn insert_service_export(&mut self, export: ServiceExportObject) -> Option<ServiceExportObject> {
         self.service_exports.insert(export.key.clone(), export)
+    }
+
+    /// Adds or replaces an AuthorizationPolicy.
+    pub fn insert_authorization_policy(&mut self, policy: AuthorizationPolicy) -> Option<AuthorizationPolicy> {
+        self.policies.authorization.insert(policy.key.clone(), policy)
+    }
+
+    /// Adds or replaces a PeerAuthentication.
+    pub fn insert_peer_authentication(&mut self, policy: PeerAuthentication) -> Option<PeerAuthentication> {
+        self.policies.authentication.insert(policy.key.clone(), policy)
     }
 }
 

@@ -16,6 +16,9 @@ pub mod pattern;
 
 use pattern::{PrincipalPattern, ServicePattern, TextPattern};
 
+/// The namespace whose policies hold for the services of all namespaces.
+pub const ROOT_NAMESPACE: &str = "landbridge-system";
+
 /// An object by namespace and name; the name is any Kubernetes name (RFC 1123 subdomain).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PolicyKey {

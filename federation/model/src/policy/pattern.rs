@@ -176,7 +176,7 @@ impl PrincipalPattern {
             TextPattern::Prefix(prefix) => format!("{prefix}x"),
             TextPattern::Any | TextPattern::Suffix(_) => return None,
         };
-        SpiffeId::new(&format!("spiffe://sample{sample}")).ok()?;
+        SpiffeId::new(format!("spiffe://sample{sample}")).ok()?;
         Some(Self { trust_domain, path })
     }
 }
