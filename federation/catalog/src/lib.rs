@@ -10,6 +10,7 @@
 //! ```
 
 pub mod conditions;
+pub mod findings;
 pub mod local;
 pub mod merge;
 pub mod objects;

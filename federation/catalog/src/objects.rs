@@ -9,7 +9,7 @@ use federation_model::{
     addr::{Port, Transport},
     catalog::SessionAffinity,
     names::{ClusterName, EndpointName, Namespace, PortName, ServiceKey, ServiceName},
-    policy::Policies,
+    policy::{AuthorizationPolicy, PeerAuthentication, Policies},
     time::Timestamp,
 };
 
@@ -28,7 +28,7 @@ pub const PRIORITY: &str = "landbridge.dev/priority";
 /// Share among the clusters of one priority, 1 to 1000.
 pub const WEIGHT: &str = "landbridge.dev/weight";
 
-/// Every object that decides what a cluster exports and whose pods call.
+/// Every object that decides what a cluster exports, whose pods call, and who may be called by whom.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Objects {
     /// `v1` Services.
@@ -62,6 +62,16 @@ impl Objects {
     /// Adds or replaces a ServiceExport.
     pub fn insert_service_export(&mut self, export: ServiceExportObject) -> Option<ServiceExportObject> {
         self.service_exports.insert(export.key.clone(), export)
+    }
+
+    /// Adds or replaces an AuthorizationPolicy.
+    pub fn insert_authorization_policy(&mut self, policy: AuthorizationPolicy) -> Option<AuthorizationPolicy> {
+        self.policies.authorization.insert(policy.key.clone(), policy)
+    }
+
+    /// Adds or replaces a PeerAuthentication.
+    pub fn insert_peer_authentication(&mut self, policy: PeerAuthentication) -> Option<PeerAuthentication> {
+        self.policies.authentication.insert(policy.key.clone(), policy)
     }
 }
 

@@ -18,10 +18,12 @@ mod trust;
 pub use foreign::{Foreign, ForeignAdd, Profile};
 pub(crate) use trust::phase;
 pub use trust::{Accept, Rotate, Trust};
+pub mod analyze;
 pub mod audit;
 pub mod policy;
 pub mod revoke;
 
+use analyze::Analyze;
 use audit::Audit;
 
 const EXAMPLES: &str = "\
@@ -30,6 +32,7 @@ Examples:
   fedctl join lbj1.AAB...              on the gateway of west: join, and wait for the peers
   fedctl status                        who am I, who are my peers, what is wrong
   fedctl check                         tests the same, and says what to do
+  fedctl analyze manifests             what is wrong in manifests, before a gateway reads them
 
 Exit codes: 0 done, 1 a check failed or peers are missing, 2 could not run.";
 
@@ -116,6 +119,8 @@ pub enum Command {
     Policy(policy::Policy),
     /// Tell what was decided about a connection at each stage, and why
     Explain(policy::Explain),
+    /// Find what is wrong in directories of manifests, without a gateway
+    Analyze(Analyze),
     /// Replace an authority, and say whom to believe
     #[command(subcommand)]
     Trust(Trust),

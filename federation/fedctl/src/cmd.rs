@@ -3,6 +3,7 @@
 //! Owns which command runs. A command plans, acts, shows what came of it and says what to do next.
 
 mod accept;
+mod analyze;
 mod approve;
 mod audit;
 mod certs;
@@ -49,6 +50,7 @@ pub(crate) async fn run(cli: Cli, console: &mut Console) -> Result<Ending, Failu
         Command::Check => check::run(&target, console).await,
         Command::Policy(what) => policy::run(what, &target, console).await,
         Command::Explain(explain) => explain::run(explain, &target, console).await,
+        Command::Analyze(what) => analyze::run(&what, console),
         Command::Trust(Trust::Rotate(what)) => rotate::run(what, &target, console).await,
         Command::Trust(Trust::Accept(what)) => accept::run(what, &target, console).await,
         Command::Trust(Trust::Foreign(what)) => foreign::run(what, &target, console).await,

@@ -1,5 +1,6 @@
 //! Whole commands, run against a gateway and a console made for the test.
 
+mod analyze;
 mod audit;
 mod gateway;
 

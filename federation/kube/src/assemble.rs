@@ -7,29 +7,41 @@
 //! of this object stays in force; when it does not say, every last good object of its file stays that the file does not
 //! define any more, because any of them may be the one. An object leaves when its file is gone, or when a file without
 //! such faults does not define it. The memory of good versions is as old as the program.
+//!
+//! A policy without a last good version is broken: it refuses what it selects, as far as that can be read. A document that
+//! speaks of policies and does not say which one it is, in a file of which no policy is remembered, may be any policy, so it
+//! refuses everything. Another reading would open, at the next start, what the policy had kept shut.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     path::{Path, PathBuf},
 };
 
 use federation_catalog::objects::Objects;
+use federation_model::{
+    names::Namespace,
+    policy::{BrokenPolicy, PolicyKey, PolicyKind, pattern::ServicePattern},
+};
 
 use crate::{
     directory::{self, MAX_FILE_BYTES, MAX_TOTAL_BYTES},
-    document::{self, Fault, Object, ObjectId, Reading},
+    document::{self, Fault, Object, ObjectId, Reading, UnreadPolicy},
     manifests::{Manifests, Quarantined},
 };
 
 type FileObjects = BTreeMap<ObjectId, Object>;
 
+/// The most services that a reason names.
+const MAX_SHOWN: usize = 5;
+
 /// Reads a directory again and again.
 #[derive(Debug)]
 pub(crate) struct Assembler {
-    root: PathBuf,
+    directory: PathBuf,
+    /// The namespace whose policies hold for the services of all namespaces.
+    root: Namespace,
     /// The objects in force, by the file that defines them.
     last_good: BTreeMap<PathBuf, FileObjects>,
-    policies_seen: bool,
 }
 
 /// One reading under construction.
@@ -47,20 +59,19 @@ struct Draft {
 }
 
 impl Assembler {
-    pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root, last_good: BTreeMap::new(), policies_seen: false }
+    pub(crate) fn new(directory: PathBuf, root: Namespace) -> Self {
+        Self { directory, root, last_good: BTreeMap::new() }
     }
 
-    pub(crate) fn root(&self) -> &Path {
-        &self.root
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Reads the whole directory.
     pub(crate) fn read(&mut self) -> Manifests {
-        let walk = directory::walk(&self.root);
+        let walk = directory::walk(&self.directory);
         let mut draft = Draft::default();
         let mut left = MAX_TOTAL_BYTES;
-        let mut policies = false;
         for file in walk.files {
             let reading = match directory::read_file(&file, left.min(MAX_FILE_BYTES)) {
                 Ok(Some(text)) => {
@@ -68,26 +79,18 @@ impl Assembler {
                     document::read(&text)
                 }
                 Ok(None) => continue,
-                Err(reason) => Reading { faults: vec![Fault { line: None, id: None, reason }], ..Reading::default() },
+                Err(unreadable) => {
+                    let fault = Fault::new(None, unreadable.reason);
+                    let fault = if unreadable.mentions_policies { fault.of_any_policy() } else { fault };
+                    Reading { faults: vec![fault], ..Reading::default() }
+                }
             };
-            policies |= reading.policies;
             draft.add_file(file, reading);
         }
-        self.warn_of_policies(policies);
         self.keep_last_good(&mut draft, &walk.faults);
         self.last_good = draft.in_force;
         draft.quarantined.sort();
         Manifests { objects: draft.objects, quarantined: draft.quarantined }
-    }
-
-    fn warn_of_policies(&mut self, found: bool) {
-        if found && !self.policies_seen {
-            tracing::warn!(
-                directory = %self.root.display(),
-                "there are objects of policy.landbridge.dev: this version does not enforce policies, they have no effect"
-            );
-            self.policies_seen = true;
-        }
     }
 
     /// Brings back what only a fault would have ended, where nothing else defines it, and reports the faults.
@@ -105,23 +108,15 @@ impl Assembler {
                 reason: reason.clone(),
             });
         }
+        // All is brought back before anything counts as broken: the last good version may be that of another file.
+        let mut kept = Vec::new();
         for (file, faults) in std::mem::take(&mut draft.faulty) {
             let named: Option<BTreeSet<&ObjectId>> = faults.iter().map(|fault| fault.id.as_ref()).collect();
-            let kept = self.retain(draft, &file, named.as_ref());
-            for Fault { line, id, reason } in &faults {
-                let note = match id {
-                    Some(id) if kept.contains(id) => "; its last good version stays in force".to_owned(),
-                    None if !kept.is_empty() => {
-                        format!("; {} object(s) of the last good version of this file stay in force", kept.len())
-                    }
-                    Some(_) | None => String::new(),
-                };
-                draft.quarantined.push(Quarantined {
-                    file: file.clone(),
-                    line: *line,
-                    object: id.as_ref().map(ToString::to_string),
-                    reason: format!("{reason}{note}"),
-                });
+            kept.push((self.retain(draft, &file, named.as_ref()), file, faults));
+        }
+        for (kept, file, faults) in kept {
+            for fault in faults {
+                self.quarantine(draft, &file, fault, &kept);
             }
         }
     }
@@ -138,6 +133,57 @@ impl Assembler {
         }
         kept
     }
+
+    /// Reports a fault of a file of which `kept` stays in force, and what follows from it.
+    fn quarantine(&self, draft: &mut Draft, file: &Path, fault: Fault, kept: &BTreeSet<ObjectId>) {
+        let Fault { line, id, reason, policy } = fault;
+        let policies_kept = || kept.iter().any(|id| id.kind.policy().is_some());
+        let stands = match &id {
+            Some(id) => draft.defined.contains_key(id),
+            None => policies_kept(),
+        };
+        let note = match (&id, policy.map(|policy| *policy)) {
+            (Some(id), _) if kept.contains(id) => "; its last good version stays in force".to_owned(),
+            (Some(_), Some(UnreadPolicy::Refusing { .. })) if stands => "; its other definition is in force".to_owned(),
+            (_, Some(UnreadPolicy::Audit)) => "; it only audits, so nothing is refused for it".to_owned(),
+            (id, Some(UnreadPolicy::Refusing { kind, namespace, services })) if !stands => {
+                let place = place(file.strip_prefix(&self.directory).unwrap_or(file), line);
+                let name = id.as_ref().map_or_else(|| format!("({place})"), |id| id.name.clone());
+                let key = PolicyKey { namespace: namespace.unwrap_or_else(|| self.root.clone()), name };
+                let note = format!("; {} until it is mended", self.refused(&key.namespace, &services));
+                let broken = BrokenPolicy { services, reason: format!("{place}: {reason}") };
+                draft.add_broken((kind, key), broken);
+                note
+            }
+            (None, _) if !kept.is_empty() => {
+                format!("; {} object(s) of the last good version of this file stay in force", kept.len())
+            }
+            (Some(_) | None, Some(UnreadPolicy::Refusing { .. }) | None) => String::new(),
+        };
+        draft.quarantined.push(Quarantined {
+            file: file.to_owned(),
+            line,
+            object: id.map(|id| id.to_string()),
+            reason: format!("{reason}{note}"),
+        });
+    }
+
+    /// What a broken policy does, in words.
+    fn refused(&self, namespace: &Namespace, services: &[ServicePattern]) -> String {
+        let services = match services {
+            [] => "every service".to_owned(),
+            some if some.len() <= MAX_SHOWN => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            many => format!("the {} services it selects", many.len()),
+        };
+        let of = if *namespace == self.root { String::new() } else { format!(" of namespace {namespace}") };
+        format!("calls to {services}{of} are refused")
+    }
+}
+
+/// `file:line`.
+fn place(file: &Path, line: Option<u32>) -> String {
+    let line = line.map(|line| format!(":{line}")).unwrap_or_default();
+    format!("{}{line}", file.display())
 }
 
 impl Draft {
@@ -168,5 +214,20 @@ impl Draft {
         self.defined.insert(id.clone(), (file.to_owned(), line));
         object.clone().insert_into(&mut self.objects);
         self.in_force.entry(file.to_owned()).or_default().insert(id, object);
+    }
+
+    /// Two broken definitions of one policy select what either does.
+    fn add_broken(&mut self, id: (PolicyKind, PolicyKey), broken: BrokenPolicy) {
+        match self.objects.policies.broken.entry(id) {
+            Entry::Vacant(entry) => drop(entry.insert(broken)),
+            Entry::Occupied(mut entry) => {
+                let known = entry.get_mut();
+                if known.services.is_empty() || broken.services.is_empty() {
+                    known.services.clear();
+                } else {
+                    known.services.extend(broken.services);
+                }
+            }
+        }
     }
 }

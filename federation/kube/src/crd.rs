@@ -1,4 +1,5 @@
-//! The ServiceExport of the multi-cluster services API, `multicluster.x-k8s.io`.
+//! The custom resources: the ServiceExport of the multi-cluster services API, `multicluster.x-k8s.io`, here, and the policies
+//! of Landbridge in [`policy`].
 //!
 //! Owns the shape of the custom resource in version v1beta1; v1alpha1 has the same fields, so both are read into it.
 //! Never reads a file or an API server.
@@ -9,6 +10,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub mod policy;
 
 /// The API group of ServiceExport and ServiceImport.
 pub const GROUP: &str = "multicluster.x-k8s.io";

@@ -10,6 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::document::mentions_policies;
+
 /// The most files of a directory.
 pub(crate) const MAX_FILES: usize = 10_000;
 /// The most bytes of one file.
@@ -89,33 +91,56 @@ fn is_manifest(path: &Path) -> bool {
         .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension.eq_ignore_ascii_case(known)))
 }
 
+/// Why a file is not read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unreadable {
+    pub(crate) reason: String,
+    /// Whether what could be seen of it speaks of policies.
+    pub(crate) mentions_policies: bool,
+}
+
+impl Unreadable {
+    /// Nothing can be seen of it.
+    fn unseen(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), mentions_policies: false }
+    }
+
+    fn seen(reason: impl Into<String>, bytes: &[u8]) -> Self {
+        Self { reason: reason.into(), mentions_policies: mentions_policies(&String::from_utf8_lossy(bytes)) }
+    }
+}
+
 /// Reads one file; nothing when it is gone since the walk. A file over `limit` bytes is not read.
-pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Option<String>, String> {
+pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Option<String>, Unreadable> {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(path).is_err() => {
             return Ok(None);
         }
-        Err(error) => return Err(format!("the file cannot be read: {error}")),
+        Err(error) => return Err(Unreadable::unseen(format!("the file cannot be read: {error}"))),
     };
     // Opening a named pipe would wait for its writer.
     if !metadata.is_file() {
-        return Err("this is not a regular file".to_owned());
+        return Err(Unreadable::unseen("this is not a regular file"));
     }
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes));
     let length = match read {
         Ok(length) => u64::try_from(length).unwrap_or(u64::MAX),
-        Err(error) => return Err(format!("the file cannot be read: {error}")),
+        Err(error) => return Err(Unreadable::unseen(format!("the file cannot be read: {error}"))),
     };
     if length > limit {
-        return Err(if limit < MAX_FILE_BYTES {
+        let reason = if limit < MAX_FILE_BYTES {
             format!("all manifests together are over {} MiB; this one is not read", MAX_TOTAL_BYTES >> 20)
         } else {
             format!("the file is over {} MiB", MAX_FILE_BYTES >> 20)
-        });
+        };
+        return Err(Unreadable::seen(reason, &bytes));
     }
-    String::from_utf8(bytes).map(Some).map_err(|error| format!("the file is not UTF-8: {error}"))
+    String::from_utf8(bytes).map(Some).map_err(|error| {
+        let reason = format!("the file is not UTF-8: {}", error.utf8_error());
+        Unreadable::seen(reason, error.as_bytes())
+    })
 }
 
 #[cfg(test)]
@@ -160,13 +185,13 @@ mod tests {
         let path = dir.path().join("a.yaml");
         fs::write(&path, "12345").unwrap();
         assert_eq!(read_file(&path, 5), Ok(Some("12345".to_owned())));
-        assert!(read_file(&path, 4).unwrap_err().contains("together"));
+        assert!(read_file(&path, 4).unwrap_err().reason.contains("together"));
         fs::write(&path, [0xff, 0xfe]).unwrap();
-        assert!(read_file(&path, 5).unwrap_err().contains("UTF-8"));
+        assert!(read_file(&path, 5).unwrap_err().reason.contains("UTF-8"));
         fs::remove_file(&path).unwrap();
         assert_eq!(read_file(&path, 5), Ok(None));
         std::os::unix::fs::symlink("nowhere", &path).unwrap();
-        assert!(read_file(&path, 5).unwrap_err().contains("cannot be read"));
-        assert!(read_file(dir.path(), 5).unwrap_err().contains("regular"));
+        assert!(read_file(&path, 5).unwrap_err().reason.contains("cannot be read"));
+        assert!(read_file(dir.path(), 5).unwrap_err().reason.contains("regular"));
     }
 }

@@ -17,3 +17,4 @@ mod document;
 mod follow;
 pub mod manifests;
 pub mod objects;
+pub mod promote;

@@ -1,7 +1,8 @@
 //! The objects of a manifest directory, live.
 //!
 //! Owns the published state of one directory and its following. A document that cannot be used is quarantined, with its
-//! file, line and reason; everything else counts, and so does its last good version. Never changes a file.
+//! file, line and reason; everything else counts, and so does its last good version. Never changes a file; [`crate::promote`]
+//! makes the new text of one.
 
 use std::{
     fmt, fs, io,
@@ -10,6 +11,7 @@ use std::{
 };
 
 use federation_catalog::objects::Objects;
+use federation_model::names::Namespace;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -66,18 +68,14 @@ pub struct ManifestSource {
 }
 
 impl ManifestSource {
-    /// Reads a directory for the first time. Blocks while it reads.
+    /// Reads a directory for the first time. Blocks while it reads. A document that may be any policy refuses everything
+    /// as a broken policy of the namespace `root`, whose policies hold for all namespaces.
     ///
     /// # Errors
     /// When the directory does not exist or may not be read; bad manifests in it are no error.
-    pub fn open(directory: impl Into<PathBuf>) -> Result<Self, OpenError> {
-        let directory = directory.into();
-        if let Err(source) = fs::read_dir(&directory) {
-            return Err(OpenError { directory, source });
-        }
-        let mut assembler = Assembler::new(directory);
-        let manifests = assembler.read();
-        report(assembler.root(), &Manifests::default(), &manifests);
+    pub fn open(directory: impl Into<PathBuf>, root: Namespace) -> Result<Self, OpenError> {
+        let (assembler, manifests) = first_reading(directory.into(), root)?;
+        report(assembler.directory(), &Manifests::default(), &manifests);
         Ok(Self { assembler, published: watch::Sender::new(Arc::new(manifests)) })
     }
 
@@ -90,12 +88,12 @@ impl ManifestSource {
     /// Follows the directory until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let Self { mut assembler, published } = self;
-        let mut follower = Follower::new(assembler.root()).await;
+        let mut follower = Follower::new(assembler.directory()).await;
         loop {
             // Read at once: something may have changed between the first reading and the watch.
             let Some((returned, manifests)) = read(assembler).await else { return };
             assembler = returned;
-            publish(&published, assembler.root(), manifests);
+            publish(&published, assembler.directory(), manifests);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -103,6 +101,23 @@ impl ManifestSource {
             }
         }
     }
+}
+
+/// Reads a directory once, as a gateway does when it starts. Blocks while it reads.
+///
+/// # Errors
+/// As [`ManifestSource::open`].
+pub fn read_once(directory: impl Into<PathBuf>, root: Namespace) -> Result<Manifests, OpenError> {
+    first_reading(directory.into(), root).map(|(_, manifests)| manifests)
+}
+
+fn first_reading(directory: PathBuf, root: Namespace) -> Result<(Assembler, Manifests), OpenError> {
+    if let Err(source) = fs::read_dir(&directory) {
+        return Err(OpenError { directory, source });
+    }
+    let mut assembler = Assembler::new(directory, root);
+    let manifests = assembler.read();
+    Ok((assembler, manifests))
 }
 
 /// Reads the directory where blocking is allowed; nothing when the runtime is shutting down.
@@ -118,27 +133,29 @@ async fn read(mut assembler: Assembler) -> Option<(Assembler, Manifests)> {
     }
 }
 
-fn publish(published: &watch::Sender<Arc<Manifests>>, root: &Path, manifests: Manifests) {
+fn publish(published: &watch::Sender<Arc<Manifests>>, directory: &Path, manifests: Manifests) {
     published.send_if_modified(|current| {
         if **current == manifests {
             return false;
         }
-        report(root, current, &manifests);
+        report(directory, current, &manifests);
         *current = Arc::new(manifests);
         true
     });
 }
 
-fn report(root: &Path, before: &Manifests, after: &Manifests) {
+fn report(directory: &Path, before: &Manifests, after: &Manifests) {
     for entry in after.quarantined.iter().filter(|entry| before.quarantined.binary_search(entry).is_err()) {
         tracing::warn!(%entry, "a manifest is quarantined");
     }
     tracing::info!(
-        directory = %root.display(),
+        directory = %directory.display(),
         services = after.objects.services.len(),
         endpoint_slices = after.objects.endpoint_slices.len(),
         pods = after.objects.pods.len(),
         service_exports = after.objects.service_exports.len(),
+        policies = after.objects.policies.authorization.len() + after.objects.policies.authentication.len(),
+        broken_policies = after.objects.policies.broken.len(),
         quarantined = after.quarantined.len(),
         "manifests read"
     );

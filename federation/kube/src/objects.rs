@@ -28,6 +28,8 @@ use k8s_openapi::{
 
 use crate::crd::ServiceExport;
 
+pub mod policy;
+
 /// The namespace of an object that names none, as `kubectl apply` has it by default.
 pub const DEFAULT_NAMESPACE: &str = "default";
 

@@ -1,15 +1,12 @@
 //! What in this cluster's objects is not in force, or not as its author may think, for people.
 //!
 //! Owns the list of findings that the log, `fedctl check` and the metrics are made of; each is logged once, when it
-//! appears. Never decides what is exported: `federation_catalog::local` does.
+//! appears. Never decides what is exported, nor words it: `federation_catalog` does.
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use federation_catalog::{conditions::ExportConditions, local::LocalState};
-use federation_model::{
-    finding::{Finding, Level},
-    names::ServiceKey,
-};
+use federation_catalog::{findings, local::LocalState};
+use federation_model::finding::{Finding, Level};
 use tokio::sync::watch;
 
 /// The most findings that are kept and shown; the last one then says how many more there are.
@@ -50,26 +47,15 @@ impl Notices {
     }
 }
 
-/// What `local` has to tell: held back exports first.
+/// What `local` has to tell, within the limit.
 fn findings(local: &LocalState) -> Vec<Finding> {
-    let held = local.conditions.iter().filter(|(_, conditions)| !conditions.is_exported());
-    let held = held.map(|(export, conditions)| held_back(export, conditions));
-    let warnings = local.warnings.iter().map(|warning| {
-        Finding::warning("objects", warning.to_string(), "mend the object; everything else stays in force")
-    });
-    let mut findings: Vec<Finding> = held.chain(warnings).collect();
+    let mut findings = findings::of_local(local);
     if findings.len() > MAX_FINDINGS {
         let more = findings.len() - (MAX_FINDINGS - 1);
         findings.truncate(MAX_FINDINGS - 1);
         findings.push(Finding::warning("objects", format!("{more} more findings"), "mend those above first"));
     }
     findings
-}
-
-fn held_back(export: &ServiceKey, conditions: &ExportConditions) -> Finding {
-    let ready = &conditions.ready;
-    let detail = format!("not exported ({}): {}", ready.reason, ready.message);
-    Finding::failed(&format!("export {export}"), detail, "mend the Service or its ServiceExport")
 }
 
 fn new_ones<'a>(known: &[Finding], findings: &'a [Finding]) -> Vec<&'a Finding> {

@@ -8,8 +8,8 @@ use super::{Look, Mood, mood_cell, some, text_of};
 /// One result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct FindingView {
-    /// Who was asked: `gateway`, `federation`.
-    pub(crate) of: &'static str,
+    /// Who was asked: `gateway`, `federation`; or the directory that was read.
+    pub(crate) of: String,
     pub(crate) check: String,
     pub(crate) level: Level,
     pub(crate) detail: String,
@@ -26,9 +26,9 @@ fn shown(level: Level) -> (&'static str, Mood) {
 }
 
 impl FindingView {
-    pub(crate) fn new(of: &'static str, finding: Finding) -> Self {
+    pub(crate) fn new(of: impl Into<String>, finding: Finding) -> Self {
         let Finding { check, level, detail, hint } = finding;
-        Self { of, check, level, detail, hint: some(hint) }
+        Self { of: of.into(), check, level, detail, hint: some(hint) }
     }
 
     pub(crate) fn failed(&self) -> bool {
@@ -42,7 +42,7 @@ pub(crate) fn table(findings: &[FindingView], look: Look) -> String {
     for finding in findings {
         let (word, mood) = shown(finding.level);
         table.add_row([
-            finding.of.into(),
+            finding.of.as_str().into(),
             finding.check.as_str().into(),
             mood_cell(word, mood),
             finding.detail.as_str().into(),

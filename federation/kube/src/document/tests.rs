@@ -1,3 +1,5 @@
+mod policies;
+
 use super::*;
 use crate::objects::UNDATED;
 use federation_model::time::Timestamp;
@@ -9,23 +11,6 @@ fn names(reading: &Reading) -> Vec<(String, u32)> {
 fn only_fault(reading: &Reading) -> &Fault {
     assert_eq!(reading.faults.len(), 1, "{:?}", reading.faults);
     &reading.faults[0]
-}
-
-#[test]
-fn documents_are_divided_at_their_markers_alone() {
-    let text =
-        "%YAML 1.2\n--- # first\na: 1\n...\n# nothing\n---\n---\n\n# two\nb: |\n  x\n---- no marker\n--- {c: 3}\r\n";
-    let parts: Vec<_> = split(text).iter().map(|d| (d.text.to_owned(), d.lines_before, d.line())).collect();
-    assert_eq!(
-        parts,
-        [
-            ("--- # first\na: 1\n".to_owned(), 1, 3),
-            ("---\n\n# two\nb: |\n  x\n---- no marker\n".to_owned(), 6, 10),
-            ("--- {c: 3}\r\n".to_owned(), 12, 13),
-        ]
-    );
-    assert!(split("").is_empty());
-    assert!(split("---\n# only a comment\n---\n").is_empty());
 }
 
 #[test]
@@ -162,10 +147,9 @@ fn kinds_of_other_groups_are_ignored_and_wrong_versions_of_ours_are_not() {
     let reading = read(
         "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: a}\n---\n\
          apiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\n---\n\
-         apiVersion: policy.landbridge.dev/v1alpha1\nkind: AuthorizationPolicy\nmetadata: {name: c}\n",
+         apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: c}\n",
     );
     assert!(reading.objects.is_empty() && reading.faults.is_empty(), "{reading:?}");
-    assert!(reading.policies);
     for version in ["multicluster.k8s.io/v1alpha1", "multicluster.x-k8s.io/v9"] {
         let reading = read(&format!("apiVersion: {version}\nkind: ServiceExport\nmetadata: {{name: a}}\n"));
         assert!(only_fault(&reading).reason.contains("write multicluster.x-k8s.io/v1beta1"), "{reading:?}");
@@ -233,7 +217,11 @@ fn pods_own_their_addresses_and_a_manifest_need_not_state_the_phase() {
         .iter()
         .map(|(_, _, object)| match object {
             Object::Pod(pod) => (pod.ips.len(), pod.service_account.as_str(), pod.running),
-            Object::Service(_) | Object::EndpointSlice(_) | Object::ServiceExport(_) => panic!("{object:?}"),
+            Object::Service(_)
+            | Object::EndpointSlice(_)
+            | Object::ServiceExport(_)
+            | Object::AuthorizationPolicy(_)
+            | Object::PeerAuthentication(_) => panic!("{object:?}"),
         })
         .collect();
     assert_eq!(pods, [(2, "frontend", true), (1, "default", false)]);
@@ -252,7 +240,11 @@ fn an_export_without_a_date_is_younger_than_every_dated_one() {
         .iter()
         .map(|(_, _, object)| match object {
             Object::ServiceExport(export) => export,
-            Object::Service(_) | Object::EndpointSlice(_) | Object::Pod(_) => panic!("{object:?}"),
+            Object::Service(_)
+            | Object::EndpointSlice(_)
+            | Object::Pod(_)
+            | Object::AuthorizationPolicy(_)
+            | Object::PeerAuthentication(_) => panic!("{object:?}"),
         })
         .collect();
     assert_eq!(exports[0].created, Timestamp(1_767_323_045));

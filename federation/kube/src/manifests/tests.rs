@@ -1,5 +1,8 @@
+mod policies;
+
 use std::time::Duration;
 
+use federation_model::policy::ROOT_NAMESPACE;
 use tempfile::TempDir;
 use tokio::{task::JoinHandle, time::timeout};
 
@@ -7,6 +10,14 @@ use super::*;
 
 fn service(name: &str, port: u16) -> String {
     format!("apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{ports: [{{port: {port}}}]}}\n---\n")
+}
+
+fn root() -> Namespace {
+    ROOT_NAMESPACE.parse().unwrap()
+}
+
+fn assembler(directory: &Path) -> Assembler {
+    Assembler::new(directory.to_owned(), root())
 }
 
 const NOT_YAML: &str = "kind: [\n";
@@ -27,7 +38,7 @@ fn faults(manifests: &Manifests) -> Vec<String> {
 
 #[test]
 fn a_directory_that_is_not_there_is_an_error_that_says_what_to_do() {
-    let error = ManifestSource::open("/nowhere/at/all").unwrap_err();
+    let error = ManifestSource::open("/nowhere/at/all", root()).unwrap_err();
     assert!(error.to_string().contains("set catalog.dir"), "{error}");
 }
 
@@ -36,7 +47,7 @@ fn two_definitions_of_an_object_leave_the_first_by_path_in_force() {
     let dir = tempfile::tempdir().unwrap();
     write(&dir, "b.yaml", &service("api", 2));
     write(&dir, "a.yaml", &(service("other", 9) + &service("api", 1)));
-    let manifests = Assembler::new(dir.path().to_owned()).read();
+    let manifests = assembler(dir.path()).read();
     assert_eq!(services(&manifests), ["api:1", "other:9"]);
     let fault = &faults(&manifests)[0];
     assert!(fault.contains("b.yaml:1: Service default/api") && fault.contains("a.yaml (line 6)"), "{fault}");
@@ -45,7 +56,7 @@ fn two_definitions_of_an_object_leave_the_first_by_path_in_force() {
 #[test]
 fn an_unreadable_rewrite_keeps_the_last_good_objects_until_it_is_repaired() {
     let dir = tempfile::tempdir().unwrap();
-    let mut assembler = Assembler::new(dir.path().to_owned());
+    let mut assembler = assembler(dir.path());
     write(&dir, "a.yaml", &(service("one", 1) + &service("two", 2)));
     assembler.read();
 
@@ -67,7 +78,7 @@ fn an_unreadable_rewrite_keeps_the_last_good_objects_until_it_is_repaired() {
 #[test]
 fn a_fault_that_names_its_object_keeps_only_this_object() {
     let dir = tempfile::tempdir().unwrap();
-    let mut assembler = Assembler::new(dir.path().to_owned());
+    let mut assembler = assembler(dir.path());
     write(&dir, "a.yaml", &(service("one", 1) + &service("two", 2)));
     assembler.read();
     write(&dir, "a.yaml", &service("one", 0));
@@ -79,7 +90,7 @@ fn a_fault_that_names_its_object_keeps_only_this_object() {
 #[test]
 fn a_removed_file_takes_its_objects_with_it_even_after_a_fault() {
     let dir = tempfile::tempdir().unwrap();
-    let mut assembler = Assembler::new(dir.path().to_owned());
+    let mut assembler = assembler(dir.path());
     write(&dir, "a.yaml", &service("one", 1));
     assembler.read();
     write(&dir, "a.yaml", NOT_YAML);
@@ -91,7 +102,7 @@ fn a_removed_file_takes_its_objects_with_it_even_after_a_fault() {
 #[test]
 fn a_new_definition_elsewhere_wins_over_a_last_good_one() {
     let dir = tempfile::tempdir().unwrap();
-    let mut assembler = Assembler::new(dir.path().to_owned());
+    let mut assembler = assembler(dir.path());
     write(&dir, "a.yaml", &service("one", 1));
     assembler.read();
     write(&dir, "a.yaml", NOT_YAML);
@@ -105,7 +116,7 @@ fn a_directory_that_vanishes_keeps_everything_in_force() {
     let root = dir.path().join("manifests");
     fs::create_dir(&root).unwrap();
     fs::write(root.join("a.yaml"), service("one", 1)).unwrap();
-    let mut assembler = Assembler::new(root.clone());
+    let mut assembler = assembler(&root);
     assembler.read();
     fs::remove_dir_all(&root).unwrap();
     for _ in 0..2 {
@@ -125,7 +136,7 @@ struct Running {
 
 impl Running {
     fn start(directory: &Path) -> Self {
-        let source = ManifestSource::open(directory).unwrap();
+        let source = ManifestSource::open(directory, root()).unwrap();
         let (receiver, stop) = (source.subscribe(), CancellationToken::new());
         #[expect(clippy::disallowed_methods, reason = "the test owns the task")]
         let task = tokio::spawn(source.run(stop.clone()));
@@ -190,7 +201,7 @@ async fn a_configmap_volume_is_followed_through_its_swapped_link() {
 fn a_reading_that_changed_nothing_is_not_published() {
     let dir = tempfile::tempdir().unwrap();
     write(&dir, "a.yaml", &service("one", 1));
-    let mut source = ManifestSource::open(dir.path()).unwrap();
+    let mut source = ManifestSource::open(dir.path(), root()).unwrap();
     let receiver = source.subscribe();
     write(&dir, "a.yaml", &(service("one", 1) + "# a comment\n"));
     publish(&source.published, dir.path(), source.assembler.read());
