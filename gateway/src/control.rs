@@ -227,7 +227,7 @@ impl Control {
             nameservers: Arc::new([self.config.dns.listen.ip()]),
         }));
         self.metrics.set(&self.local, &tables, peers_reachable, manifests.quarantined.len());
-        self.notices.update(&self.local);
+        self.notices.update(&self.local, &manifests.objects.policies);
         self.outputs.catalog.send_if_modified(|current| {
             let changed = **current != catalog;
             if changed {

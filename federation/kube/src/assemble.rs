@@ -50,6 +50,7 @@ struct Draft {
     objects: Objects,
     /// The files that were there, readable or not.
     read: BTreeSet<PathBuf>,
+    policy_origins: BTreeMap<(PolicyKind, PolicyKey), (PathBuf, u32)>,
     /// Where each object is defined.
     defined: BTreeMap<ObjectId, (PathBuf, u32)>,
     in_force: BTreeMap<PathBuf, FileObjects>,
@@ -90,7 +91,8 @@ impl Assembler {
         self.keep_last_good(&mut draft, &walk.faults);
         self.last_good = draft.in_force;
         draft.quarantined.sort();
-        Manifests { objects: draft.objects, quarantined: draft.quarantined }
+        let Draft { objects, quarantined, policy_origins, .. } = draft;
+        Manifests { objects, quarantined, policy_origins }
     }
 
     /// Brings back what only a fault would have ended, where nothing else defines it, and reports the faults.
@@ -212,6 +214,9 @@ impl Draft {
 
     fn define(&mut self, id: ObjectId, object: Object, file: &Path, line: u32) {
         self.defined.insert(id.clone(), (file.to_owned(), line));
+        if let Some(policy) = object.policy() {
+            self.policy_origins.insert(policy, (file.to_owned(), line));
+        }
         object.clone().insert_into(&mut self.objects);
         self.in_force.entry(file.to_owned()).or_default().insert(id, object);
     }

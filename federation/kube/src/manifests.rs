@@ -5,13 +5,17 @@
 //! makes the new text of one.
 
 use std::{
+    collections::BTreeMap,
     fmt, fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use federation_catalog::objects::Objects;
-use federation_model::names::Namespace;
+use federation_model::{
+    names::Namespace,
+    policy::{PolicyKey, PolicyKind},
+};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +28,8 @@ pub struct Manifests {
     pub objects: Objects,
     /// What is not, by file and line.
     pub quarantined: Vec<Quarantined>,
+    /// Where each policy in force was read: the file, and the line of it.
+    pub policy_origins: BTreeMap<(PolicyKind, PolicyKey), (PathBuf, u32)>,
 }
 
 /// A document that is not in force.

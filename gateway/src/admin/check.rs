@@ -2,7 +2,10 @@
 //!
 //! Owns the list of checks. Never repairs anything.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use federation_model::{finding::Finding, names::ClusterName, time::Timestamp};
 use federation_pki::{
@@ -14,6 +17,7 @@ use gateway_tunnel::{PeerStatus, TunnelState};
 use super::{
     Administration,
     ends::{self, Own},
+    policy,
     status::{self, words},
 };
 use crate::config::IdentitySource;
@@ -24,7 +28,7 @@ const MAX_SKEW: Duration = Duration::from_secs(60);
 const SKEW_TO_MENTION: Duration = Duration::from_secs(5);
 
 /// Runs every check.
-pub(super) async fn check(this: &Administration) -> Vec<Finding> {
+pub(super) async fn check(this: &Arc<Administration>) -> Vec<Finding> {
     let now = Timestamp::from(SystemTime::now());
     let breaks = this.horizon().breaks(now);
     let own = Own { cluster: &this.config.cluster.name, source: this.config.identity.source };
@@ -36,9 +40,20 @@ pub(super) async fn check(this: &Administration) -> Vec<Finding> {
     findings.extend(this.tunnels.status().iter().flat_map(peer));
     findings.extend(quarantined(this));
     findings.extend(this.notices.borrow().iter().cloned());
+    findings.extend(policies(this).await);
     findings.extend(services(this));
     findings.push(names(this).await);
     findings
+}
+
+/// What is wrong with policies that can be read; the others are among the documents that cannot.
+async fn policies(this: &Arc<Administration>) -> Vec<Finding> {
+    let administration = this.clone();
+    let found = tokio::task::spawn_blocking(move || policy::list::findings(&administration)).await;
+    match found {
+        Ok(found) => found.iter().map(Finding::from).collect(),
+        Err(error) => vec![Finding::failed("policies", error.to_string(), "report it with the gateway's log")],
+    }
 }
 
 fn readiness(this: &Administration) -> Finding {

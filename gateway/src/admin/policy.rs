@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Administration, explain};
 
-mod list;
+pub(super) mod list;
 mod test;
 
 /// The answers about policies.
@@ -31,7 +31,10 @@ impl GatewayPolicies for Policies {
     }
 
     async fn list_policies(&self, _: Request<ListPoliciesRequest>) -> Result<Response<ListPoliciesResponse>, Status> {
-        Ok(Response::new(ListPoliciesResponse { policies: list::policies(&self.0) }))
+        let administration = self.0.clone();
+        let policies = tokio::task::spawn_blocking(move || list::policies(&administration)).await;
+        let policies = policies.map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(ListPoliciesResponse { policies }))
     }
 
     async fn report_policies(

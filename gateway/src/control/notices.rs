@@ -6,7 +6,10 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use federation_catalog::{findings, local::LocalState};
-use federation_model::finding::{Finding, Level};
+use federation_model::{
+    finding::{Finding, Level},
+    policy::Policies,
+};
 use tokio::sync::watch;
 
 /// The most findings that are kept and shown; the last one then says how many more there are.
@@ -33,9 +36,9 @@ impl Notices {
         self.published.subscribe()
     }
 
-    /// Takes over what `local` has to tell, and logs what it did not tell before.
-    pub fn update(&self, local: &LocalState) {
-        let findings = findings(local);
+    /// Takes over what the exports and policies have to tell, and logs what they did not tell before.
+    pub fn update(&self, local: &LocalState, policies: &Policies) {
+        let findings = findings(local, policies);
         self.published.send_if_modified(|known| {
             if **known == findings {
                 return false;
@@ -47,9 +50,10 @@ impl Notices {
     }
 }
 
-/// What `local` has to tell, within the limit.
-fn findings(local: &LocalState) -> Vec<Finding> {
-    let mut findings = findings::of_local(local);
+/// What there is to tell, policies that refuse all they select first, within the limit.
+fn findings(local: &LocalState, policies: &Policies) -> Vec<Finding> {
+    let mut findings = findings::of_policies(policies);
+    findings.extend(findings::of_local(local));
     if findings.len() > MAX_FINDINGS {
         let more = findings.len() - (MAX_FINDINGS - 1);
         findings.truncate(MAX_FINDINGS - 1);
@@ -107,7 +111,7 @@ mod tests {
     fn an_export_that_is_held_back_is_a_finding_that_says_why() {
         let notices = Notices::default();
         let receiver = notices.subscribe();
-        notices.update(&without_services(&["shop/web".to_owned()]));
+        notices.update(&without_services(&["shop/web".to_owned()]), &Policies::default());
         let findings = receiver.borrow().clone();
         assert_eq!(findings.len(), 1);
         assert_eq!((findings[0].check.as_str(), findings[0].level), ("export shop/web", Level::Failed));
@@ -126,19 +130,19 @@ mod tests {
     fn a_state_that_changes_nothing_wakes_nobody() {
         let notices = Notices::default();
         let state = without_services(&["shop/web".to_owned()]);
-        notices.update(&state);
+        notices.update(&state, &Policies::default());
         let mut receiver = notices.subscribe();
         receiver.mark_unchanged();
-        notices.update(&state);
+        notices.update(&state, &Policies::default());
         assert!(!receiver.has_changed().unwrap());
-        notices.update(&LocalState::default());
+        notices.update(&LocalState::default(), &Policies::default());
         assert!(receiver.has_changed().unwrap() && receiver.borrow().is_empty());
     }
 
     #[test]
     fn the_number_of_findings_is_limited_and_the_last_one_counts_the_rest() {
         let names: Vec<String> = (0..MAX_FINDINGS + 5).map(|n| format!("shop/s{n}")).collect();
-        let findings = findings(&without_services(&names));
+        let findings = findings(&without_services(&names), &Policies::default());
         assert_eq!(findings.len(), MAX_FINDINGS);
         assert_eq!(findings.last().unwrap().detail, "6 more findings");
     }

@@ -3,14 +3,22 @@
 //! Asks nobody: the directories are read as a gateway reads its own when it starts. Nothing is remembered, so a document
 //! that is wrong here has no good version before it.
 
-use federation_catalog::{findings, local, objects::Objects};
+use std::collections::BTreeMap;
+
+use federation_catalog::{
+    findings,
+    local::{self, LocalState},
+    objects::Objects,
+};
 use federation_kube::manifests::{Manifests, Quarantined, read_once};
 use federation_model::{
+    export::Deliver,
     finding::{Finding, Level},
     names::Namespace,
-    policy::ROOT_NAMESPACE,
+    policy::{Policies, ROOT_NAMESPACE},
     spiffe::TrustDomain,
 };
+use gateway_core::policy::{Surroundings, TrustDomainAliases, analyze};
 use serde_json::json;
 
 use super::look;
@@ -86,5 +94,26 @@ fn of_document(quarantined: &Quarantined) -> Finding {
 fn of_objects(objects: &Objects) -> Vec<Finding> {
     // The ids that it makes of service accounts are not looked at.
     let trust_domain = TrustDomain::new("cluster.local").expect("the constant is a trust domain");
-    findings::of_local(&local::compile(objects, &trust_domain))
+    let local = local::compile(objects, &trust_domain);
+    let mut found = findings::of_local(&local);
+    found.extend(of_policies(&objects.policies, &local));
+    found
+}
+
+/// What is wrong with policies that can be read; the others are told with their documents. Callers of other clusters are
+/// not known here, so nobody is missed.
+fn of_policies(policies: &Policies, local: &LocalState) -> Vec<Finding> {
+    let exports = || local.exports.iter();
+    let http = exports().flat_map(|(service, export)| {
+        let ports = export.service.ports.iter().map(|port| port.port);
+        let http = ports.filter(|port| *export.deliver.mode_of(*port) == Deliver::Http);
+        http.map(|port| (service.clone(), port))
+    });
+    let surroundings = Surroundings {
+        services: Some(exports().map(|(service, _)| service.clone()).collect()),
+        http_ports: Some(http.collect()),
+        ..Surroundings::default()
+    };
+    let readable = Policies { broken: BTreeMap::new(), ..policies.clone() };
+    analyze(&readable, &root(), &TrustDomainAliases::default(), &surroundings).iter().map(Finding::from).collect()
 }

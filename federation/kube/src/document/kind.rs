@@ -5,7 +5,7 @@
 use std::fmt;
 
 use federation_catalog::objects::{EndpointSliceObject, Objects, PodObject, ServiceExportObject, ServiceObject};
-use federation_model::policy::{AuthorizationPolicy, PeerAuthentication, PolicyKind};
+use federation_model::policy::{AuthorizationPolicy, PeerAuthentication, PolicyKey, PolicyKind};
 
 use crate::crd;
 
@@ -101,6 +101,15 @@ pub(crate) enum Object {
 }
 
 impl Object {
+    /// Which policy it is, when it is one.
+    pub(crate) fn policy(&self) -> Option<(PolicyKind, PolicyKey)> {
+        match self {
+            Self::AuthorizationPolicy(policy) => Some((PolicyKind::Authorization, policy.key.clone())),
+            Self::PeerAuthentication(policy) => Some((PolicyKind::Authentication, policy.key.clone())),
+            Self::Service(_) | Self::EndpointSlice(_) | Self::Pod(_) | Self::ServiceExport(_) => None,
+        }
+    }
+
     pub(crate) fn insert_into(self, objects: &mut Objects) {
         match self {
             Self::Service(service) => drop(objects.insert_service(service)),

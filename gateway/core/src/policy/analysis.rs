@@ -10,7 +10,7 @@ use std::{
 
 use federation_model::{
     addr::Port,
-    finding::Level,
+    finding::{Finding, Level},
     names::{Namespace, ServiceKey},
     policy::{AuthorizationPolicy, Policies, PolicyKey, PolicyKind},
     spiffe::{SpiffeId, TrustDomain},
@@ -56,6 +56,17 @@ pub struct PolicyFinding {
 impl fmt::Display for PolicyFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}: {}; {}", self.kind, self.policy, self.text, self.remedy)
+    }
+}
+
+impl From<&PolicyFinding> for Finding {
+    fn from(found: &PolicyFinding) -> Self {
+        Self {
+            check: format!("{} {}", found.kind, found.policy),
+            level: found.severity,
+            detail: found.text.clone(),
+            hint: found.remedy.clone(),
+        }
     }
 }
 

@@ -2,7 +2,10 @@
 //!
 //! Owns the form of the answer. What is wrong is found by `gateway_core::policy`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use federation_model::{
     addr::Port,
@@ -21,21 +24,24 @@ use gateway_core::{
 };
 use proto::gateway::v1::Policy;
 
-use super::super::Administration;
+use crate::{admin::Administration, config::PolicyConfig};
 
-/// Every policy, by namespace, name and kind.
+/// Every policy, by namespace, name and kind. Compares policies with each other, so it may take a while.
 pub(super) fn policies(this: &Administration) -> Vec<Policy> {
     let manifests = this.manifests.borrow().clone();
     let tables = this.tables.borrow().clone();
     let policies = &manifests.objects.policies;
     let root = &this.config.policy.root_namespace;
-    let found = analyze(policies, root, &this.config.policy.trust_domain_aliases, &surroundings(&tables));
+    let found = findings(this);
+    let origin = |kind: PolicyKind, key: &PolicyKey| manifests.policy_origins.get(&(kind, key.clone()));
     let list = List { exported: tables.exported_services().collect(), root, found };
     let authorization = policies.authorization.values().map(|policy| {
-        list.policy(PolicyKind::Authorization, &policy.key, action(policy.action), list.authorized(policy))
+        let told = list.policy(PolicyKind::Authorization, &policy.key, action(policy.action), list.authorized(policy));
+        placed(told, origin(PolicyKind::Authorization, &policy.key))
     });
     let authentication = policies.authentication.values().map(|policy| {
-        list.policy(PolicyKind::Authentication, &policy.key, mode(policy.mode), list.authenticated(policy))
+        let told = list.policy(PolicyKind::Authentication, &policy.key, mode(policy.mode), list.authenticated(policy));
+        placed(told, origin(PolicyKind::Authentication, &policy.key))
     });
     let broken = policies.broken.iter().map(|((kind, key), policy)| {
         list.policy(*kind, key, "BROKEN", list.selected(key, std::iter::once(policy.services.as_slice())))
@@ -45,8 +51,16 @@ pub(super) fn policies(this: &Administration) -> Vec<Policy> {
     all
 }
 
+/// What is wrong with the policies of this gateway, as it knows its services and callers.
+pub(in crate::admin) fn findings(this: &Administration) -> Vec<PolicyFinding> {
+    let manifests = this.manifests.borrow().clone();
+    let tables = this.tables.borrow().clone();
+    let PolicyConfig { root_namespace, trust_domain_aliases } = &this.config.policy;
+    analyze(&manifests.objects.policies, root_namespace, trust_domain_aliases, &surroundings(&tables))
+}
+
 /// What this gateway knows around its policies: its exports, and the principals of its own pods.
-pub(crate) fn surroundings(tables: &Tables) -> Surroundings {
+fn surroundings(tables: &Tables) -> Surroundings {
     let services: BTreeSet<ServiceKey> = tables.exported_services().cloned().collect();
     let http = |service: &ServiceKey| {
         let is_http = |port: &Port| tables.delivery(service, *port) == Some(&Deliver::Http);
@@ -59,6 +73,13 @@ pub(crate) fn surroundings(tables: &Tables) -> Surroundings {
         principals.entry(id.trust_domain().clone()).or_default().insert(id.clone());
     }
     Surroundings { services: Some(services), principals, http_ports: Some(http_ports) }
+}
+
+fn placed(policy: Policy, origin: Option<&(PathBuf, u32)>) -> Policy {
+    match origin {
+        Some((file, line)) => Policy { file: file.display().to_string(), line: *line, ..policy },
+        None => policy,
+    }
 }
 
 struct List<'a> {
@@ -101,20 +122,10 @@ impl List<'_> {
             name: key.name.clone(),
             action: action.to_owned(),
             services,
-            findings: found.map(|found| (&finding(found)).into()).collect(),
+            findings: found.map(|found| (&Finding::from(found)).into()).collect(),
             file: String::new(),
             line: 0,
         }
-    }
-}
-
-/// A finding about a policy, as other findings are told.
-pub(crate) fn finding(found: &PolicyFinding) -> Finding {
-    Finding {
-        check: format!("{} {}", found.kind, found.policy),
-        level: found.severity,
-        detail: found.text.clone(),
-        hint: found.remedy.clone(),
     }
 }
 
