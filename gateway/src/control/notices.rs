@@ -120,8 +120,8 @@ mod tests {
 
     #[test]
     fn only_what_was_not_told_before_is_new() {
-        let before = findings(&without_services(&["shop/web".to_owned()]));
-        let after = findings(&without_services(&["shop/web".to_owned(), "shop/api".to_owned()]));
+        let before = findings(&without_services(&["shop/web".to_owned()]), &Policies::default());
+        let after = findings(&without_services(&["shop/web".to_owned(), "shop/api".to_owned()]), &Policies::default());
         assert_eq!(new_ones(&before, &after).iter().map(|f| f.check.as_str()).collect::<Vec<_>>(), ["export shop/api"]);
         assert_eq!(new_ones(&after, &after), Vec::<&Finding>::new());
     }
