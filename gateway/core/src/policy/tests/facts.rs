@@ -2,12 +2,12 @@
 
 use federation_model::{
     caller::Caller,
-    policy::{Action, Effect},
+    policy::{Action, Effect, PolicyKey},
 };
 use proptest::prelude::*;
 
 use super::{
-    super::PolicyTable,
+    super::{Basis, PolicyTable, Verdict},
     naive::{Answer, World},
     random::{Owned, authorization, call, world},
 };
@@ -64,6 +64,26 @@ proptest! {
         let reported = with(Action::Audit(Effect::Deny)).audited.iter().any(|rule| rule.split(' ').any(|word| word.ends_with(name)));
         let refused = allowed_before && !with(Action::Enforce(Effect::Deny)).allowed;
         prop_assert_eq!(reported, refused);
+    }
+
+    #[test]
+    fn a_policy_of_another_namespace_changes_nothing(mut world in world(), mut more in authorization(), call in call()) {
+        let before = answer(&world, &call);
+        more.key = PolicyKey { namespace: "elsewhere".parse().unwrap(), name: "one-more".to_owned() };
+        world.policies.authorization.insert(more.key.clone(), more);
+        prop_assert_eq!(answer(&world, &call), before);
+    }
+
+    #[test]
+    fn where_something_is_allowed_another_allow_refuses_nothing_more(mut world in world(), mut more in authorization(), call in call()) {
+        let before = compiled(&world).judge(&call.call(), call.aspect());
+        more.action = Action::Enforce(Effect::Allow);
+        more.key.name = "one-more".to_owned();
+        // Paths with several readings are refused once a policy has paths.
+        more.to.iter_mut().for_each(|rule| rule.paths.clear());
+        world.policies.authorization.insert(more.key.clone(), more);
+        let by_a_rule = matches!(before.verdict, Verdict::Allowed(Basis::Rule(_)));
+        prop_assert!(!by_a_rule || answer(&world, &call).allowed);
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl World {
                 let closeness = match (&pattern.name, in_one) {
                     (TextPattern::Any, false) => 0,
                     (TextPattern::Any, true) => 1,
-                    _ => 2,
+                    (TextPattern::Exact(_) | TextPattern::Prefix(_) | TextPattern::Suffix(_), _) => 2,
                 };
                 let stricter = |mode| mode == AuthenticationMode::Strict;
                 let closer =
