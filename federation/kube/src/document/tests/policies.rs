@@ -137,3 +137,30 @@ fn a_fault_of_another_object_that_speaks_of_policies_refuses_nothing() {
         assert_eq!(only_fault(&reading).policy, None, "{text}");
     }
 }
+
+#[test]
+fn a_policy_that_is_cut_short_anywhere_is_read_or_refuses_but_never_vanishes() {
+    let block = "apiVersion: policy.landbridge.dev/v1alpha1\nkind: AuthorizationPolicy\nmetadata:\n  namespace: shop\n  name: p\n\
+                 spec:\n  action: DENY\n  from:\n  - principals: [\"spiffe://east.example/*\"]\n  to:\n  - services: [api]\n";
+    let flow = authorization("{action: DENY, from: [{principals: [\"*\"]}], to: [{services: [api]}]}");
+    let json = r#"{"apiVersion": "policy.landbridge.dev/v1alpha1", "kind": "AuthorizationPolicy",
+        "metadata": {"namespace": "shop", "name": "p"}, "spec": {"action": "DENY", "to": [{"services": ["api"]}]}}"#;
+    for text in [block, &flow, json] {
+        let from = text.find("policy.landbridge.dev").unwrap() + "policy.landbridge.dev/".len();
+        for end in from..text.len() {
+            let reading = read(&text[..end]);
+            let refusing = reading.faults.iter().filter(|fault| fault.policy.is_some()).count();
+            assert_eq!(reading.objects.len() + refusing, 1, "{:?}: {reading:?}", &text[..end]);
+        }
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn arbitrary_text_never_panics(text in "\\PC*", spec in "[ -~\n]{0,120}") {
+        let _ = read(&text);
+        let reading = read(&authorization(&spec));
+        // A document marker in the text begins another document.
+        proptest::prop_assert!(!reading.objects.is_empty() || reading.faults.iter().any(|fault| fault.policy.is_some()));
+    }
+}
