@@ -4,7 +4,7 @@ use federation_model::outcome::Outcome;
 use http::StatusCode;
 use tokio::io::AsyncWriteExt as _;
 
-use super::stage::{Set, field, head, rest, text, until};
+use super::stage::{Set, field, head, rest, until};
 use crate::{ConnectError, Refused};
 
 const GET: &str = "GET /a?b=c HTTP/1.1\r\nHost: api.example\r\n\r\n";

@@ -110,6 +110,24 @@ impl Set {
         })
     }
 
+    /// The same, but the connection stays.
+    pub(super) fn saying_and_staying(words: &'static [u8]) -> Self {
+        Self::new(move |_| {
+            Ok(Box::new(move |mut io| {
+                Box::pin(async move {
+                    head(&mut io).await.unwrap();
+                    io.write_all(words).await.unwrap();
+                    std::future::pending().await
+                })
+            }))
+        })
+    }
+
+    /// An endpoint that does not mind how large a head is.
+    pub(super) fn accepting_large_heads() -> Self {
+        Self::saying(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+    }
+
     pub(super) fn dialled(&self) -> usize {
         self.dialled.load(SeqCst)
     }
