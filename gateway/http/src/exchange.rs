@@ -55,6 +55,8 @@ pub(crate) struct Open<O: Observe> {
     pub(crate) exchange: Exchange,
     /// Set once somebody knows how it ended.
     ended: bool,
+    /// Whether the judge refused it.
+    pub(crate) refused: bool,
     upload: Option<Arc<Upload>>,
     started: Instant,
     desk: Arc<Desk<O>>,
@@ -74,7 +76,7 @@ impl<O: Observe> Open<O> {
             outcome: Outcome::ClientReset,
             rule: None,
         };
-        Self { exchange, ended: false, upload: None, started: Instant::now(), desk: Arc::clone(desk) }
+        Self { exchange, ended: false, refused: false, upload: None, started: Instant::now(), desk: Arc::clone(desk) }
     }
 
     /// From here on the bytes of the request's body are counted by `upload`.
@@ -116,7 +118,7 @@ impl<O: Observe> Drop for Open<O> {
             self.exchange.sent = self.exchange.sent.saturating_add(upload.bytes());
         }
         let at_once = !self.ended && self.exchange.status.is_none() && self.exchange.took < limits::AT_ONCE;
-        activity.ends(at_once, self.exchange.status.is_some() && self.exchange.outcome == Outcome::Denied);
+        activity.ends(at_once, self.refused);
         self.desk.observe.ended(&self.exchange);
     }
 }

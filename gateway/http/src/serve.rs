@@ -147,10 +147,10 @@ where
         Version::One => {
             let mut engine = one().serve_connection(io, service).with_upgrades();
             let driven = drive(&mut engine, &nursery, &mut watch).await;
-            if driven.as_ref().err() == Some(&Stop::Overdue(Overdue::Head))
-                && let Some(parts) = engine.into_parts()
-            {
-                last_words(&mut parts.io.into_inner()).await;
+            match (&driven, engine.into_parts()) {
+                (Err(Stop::Overdue(Overdue::Head)), Some(parts)) => last_words(&mut parts.io.into_inner()).await,
+                (Ok(_), Some(parts)) => hear_out(&mut parts.io.into_inner()).await,
+                (Err(Stop::Cut(_) | Stop::Overdue(_) | Stop::Flood) | Ok(_), _) => {}
             }
             driven.map_or_else(Stop::outcome, |result| outcome_of_one(result, &activity))
         }
@@ -226,6 +226,12 @@ async fn last_words<I: AsyncRead + AsyncWrite + Unpin>(wire: &mut Wire<I>) {
     };
     // Whoever does not hear it finds out by the end of the connection.
     let _ = tokio::time::timeout(limits::LAST_WORDS, said).await;
+}
+
+/// Reads what nobody wants until the end, for a while: a close with unread bytes is a RST, which takes along the answer
+/// that a client has not read yet.
+async fn hear_out<I: AsyncRead + AsyncWrite + Unpin>(wire: &mut Wire<I>) {
+    let _ = tokio::time::timeout(limits::LAST_WORDS, tokio::io::copy(wire, &mut tokio::io::sink())).await;
 }
 
 fn outcome_of_one(result: hyper::Result<()>, activity: &Activity) -> Outcome {

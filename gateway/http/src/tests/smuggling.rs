@@ -12,7 +12,7 @@ async fn sent(words: &[u8]) -> (String, Set, Outcome) {
     let set = Set::echo(false);
     let mut stage = set.open();
     let answer = stage.say([words, SECOND.as_bytes()].concat()).await;
-    let outcome = stage.served().await.outcome;
+    let outcome = stage.leave().await.outcome;
     (answer, set, outcome)
 }
 
