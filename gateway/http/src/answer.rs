@@ -38,6 +38,14 @@ impl Refusal {
         Self { status, outcome: Outcome::BadRequest, reason: Cow::Borrowed(reason), rule: None, judged: false }
     }
 
+    /// The client left in the middle of its request; it may hear this when it only gave up its own direction.
+    pub(crate) fn gone() -> Self {
+        Self {
+            outcome: Outcome::ClientReset,
+            ..Self::bad(StatusCode::BAD_REQUEST, "the body of the request broke off")
+        }
+    }
+
     /// The endpoint gave no answer, or none that can be passed on.
     pub(crate) const fn broken(reason: &'static str) -> Self {
         Self {

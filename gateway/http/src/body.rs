@@ -3,6 +3,7 @@
 //! Owns their counting, and that no trailer introduces a caller. Never holds more than the frame in hand.
 
 use std::{
+    io::ErrorKind,
     pin::Pin,
     sync::{
         Arc,
@@ -29,6 +30,20 @@ pub(crate) enum BodyError {
     Unfinished,
 }
 
+impl BodyError {
+    /// Whether what came is no body, rather than too little of one. hyper says so by the kind of an I/O error.
+    fn is_malformed(&self) -> bool {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = cause {
+            if let Some(io) = error.downcast_ref::<std::io::Error>() {
+                return matches!(io.kind(), ErrorKind::InvalidInput | ErrorKind::InvalidData);
+            }
+            cause = error.source();
+        }
+        false
+    }
+}
+
 /// The next frame of a body. `two` says that it comes over HTTP/2, where an end is only what is marked as one.
 fn next(body: &mut Incoming, two: bool, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
     Poll::Ready(match ready!(Pin::new(&mut *body).poll_frame(cx)) {
@@ -44,19 +59,26 @@ pub(crate) struct Upload {
     two: bool,
     bytes: AtomicU64,
     broke: AtomicBool,
+    malformed: AtomicBool,
 }
 
 impl Upload {
     pub(crate) const fn new(two: bool) -> Self {
-        Self { two, bytes: AtomicU64::new(0), broke: AtomicBool::new(false) }
+        Self { two, bytes: AtomicU64::new(0), broke: AtomicBool::new(false), malformed: AtomicBool::new(false) }
     }
 
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Relaxed)
     }
 
+    /// Whether it did not come to its end.
     pub(crate) fn broke(&self) -> bool {
         self.broke.load(Relaxed)
+    }
+
+    /// Whether that is because it is not what its framing promised; else the client left.
+    pub(crate) fn malformed(&self) -> bool {
+        self.malformed.load(Relaxed)
     }
 }
 
@@ -93,6 +115,7 @@ impl Body for Sent {
             }
             Some(Err(error)) => {
                 upload.broke.store(true, Relaxed);
+                upload.malformed.store(error.is_malformed(), Relaxed);
                 Some(Err(error))
             }
             None => None,

@@ -84,7 +84,12 @@ impl<O: Observe> Open<O> {
         self.upload = Some(upload);
     }
 
-    /// Whether the request's body was not what its framing promised.
+    /// Whether the request's body broke off, and if so whether it is malformed.
+    pub(crate) fn upload_fault(&self) -> Option<bool> {
+        self.upload.as_ref().filter(|upload| upload.broke()).map(|upload| upload.malformed())
+    }
+
+    /// Whether the request's body broke off.
     pub(crate) fn upload_broke(&self) -> bool {
         self.upload.as_ref().is_some_and(|upload| upload.broke())
     }

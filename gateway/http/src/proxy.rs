@@ -92,12 +92,11 @@ impl<J: Judge, C: Connect, O: Observe> Proxy<J, C, O> {
             Sent::body(body, upload)
         };
         let asked = self.upstream.send(Request::from_parts(parts, body)).await;
-        let mut response = match asked {
-            Err(_) if open.upload_broke() => {
-                return Err(Refusal::bad(StatusCode::BAD_REQUEST, "the body of the request is malformed"));
-            }
-            asked => asked?,
-        };
+        let mut response = asked.map_err(|refusal| match open.upload_fault() {
+            Some(true) => Refusal::bad(StatusCode::BAD_REQUEST, "the body of the request is malformed"),
+            Some(false) => Refusal::gone(),
+            None => refusal,
+        })?;
         let status = response.status();
         let switch = match (&kind, status) {
             (Kind::Upgrade(_), StatusCode::SWITCHING_PROTOCOLS) | (Kind::Tunnel, StatusCode::OK) => Switch::Yes,

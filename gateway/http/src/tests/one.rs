@@ -321,3 +321,16 @@ async fn options_of_the_whole_server_pass() {
     let answer = set.open().ask("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert!(answer.contains("\r\n\r\nOPTIONS * HTTP/1.1\n"), "{answer}");
 }
+
+#[tokio::test]
+async fn a_client_that_leaves_in_the_middle_of_its_body_is_the_one_who_reset() {
+    for framing in ["Content-Length: 10", "Transfer-Encoding: chunked"] {
+        let set = Set::echo(false);
+        let mut stage = set.open();
+        let words = format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n3\r\na");
+        stage.client.write_all(words.as_bytes()).await.unwrap();
+        until("the endpoint is dialled", || set.dialled() == 1).await;
+        assert_eq!(stage.leave().await.outcome, Outcome::ClientReset, "{framing}");
+        assert_eq!(set.recorded()[0].3, Outcome::ClientReset, "{framing}");
+    }
+}

@@ -1,12 +1,18 @@
-//! Programs that others wrote, as clients over TCP. Where one is missing, that is said past the capture of the test runner.
+//! Clients over TCP: programs that others wrote, and what only a socket shows. Where a program is missing, that is said past the capture of the test runner.
 
-use std::{io::Write as _, process::Output};
+use std::{io::Write as _, process::Output, sync::Arc};
 
 use federation_model::outcome::Outcome;
-use tokio::{net::TcpListener, process::Command, task::JoinSet};
+use http::StatusCode;
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpListener, TcpStream},
+    process::Command,
+    task::JoinSet,
+};
 
-use super::stage::{Set, soon, until};
-use crate::serve;
+use super::stage::{Set, rest, soon, until};
+use crate::{Refused, serve};
 
 /// Serves `set` to whoever connects; the address.
 async fn listen(set: &Set, tasks: &mut JoinSet<()>) -> String {
@@ -72,4 +78,23 @@ async fn h2load_gets_every_answer_in_both_versions() {
         let completed = set.recorded().iter().filter(|(.., outcome)| *outcome == Outcome::Completed).count();
         assert_eq!((completed, set.dialled()), (2000, 4), "{version}: one connection to the endpoint for each client");
     }
+}
+
+#[tokio::test]
+async fn a_client_whose_upload_is_refused_reads_why() {
+    let mut set = Set::echo(false);
+    set.verdict = Arc::new(|_, _, _| {
+        Err(Refused {
+            outcome: Outcome::Denied,
+            status: StatusCode::FORBIDDEN,
+            reason: "no uploads".into(),
+            rule: None,
+        })
+    });
+    let mut tasks = JoinSet::new();
+    let mut client = TcpStream::connect(listen(&set, &mut tasks).await).await.unwrap();
+    let upload = [&b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4000000\r\n\r\n"[..], &[b'x'; 4_000_000]].concat();
+    soon(client.write_all(&upload)).await.unwrap();
+    let answer = rest(&mut client).await;
+    assert!(answer.starts_with("HTTP/1.1 403 Forbidden\r\n") && answer.ends_with("no uploads\n"), "{answer}");
 }
