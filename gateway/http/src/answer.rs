@@ -28,12 +28,22 @@ pub(crate) struct Refusal {
     pub(crate) outcome: Outcome,
     pub(crate) reason: Cow<'static, str>,
     pub(crate) rule: Option<String>,
+    /// Whether the judge refused.
+    pub(crate) judged: bool,
 }
 
 impl Refusal {
     /// A request that is not as it should be.
     pub(crate) const fn bad(status: StatusCode, reason: &'static str) -> Self {
-        Self { status, outcome: Outcome::BadRequest, reason: Cow::Borrowed(reason), rule: None }
+        Self { status, outcome: Outcome::BadRequest, reason: Cow::Borrowed(reason), rule: None, judged: false }
+    }
+
+    /// The client left in the middle of its request; it may hear this when it only gave up its own direction.
+    pub(crate) fn gone() -> Self {
+        Self {
+            outcome: Outcome::ClientReset,
+            ..Self::bad(StatusCode::BAD_REQUEST, "the body of the request broke off")
+        }
     }
 
     /// The endpoint gave no answer, or none that can be passed on.
@@ -43,13 +53,14 @@ impl Refusal {
             outcome: Outcome::DestinationReset,
             reason: Cow::Borrowed(reason),
             rule: None,
+            judged: false,
         }
     }
 }
 
 impl From<Refused> for Refusal {
     fn from(Refused { outcome, status, reason, rule }: Refused) -> Self {
-        Self { status, outcome, reason, rule }
+        Self { status, outcome, reason, rule, judged: true }
     }
 }
 
@@ -60,7 +71,7 @@ impl From<ConnectError> for Refusal {
             ConnectError::Refused => (StatusCode::BAD_GATEWAY, "the endpoint refused the connection"),
             ConnectError::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "the endpoint did not answer in time"),
         };
-        Self { status, outcome: error.outcome(), reason: Cow::Borrowed(reason), rule: None }
+        Self { status, outcome: error.outcome(), reason: Cow::Borrowed(reason), rule: None, judged: false }
     }
 }
 
@@ -74,6 +85,7 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
 pub(crate) fn refuse<O: Observe>(refusal: Refusal, grpc: bool, mut open: Open<O>) -> Response<Answer<O>> {
     open.ends(refusal.outcome);
     open.exchange.rule = refusal.rule;
+    open.refused = refusal.judged;
     let status = if grpc { StatusCode::OK } else { refusal.status };
     open.exchange.status = Some(status);
     let text = if grpc { Bytes::new() } else { line(&refusal.reason) };

@@ -55,6 +55,8 @@ pub(crate) struct Open<O: Observe> {
     pub(crate) exchange: Exchange,
     /// Set once somebody knows how it ended.
     ended: bool,
+    /// Whether the judge refused it.
+    pub(crate) refused: bool,
     upload: Option<Arc<Upload>>,
     started: Instant,
     desk: Arc<Desk<O>>,
@@ -74,7 +76,7 @@ impl<O: Observe> Open<O> {
             outcome: Outcome::ClientReset,
             rule: None,
         };
-        Self { exchange, ended: false, upload: None, started: Instant::now(), desk: Arc::clone(desk) }
+        Self { exchange, ended: false, refused: false, upload: None, started: Instant::now(), desk: Arc::clone(desk) }
     }
 
     /// From here on the bytes of the request's body are counted by `upload`.
@@ -82,7 +84,12 @@ impl<O: Observe> Open<O> {
         self.upload = Some(upload);
     }
 
-    /// Whether the request's body was not what its framing promised.
+    /// Whether the request's body broke off, and if so whether it is malformed.
+    pub(crate) fn upload_fault(&self) -> Option<bool> {
+        self.upload.as_ref().filter(|upload| upload.broke()).map(|upload| upload.malformed())
+    }
+
+    /// Whether the request's body broke off.
     pub(crate) fn upload_broke(&self) -> bool {
         self.upload.as_ref().is_some_and(|upload| upload.broke())
     }
@@ -116,7 +123,7 @@ impl<O: Observe> Drop for Open<O> {
             self.exchange.sent = self.exchange.sent.saturating_add(upload.bytes());
         }
         let at_once = !self.ended && self.exchange.status.is_none() && self.exchange.took < limits::AT_ONCE;
-        activity.ends(at_once, self.exchange.status.is_some() && self.exchange.outcome == Outcome::Denied);
+        activity.ends(at_once, self.refused);
         self.desk.observe.ended(&self.exchange);
     }
 }

@@ -121,6 +121,10 @@ fn own_trace(headers: &HeaderMap) -> Option<TraceContext> {
 
 /// Adds `ours` at the end of a list, as one line: there are endpoints that read the first line alone.
 fn append(headers: &mut HeaderMap, name: HeaderName, ours: &HeaderValue) {
+    if !headers.contains_key(&name) {
+        headers.insert(name, ours.clone());
+        return;
+    }
     let joined = {
         let all = headers.get_all(&name).iter().chain([ours]).map(HeaderValue::as_bytes);
         all.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(&b", "[..])

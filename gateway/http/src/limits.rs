@@ -47,5 +47,6 @@ pub(crate) const AT_ONCE: Duration = Duration::from_secs(1);
 pub(crate) const ATTEMPTS: usize = 3;
 /// How long the settings of an HTTP/2 endpoint may take, where they must be known: several round trips inside a cluster.
 pub(crate) const SETTINGS: Duration = Duration::from_secs(1);
-/// How long the last words to a client may take to be written: they fit in any send buffer that is not full.
+/// How long the last words to a client may take to be written, and how long it is heard out after its answer, so that it
+/// reads that first: a few round trips.
 pub(crate) const LAST_WORDS: Duration = Duration::from_secs(1);

@@ -84,18 +84,19 @@ impl<J: Judge, C: Connect, O: Observe> Proxy<J, C, O> {
         body: Incoming,
         open: &mut Open<O>,
     ) -> Result<(Switch, Response<Incoming>), Refusal> {
-        let body = (!body.is_end_stream()).then(|| {
-            let upload = Arc::new(Upload::default());
+        let body = if body.is_end_stream() {
+            Sent::nothing()
+        } else {
+            let upload = Arc::new(Upload::new(parts.version == http::Version::HTTP_2));
             open.uploads(Arc::clone(&upload));
-            (body, upload)
-        });
-        let asked = self.upstream.send(Request::from_parts(parts, Sent(body))).await;
-        let mut response = match asked {
-            Err(_) if open.upload_broke() => {
-                return Err(Refusal::bad(StatusCode::BAD_REQUEST, "the body of the request is malformed"));
-            }
-            asked => asked?,
+            Sent::body(body, upload)
         };
+        let asked = self.upstream.send(Request::from_parts(parts, body)).await;
+        let mut response = asked.map_err(|refusal| match open.upload_fault() {
+            Some(true) => Refusal::bad(StatusCode::BAD_REQUEST, "the body of the request is malformed"),
+            Some(false) => Refusal::gone(),
+            None => refusal,
+        })?;
         let status = response.status();
         let switch = match (&kind, status) {
             (Kind::Upgrade(_), StatusCode::SWITCHING_PROTOCOLS) | (Kind::Tunnel, StatusCode::OK) => Switch::Yes,
@@ -142,5 +143,6 @@ enum Switch {
 }
 
 fn respond<O: Observe>(response: Response<Incoming>, open: Open<O>) -> Response<Answer<O>> {
-    response.map(|body| Answer::of_endpoint(body, open))
+    let two = response.version() == http::Version::HTTP_2;
+    response.map(|body| Answer::of_endpoint(body, two, open))
 }

@@ -67,6 +67,8 @@ pub struct Served {
 /// - `drain` ends it in order: idle connections at once, others after the requests under way (`Connection: close`, or
 ///   GOAWAY). An upgraded connection takes no notice.
 ///
+/// A client that shuts its own direction down before it has its answer counts as gone, as with most HTTP servers.
+///
 /// Runs nothing outside the returned future: dropping it ends everything, and every request is still recorded.
 pub async fn serve<I, J, C, O>(
     io: I,
@@ -147,10 +149,13 @@ where
         Version::One => {
             let mut engine = one().serve_connection(io, service).with_upgrades();
             let driven = drive(&mut engine, &nursery, &mut watch).await;
-            if driven.as_ref().err() == Some(&Stop::Overdue(Overdue::Head))
-                && let Some(parts) = engine.into_parts()
-            {
-                last_words(&mut parts.io.into_inner()).await;
+            match (&driven, engine.into_parts()) {
+                (Err(Stop::Overdue(Overdue::Head)), Some(parts)) => last_words(&mut parts.io.into_inner()).await,
+                (Ok(result), Some(parts)) if result.as_ref().err().is_none_or(hyper::Error::is_parse) => {
+                    hear_out(&mut parts.io.into_inner()).await;
+                }
+                // Half an answer must not look whole: what is not shut down was not ended in order.
+                (Err(Stop::Cut(_) | Stop::Overdue(_) | Stop::Flood) | Ok(_), _) => {}
             }
             driven.map_or_else(Stop::outcome, |result| outcome_of_one(result, &activity))
         }
@@ -226,6 +231,17 @@ async fn last_words<I: AsyncRead + AsyncWrite + Unpin>(wire: &mut Wire<I>) {
     };
     // Whoever does not hear it finds out by the end of the connection.
     let _ = tokio::time::timeout(limits::LAST_WORDS, said).await;
+}
+
+/// Ends the answers, then reads what nobody wants until the end, for a while: a close with unread bytes is a RST, which takes along the answer
+/// that a client has not read yet.
+async fn hear_out<I: AsyncRead + AsyncWrite + Unpin>(wire: &mut Wire<I>) {
+    let heard = async {
+        wire.shutdown().await?;
+        tokio::io::copy(wire, &mut tokio::io::sink()).await
+    };
+    // Whoever does not end in time gets the RST.
+    let _ = tokio::time::timeout(limits::LAST_WORDS, heard).await;
 }
 
 fn outcome_of_one(result: hyper::Result<()>, activity: &Activity) -> Outcome {

@@ -2,6 +2,7 @@
 
 mod ends;
 mod floods;
+mod frames;
 mod hostile;
 mod one;
 mod programs;

@@ -49,7 +49,8 @@ enum Kept<C: Connect> {
 
 struct KeptTwo<C: Connect> {
     sender: http2::SendRequest<Sent>,
-    connection: Arc<Mutex<Two<C>>>,
+    /// Nothing once it has ended: hyper fails the requests that wait for it when it is dropped.
+    connection: Arc<Mutex<Option<Two<C>>>>,
 }
 
 // A derived one would ask for a connection that can be cloned.
@@ -179,12 +180,16 @@ async fn make<C: Connect>(connect: Arc<C>, nursery: Nursery) -> Result<KeptTwo<C
         .handshake(io)
         .await;
     let (sender, connection) = made.map_err(|_| ConnectError::Refused)?;
-    let connection = Arc::new(Mutex::new(connection));
+    let connection = Arc::new(Mutex::new(Some(connection)));
     let driven = Arc::clone(&connection);
-    nursery.take_in(std::future::poll_fn(move |cx| match Pin::new(&mut *lock(&driven)).poll(cx) {
-        // Whoever waits for an answer is told by the sender.
-        Poll::Ready(_) => Poll::Ready(()),
-        Poll::Pending => Poll::Pending,
+    nursery.take_in(std::future::poll_fn(move |cx| {
+        let mut driven = lock(&driven);
+        // Whoever waits for an answer is told of an error by the sender.
+        if driven.as_mut().is_none_or(|connection| Pin::new(connection).poll(cx).is_ready()) {
+            *driven = None;
+            return Poll::Ready(());
+        }
+        Poll::Pending
     }));
     Ok(KeptTwo { sender, connection })
 }
@@ -194,7 +199,7 @@ impl<C: Connect> KeptTwo<C> {
     async fn takes_tunnels(&self) -> Result<(), Refusal> {
         let said = async {
             // hyper tells nobody when the settings arrive.
-            while !lock(&self.connection).is_extended_connect_protocol_enabled() {
+            while lock(&self.connection).as_ref().is_some_and(|c| !c.is_extended_connect_protocol_enabled()) {
                 tokio::time::sleep(limits::SETTINGS / 100).await;
             }
         };
@@ -210,7 +215,7 @@ fn copy(request: &Request<Sent>) -> Option<Request<Sent>> {
     if !idempotent.contains(request.method()) || !request.body().is_end_stream() {
         return None;
     }
-    let mut copy = Request::new(Sent(None));
+    let mut copy = Request::new(Sent::nothing());
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();
     *copy.version_mut() = request.version();

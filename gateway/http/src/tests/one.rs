@@ -4,7 +4,7 @@ use federation_model::outcome::Outcome;
 use http::StatusCode;
 use tokio::io::AsyncWriteExt as _;
 
-use super::stage::{Set, field, head, rest, text, until};
+use super::stage::{Set, field, head, rest, until};
 use crate::{ConnectError, Refused};
 
 const GET: &str = "GET /a?b=c HTTP/1.1\r\nHost: api.example\r\n\r\n";
@@ -320,4 +320,17 @@ async fn options_of_the_whole_server_pass() {
     let set = Set::echo(false);
     let answer = set.open().ask("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert!(answer.contains("\r\n\r\nOPTIONS * HTTP/1.1\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_in_the_middle_of_its_body_is_the_one_who_reset() {
+    for framing in ["Content-Length: 10", "Transfer-Encoding: chunked"] {
+        let set = Set::echo(false);
+        let mut stage = set.open();
+        let words = format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n3\r\na");
+        stage.client.write_all(words.as_bytes()).await.unwrap();
+        until("the endpoint is dialled", || set.dialled() == 1).await;
+        assert_eq!(stage.leave().await.outcome, Outcome::ClientReset, "{framing}");
+        assert_eq!(set.recorded()[0].3, Outcome::ClientReset, "{framing}");
+    }
 }

@@ -110,6 +110,38 @@ impl Set {
         })
     }
 
+    /// The same, but the connection stays.
+    pub(super) fn saying_and_staying(words: &'static [u8]) -> Self {
+        Self::new(move |_| {
+            Ok(Box::new(move |mut io| {
+                Box::pin(async move {
+                    head(&mut io).await.unwrap();
+                    io.write_all(words).await.unwrap();
+                    std::future::pending().await
+                })
+            }))
+        })
+    }
+
+    /// An endpoint of HTTP/2 that does not know RFC 8441.
+    pub(super) fn answering_without_tunnels() -> Self {
+        Self::new(|_| {
+            Ok(Box::new(|io| {
+                Box::pin(async move {
+                    let service =
+                        service_fn(|request| async { Ok::<_, std::convert::Infallible>(echo(request).await) });
+                    let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                    let _ = server.serve_connection(TokioIo::new(io), service).await;
+                })
+            }))
+        })
+    }
+
+    /// An endpoint that does not mind how large a head is.
+    pub(super) fn accepting_large_heads() -> Self {
+        Self::saying(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+    }
+
     pub(super) fn dialled(&self) -> usize {
         self.dialled.load(SeqCst)
     }
@@ -201,6 +233,11 @@ impl Stage {
         soon(&mut self.served).await.unwrap()
     }
 
+    /// The same, for tests with a time of their own.
+    pub(super) async fn ended(&mut self) -> Served {
+        (&mut self.served).await.unwrap()
+    }
+
     /// Leaves, and tells how it ended.
     pub(super) async fn leave(self) -> Served {
         let Self { client, served, cut, drain, tasks } = self;
@@ -211,7 +248,8 @@ impl Stage {
     }
 }
 
-pub(super) type Reply = Response<BoxBody<Bytes, std::io::Error>>;
+pub(super) type Body = BoxBody<Bytes, std::io::Error>;
+pub(super) type Reply = Response<Body>;
 
 /// What a hyper server would be given to answer with.
 fn playing(
@@ -306,7 +344,7 @@ pub(super) fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 pub(super) async fn two(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     tasks: &mut JoinSet<()>,
-) -> hyper::client::conn::http2::SendRequest<BoxBody<Bytes, std::io::Error>> {
+) -> hyper::client::conn::http2::SendRequest<Body> {
     let io = TokioIo::new(io);
     let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
     tasks.spawn(async move {
@@ -315,6 +353,6 @@ pub(super) async fn two(
     sender
 }
 
-pub(super) fn no_body() -> BoxBody<Bytes, std::io::Error> {
+pub(super) fn no_body() -> Body {
     http_body_util::Empty::new().map_err(|never| match never {}).boxed()
 }
