@@ -208,7 +208,7 @@ impl Parts {
             picker: Picker::new(),
             retries: RetryBudget::new(),
             recorder: Recorder::new(config.cluster.name.clone(), registry),
-            endpoint_trust: EndpointTrust::open(&config.delivery, follower.trust(), identity.live())?,
+            endpoint_trust: EndpointTrust::open(&config.delivery, identity.clone(), follower.trust())?,
             live,
             limits: config.limits.clone(),
             places: Arc::new(Semaphore::new(config.limits.connections)),
