@@ -210,7 +210,7 @@ impl Parts {
             picker: Picker::new(),
             retries: RetryBudget::new(),
             recorder: Recorder::new(config.cluster.name.clone(), registry),
-            endpoint_trust: EndpointTrust::open(&config.delivery, follower.trust(), identity.live())?,
+            endpoint_trust: EndpointTrust::open(&config.delivery, identity.clone(), follower.trust())?,
             live,
             audited: AuditedCalls::load(&config.state.dir),
             limits: config.limits.clone(),

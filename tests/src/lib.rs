@@ -15,6 +15,7 @@ pub mod net;
 pub mod peer;
 pub mod probe;
 pub mod process;
+pub mod program;
 pub mod puppet;
 pub mod skip;
 pub mod spire;

@@ -31,8 +31,22 @@ impl TlsEcho {
     /// When no certificate can be made.
     pub async fn start(name: &'static str, host: &str, address: SocketAddr) -> io::Result<Self> {
         let made = rcgen::generate_simple_self_signed([host.to_owned()]).expect("a host name makes a certificate");
-        let certificate = made.cert.der().clone();
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a new key is well-formed");
+        Self::with(name, (made.cert.der().clone(), key), address).await
+    }
+
+    /// Starts it at `address`, with this certificate and its key.
+    ///
+    /// # Errors
+    /// When the address is not free.
+    ///
+    /// # Panics
+    /// When the two do not fit.
+    pub async fn with(
+        name: &'static str,
+        (certificate, key): (CertificateDer<'static>, PrivateKeyDer<'static>),
+        address: SocketAddr,
+    ) -> io::Result<Self> {
         let config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .and_then(|builder| builder.with_no_client_auth().with_single_cert(vec![certificate.clone()], key))

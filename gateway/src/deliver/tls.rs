@@ -6,10 +6,12 @@
 use std::{io, path::Path, sync::Arc};
 
 use anyhow::Context as _;
-use federation_model::export::{ClientIdentity, EndpointProof, EndpointTls};
+use federation_model::{
+    export::{ClientIdentity, EndpointProof, EndpointTls},
+    spiffe::TrustDomain,
+};
 use federation_pki::{
     endpoint,
-    identity::LiveIdentity,
     trust::TrustStore,
     verify::broken_rule,
     web::{WebError, WebRoots},
@@ -20,13 +22,14 @@ use rustls_pki_types::ServerName;
 use tokio::{net::TcpStream, sync::OnceCell};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::config::DeliveryConfig;
+use crate::{config::DeliveryConfig, identity::ClusterIdentity};
 
 /// What endpoints are believed by.
 #[derive(Debug)]
 pub struct EndpointTrust {
-    trust: Arc<TrustStore>,
-    identity: Arc<LiveIdentity>,
+    identity: Arc<ClusterIdentity>,
+    /// The bundles of other trust domains, and what is revoked.
+    others: Arc<TrustStore>,
     roots: Roots,
 }
 
@@ -39,16 +42,20 @@ enum Roots {
 }
 
 impl EndpointTrust {
-    /// Reads the file of roots, where there is one.
+    /// Reads the file of roots, where there is one. `others` holds the bundles of all trust domains but the own one.
     ///
     /// # Errors
     /// When it cannot be used.
-    pub fn open(config: &DeliveryConfig, trust: Arc<TrustStore>, identity: Arc<LiveIdentity>) -> anyhow::Result<Self> {
+    pub fn open(
+        config: &DeliveryConfig,
+        identity: Arc<ClusterIdentity>,
+        others: Arc<TrustStore>,
+    ) -> anyhow::Result<Self> {
         let roots = match &config.tls_roots {
             Some(file) => Roots::File(read_roots(file)?),
             None => Roots::System(OnceCell::new()),
         };
-        Ok(Self { trust, identity, roots })
+        Ok(Self { identity, others, roots })
     }
 
     /// Shakes hands over `tcp` with an endpoint of the service whose name in the cluster set is `host`.
@@ -69,15 +76,27 @@ impl EndpointTrust {
     async fn client_config(&self, tls: &EndpointTls) -> Result<ClientConfig, String> {
         let presents = match tls.presents {
             ClientIdentity::None => None,
-            ClientIdentity::Gateway => Some(Arc::clone(&self.identity)),
+            ClientIdentity::Gateway => Some(self.identity.live()),
         };
         let config = match &tls.proof {
-            EndpointProof::SpiffeId(id) => endpoint::by_id(Arc::clone(&self.trust), id.clone(), presents),
+            EndpointProof::SpiffeId(id) => endpoint::by_id(self.trust_in(id.trust_domain()), id.clone(), presents),
             EndpointProof::ServiceHost | EndpointProof::ServerName(_) => {
                 endpoint::by_name(self.roots().await?, presents)
             }
         };
         config.map_err(|error| error.to_string())
+    }
+
+    /// Who knows the bundle of a trust domain. No tunnel believes that of the own cluster, so it is kept apart.
+    fn trust_in(&self, domain: &TrustDomain) -> Arc<TrustStore> {
+        if *domain != self.identity.cluster().trust_domain {
+            return Arc::clone(&self.others);
+        }
+        let own = TrustStore::new();
+        // A bundle that is not usable counts as empty, which the verification says.
+        let _ = own.replace([self.identity.bundle()]);
+        own.revoke(&self.others.revocations());
+        Arc::new(own)
     }
 
     async fn roots(&self) -> Result<&WebRoots, String> {

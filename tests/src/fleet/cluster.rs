@@ -52,6 +52,8 @@ pub struct Settings {
     pub limits: String,
     /// Lines of the section `[identity]`.
     pub identity: String,
+    /// Lines of the section `[delivery]`.
+    pub delivery: String,
 }
 
 impl Settings {
@@ -66,6 +68,7 @@ impl Settings {
             tunnel: String::new(),
             limits: String::new(),
             identity: String::new(),
+            delivery: String::new(),
         }
     }
 
@@ -167,7 +170,7 @@ impl Cluster {
     }
 
     fn config(&self) -> String {
-        let Settings { name, trust_domain, advertises, lease, tunnel, limits, identity } = &self.settings;
+        let Settings { name, trust_domain, advertises, lease, tunnel, limits, identity, delivery } = &self.settings;
         let advertise = if *advertises { format!("\"{}\"", self.tunnel) } else { String::new() };
         let (lease, idle) = (lease.as_millis(), lease.as_millis() * 2);
         format!(
@@ -179,7 +182,8 @@ impl Cluster {
              [catalog]\ndir = \"{dir}/manifests\"\n\
              [state]\ndir = \"{dir}/state\"\n\
              [limits]\n{limits}\n\
-             [identity]\n{identity}\n",
+             [identity]\n{identity}\n\
+             [delivery]\n{delivery}\n",
             imports = self.block.imports(),
             sni = self.sni(),
             dns = self.dns(),

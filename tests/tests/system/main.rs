@@ -8,6 +8,7 @@ mod alerts;
 mod approval;
 mod audit;
 mod certificates;
+mod delivery;
 mod discovery;
 mod failover;
 mod fedctl;
