@@ -11,6 +11,7 @@ pub(crate) mod join;
 pub(crate) mod members;
 pub(crate) mod revocations;
 pub(crate) mod rotation;
+pub(crate) mod service;
 pub(crate) mod services;
 pub(crate) mod status;
 pub(crate) mod tokens;
