@@ -42,6 +42,7 @@ use crate::{
     config::Config,
     foreign::{ForeignView, Poller, Probe, RootsSource, Standings, foreign},
     issuer::{InUse, Issuer, Pace, Surroundings},
+    lag::Lag,
     metrics::Metrics,
     presence::Presence,
     refused_joins::RefusedJoins,
@@ -314,6 +315,7 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 async fn admin(config: &Config, context: &Context, readiness: Readiness) -> anyhow::Result<AdminServer> {
     let mut exposition = Exposition::default();
     context.metrics.register(&mut exposition);
+    Lag { states: context.registry.states(), presence: context.presence.clone() }.register(&mut exposition);
     readiness.register(exposition.sub_registry_with_prefix("landbridge_federation"));
     let (registry, presence, clock) = (context.registry.clone(), context.presence.clone(), context.clock.clone());
     let (set, foreign) = (registry.clone(), context.foreign.clone());

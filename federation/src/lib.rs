@@ -18,6 +18,7 @@ mod clock;
 pub mod config;
 mod foreign;
 mod issuer;
+mod lag;
 mod metrics;
 mod presence;
 mod refused_joins;

@@ -183,7 +183,10 @@ fn each_alert_of_trust_fires_when_it_should_and_only_then() {
     for Alert { name, rule } in Alert::all() {
         let trust = ["certificate", "authority", "trust", "bundle", "revocation"];
         let of_trust = trust.iter().any(|word| rule["expr"].as_str().is_some_and(|e| e.contains(word)));
-        assert!(!of_trust || text.contains(&format!("{name}\"")) || text.contains(&format!("alertname: {name}\n")), "{name} has no test");
+        assert!(
+            !of_trust || text.contains(&format!("{name}\"")) || text.contains(&format!("alertname: {name}\n")),
+            "{name} has no test"
+        );
     }
     let Some(passed) = promtool("test", &tests) else { return };
     passed.unwrap_or_else(|said| panic!("{said}"));
