@@ -37,10 +37,12 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    authority::{self, Issuer, service_id},
+    authority::{self, External, Given, service_id},
     clock::Clock,
     config::Config,
     foreign::{ForeignView, Poller, Probe, RootsSource, Standings, foreign},
+    issuer::{InUse, Issuer, Pace, Surroundings},
+    lag::Lag,
     metrics::Metrics,
     presence::Presence,
     refused_joins::RefusedJoins,
@@ -146,26 +148,28 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
 /// # Errors
 /// When a setting, the store, the authority or an address cannot be used.
 pub async fn start(config: Config, stop: CancellationToken) -> anyhow::Result<Program> {
-    start_with(config, stop, Clock::system()).await
+    start_with(config, stop, Clock::system(), Pace::default()).await
 }
 
-/// As [`start`], with another clock.
+/// As [`start`], with another clock and another pace of its own certificates.
 ///
 /// # Errors
 /// As [`start`].
-pub async fn start_with(config: Config, stop: CancellationToken, clock: Clock) -> anyhow::Result<Program> {
+pub async fn start_with(config: Config, stop: CancellationToken, clock: Clock, pace: Pace) -> anyhow::Result<Program> {
     config.check()?;
     let directory = config.directory()?;
     let lock = StateLock::acquire(&directory, NAME).context("`store.url`")?;
     let directory = directory.canonicalize().context("`store.url`")?;
-    let kept = Kept::open(&config, &directory, &clock)?;
+    let kept = Kept::open(&config, &directory, (&clock, pace))?;
 
     let metrics = Metrics::default();
     let trust = Arc::new(TrustStore::new());
     let (registry, owner) = registry(kept.store, kept.state, Arc::clone(&trust), metrics.clone());
     let listener = bind(config.grpc.listen).await?;
     let grpc = listener.local_addr()?;
-    let (authority, operator_dir) = (kept.issuer.authority.fingerprint(), kept.issuer.operator_dir.clone());
+    let identity = Arc::new(LiveIdentity::new(kept.issuer.first()?));
+    let (in_use, operator_dir) = (kept.issuer.in_use.subscribe(), kept.issuer.operator_dir.clone());
+    let authority = in_use.borrow().authority.fingerprint();
 
     let (foreign, poller) = foreign(Probe {
         registry: registry.clone(),
@@ -189,8 +193,8 @@ pub async fn start_with(config: Config, stop: CancellationToken, clock: Clock) -
         clock,
         tokens: TokenRules { ttl: config.join.token_ttl, max_ttl: config.join.max_token_ttl },
         service: Arc::new(ServiceFacts {
-            authority,
-            sealing: Arc::clone(&kept.issuer.authority),
+            in_use,
+            identity,
             require_approval: config.join.require_approval,
             id: service_id(&config.trust.domain),
             names: config.names()?,
@@ -213,7 +217,7 @@ pub async fn start_with(config: Config, stop: CancellationToken, clock: Clock) -
         tasks,
         _lock: lock,
     };
-    let parts = Parts { owner, issuer: kept.issuer, listener, admin, endpoints, poller };
+    let parts = Parts { owner, issuer: kept.issuer, external: kept.external, listener, admin, endpoints, poller };
     spawn(&program.tasks, parts, context, &readiness)?;
     let Program { admin, bundles, bundles_web, .. } = &program;
     tracing::info!(%grpc, %admin, ?bundles, ?bundles_web, trust_domain = %config.trust.domain, %authority, "serving");
@@ -236,11 +240,13 @@ struct Kept {
     store: Store,
     state: State,
     issuer: Issuer,
+    /// Where the authority is put by somebody else, and who is told of another one.
+    external: Option<(External, watch::Sender<Given>)>,
     first_start: bool,
 }
 
 impl Kept {
-    fn open(config: &Config, directory: &Path, clock: &Clock) -> anyhow::Result<Self> {
+    fn open(config: &Config, directory: &Path, (clock, pace): (&Clock, Pace)) -> anyhow::Result<Self> {
         let (authority, made) = authority::authority(config, directory, clock.now())?;
         let store = Store::open(directory)?;
         let bundle = authority.bundle(1);
@@ -255,9 +261,14 @@ impl Kept {
         };
         let names = config.names()?.iter().filter_map(crate::config::ServerName::subject).collect();
         let operator_dir = directory.join("operator");
-        let issuer = Issuer { authority: Arc::new(authority), names, operator_dir, clock: clock.clone() };
+        let authority = Arc::new(authority);
+        let (giving, given) = watch::channel(Given { authority: Arc::clone(&authority), fault: None });
+        let (in_use, _) = watch::channel(InUse { authority, renewal: clock.now() });
+        let external = config.trust.ca_dir.clone().map(|dir| External { dir, domain: config.trust.domain.clone() });
+        let issuer = Issuer { names, operator_dir, clock: clock.clone(), pace, given, in_use };
         issuer.operator()?;
-        Ok(Self { store, state, issuer, first_start: made || new })
+        let external = external.map(|external| (external, giving));
+        Ok(Self { store, state, issuer, external, first_start: made || new })
     }
 }
 
@@ -282,10 +293,11 @@ fn announced(store: &Store, state: State, bundle: &TrustBundle, by: &By) -> anyh
     if writes.is_empty() {
         return Ok(state);
     }
-    if !state.members.is_empty() {
+    let known = bundle.authorities.iter().all(|authority| state.federation.authorities.contains(authority));
+    if !known && !state.members.is_empty() {
         tracing::warn!(
             members = state.members.len(),
-            "the authority of the federation service was replaced: members do not believe the new one and must join again"
+            "the authority of the federation service was replaced while it was down: members do not believe the new one and must join again"
         );
     }
     let after = state.applied(&writes);
@@ -303,6 +315,7 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 async fn admin(config: &Config, context: &Context, readiness: Readiness) -> anyhow::Result<AdminServer> {
     let mut exposition = Exposition::default();
     context.metrics.register(&mut exposition);
+    Lag { states: context.registry.states(), presence: context.presence.clone() }.register(&mut exposition);
     readiness.register(exposition.sub_registry_with_prefix("landbridge_federation"));
     let (registry, presence, clock) = (context.registry.clone(), context.presence.clone(), context.clock.clone());
     let (set, foreign) = (registry.clone(), context.foreign.clone());
@@ -317,6 +330,7 @@ async fn admin(config: &Config, context: &Context, readiness: Readiness) -> anyh
 struct Parts {
     owner: Owner,
     issuer: Issuer,
+    external: Option<(External, watch::Sender<Given>)>,
     listener: TcpListener,
     admin: AdminServer,
     endpoints: Endpoints,
@@ -325,7 +339,7 @@ struct Parts {
 
 fn spawn(tasks: &Tasks, parts: Parts, context: Context, readiness: &Readiness) -> anyhow::Result<()> {
     let (accept, work, support) = (tasks.stage(Stage::Accept), tasks.stage(Stage::Work), tasks.stage(Stage::Support));
-    let identity = Arc::new(LiveIdentity::new(parts.issuer.service()?));
+    let identity = Arc::clone(&context.service.identity);
     let tls = server_config(Arc::clone(&identity), Clients::Deferred, ALPN)?;
 
     support.spawn("admin", OnEnd::Stop, parts.admin.serve(support.stop().clone()));
@@ -341,10 +355,18 @@ fn spawn(tasks: &Tasks, parts: Parts, context: Context, readiness: &Readiness) -
 
     work.spawn("refused joins", OnEnd::Stop, context.clone().keep_told(work.stop().clone()));
 
-    let fresh = readiness.condition("identity");
-    let metrics = context.metrics.clone();
-    let live = Arc::clone(&identity);
-    work.spawn("identity", OnEnd::Stop, parts.issuer.keep_fresh(live, fresh, metrics, work.stop().clone()));
+    let around = Surroundings {
+        identity: Arc::clone(&identity),
+        registry: context.registry.clone(),
+        condition: readiness.condition("identity"),
+        metrics: context.metrics.clone(),
+    };
+    work.spawn("identity", OnEnd::Stop, parts.issuer.keep_fresh(around, work.stop().clone()));
+    if let Some((external, giving)) = parts.external {
+        // Its death is a bug that a restart should show.
+        let following = external.follow(giving, context.clock.clone(), work.stop().clone());
+        work.spawn("external authority", OnEnd::Stop, following);
+    }
     // What it knows stays without it, and its death is a bug that a restart should show.
     work.spawn("foreign bundles", OnEnd::Stop, parts.poller.run(work.stop().clone()));
     parts.endpoints.spawn(&accept, identity)?;

@@ -1,6 +1,6 @@
-//! The service's own authority, its certificate, and the operator credential.
+//! The service's own authority: made here, or read from where somebody else puts it.
 //!
-//! Owns where they are kept and when they are made anew. Never issues anything to a cluster: each has its own authority.
+//! Owns where it is kept, and following the directory it comes from. Never issues anything: `issuer` does.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,28 +14,31 @@ use federation_model::{
     time::Timestamp,
 };
 use federation_pki::{
-    ca::{Authority, SubjectName, SvidRequest},
-    identity::LiveIdentity,
-    renew,
-    svid::Svid,
-    validity::Validity,
+    SecretPem,
+    ca::Authority,
+    certificate::CertificateFacts,
+    validity::{CLOCK_SKEW, Validity},
 };
-use federation_runtime::{admin::Condition, state as files};
+use federation_runtime::{
+    followed::{Followed, Verdict},
+    state as files,
+};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{clock::Clock, config::Config, metrics::Metrics};
+use crate::{clock::Clock, config::Config};
 
 const AUTHORITY_LIFETIME: Duration = Duration::from_secs(10 * 365 * 86_400);
-const SERVICE_LIFETIME: Duration = Duration::from_secs(86_400);
-/// Long, for it lies in a directory that people copy; it is made anew after half of it.
-const OPERATOR_LIFETIME: Duration = Duration::from_secs(365 * 86_400);
-/// How often the wall clock is compared with what is due: it may jump, and hosts sleep.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
-const OPERATOR_NAME: &str = "admin";
 
 /// The id of the service.
 pub(crate) fn service_id(trust_domain: &TrustDomain) -> SpiffeId {
     id(trust_domain, &["landbridge", "federation"])
+}
+
+/// An id of the service's own trust domain.
+pub(crate) fn id(trust_domain: &TrustDomain, segments: &[&str]) -> SpiffeId {
+    SpiffeId::from_segments(trust_domain.clone(), segments)
+        .expect("the segments are constants of letters, which a SPIFFE path may hold")
 }
 
 /// The operator that an id names, if it names one.
@@ -44,19 +47,11 @@ pub(crate) fn operator_of<'a>(id: &'a SpiffeId, trust_domain: &TrustDomain) -> O
     (id.trust_domain() == trust_domain && !name.is_empty() && !name.contains('/')).then_some(name)
 }
 
-fn id(trust_domain: &TrustDomain, segments: &[&str]) -> SpiffeId {
-    SpiffeId::from_segments(trust_domain.clone(), segments)
-        .expect("the segments are constants of letters, which a SPIFFE path may hold")
-}
-
 /// Loads the authority, or makes one at the first start; says whether it was made.
 pub(crate) fn authority(config: &Config, directory: &Path, now: Timestamp) -> anyhow::Result<(Authority, bool)> {
     let domain = &config.trust.domain;
     if let Some(external) = &config.trust.ca_dir {
-        let read = |name| files::read_text(&external.join(name)).context("`trust.ca_dir`");
-        let authority = Authority::from_pem(&read("tls.crt")?, &read("tls.key")?, domain)
-            .with_context(|| format!("the authority in {} (`trust.ca_dir`)", external.display()))?;
-        return Ok((authority, false));
+        return Ok((External { dir: external.clone(), domain: domain.clone() }.read_blocking(now)?, false));
     }
     anyhow::ensure!(
         !config.trust.require_external_ca,
@@ -82,103 +77,99 @@ pub(crate) fn authority(config: &Config, directory: &Path, now: Timestamp) -> an
     Ok((authority, true))
 }
 
-/// Issues the certificates of the service, and keeps them fresh.
-#[derive(Debug)]
-pub(crate) struct Issuer {
+/// What the directory gives: the last good authority, and what is wrong with what is there now.
+#[derive(Debug, Clone)]
+pub(crate) struct Given {
     pub(crate) authority: Arc<Authority>,
-    pub(crate) names: Vec<SubjectName>,
-    pub(crate) operator_dir: PathBuf,
-    pub(crate) clock: Clock,
+    pub(crate) fault: Option<String>,
 }
 
-impl Issuer {
-    /// A certificate of the service.
-    pub(crate) fn service(&self) -> anyhow::Result<Svid> {
-        let svid = self.authority.issue(&SvidRequest {
-            id: service_id(self.authority.trust_domain()),
-            names: self.names.clone(),
-            validity: Validity::starting(self.clock.now(), SERVICE_LIFETIME),
-        });
-        svid.context("the certificate of the service")
+/// `trust.ca_dir`, in the layout of a cert-manager Secret.
+#[derive(Debug, Clone)]
+pub(crate) struct External {
+    pub(crate) dir: PathBuf,
+    pub(crate) domain: TrustDomain,
+}
+
+impl External {
+    fn read_blocking(&self, now: Timestamp) -> anyhow::Result<Authority> {
+        let certificate = files::read_text(&self.dir.join("tls.crt")).context("`trust.ca_dir`")?;
+        let key = SecretPem::new(files::read_mounted_key(&self.dir.join("tls.key")).context("`trust.ca_dir`")?);
+        let authority = Authority::from_pem(&certificate, key.expose(), &self.domain)
+            .with_context(|| format!("the authority in {} (`trust.ca_dir`)", self.dir.display()))?;
+        let Validity { not_before, not_after } = CertificateFacts::of(authority.certificate())?.validity;
+        let dir = self.dir.display();
+        anyhow::ensure!(
+            now <= not_after,
+            "the authority in {dir} (`trust.ca_dir`) expired {:?} ago: put a new one there",
+            now.since(not_after)
+        );
+        // A start is allowed for by the skew of clocks, as verifiers do.
+        anyhow::ensure!(
+            now.after(CLOCK_SKEW) >= not_before,
+            "the authority in {dir} (`trust.ca_dir`) is not valid for another {:?}: compare the clocks",
+            not_before.since(now)
+        );
+        Ok(authority)
     }
 
-    /// Writes the operator credential when there is none, or half of its life is over, or it is of another authority.
-    pub(crate) fn operator(&self) -> anyhow::Result<()> {
-        let directory = &self.operator_dir;
-        if self.operator_is_fresh() {
-            return Ok(());
+    /// Reads where blocking is allowed; nothing when the runtime is shutting down.
+    async fn read(&self, now: Timestamp) -> Option<Result<Authority, String>> {
+        let this = self.clone();
+        match tokio::task::spawn_blocking(move || this.read_blocking(now)).await {
+            Ok(reading) => Some(reading.map_err(|error| format!("{error:#}"))),
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => None,
         }
-        let svid = self.authority.issue(&SvidRequest {
-            id: id(self.authority.trust_domain(), &["landbridge", "operator", OPERATOR_NAME]),
-            names: Vec::new(),
-            validity: Validity::starting(self.clock.now(), OPERATOR_LIFETIME),
-        })?;
-        files::create_private_dir(directory)?;
-        files::write_private(&directory.join("ca.crt"), self.authority.certificate_pem().as_bytes())?;
-        files::write_private(&directory.join("tls.key"), svid.key_pem().expose().as_bytes())?;
-        files::write_private(&directory.join("tls.crt"), svid.certificate_pem().as_bytes())?;
-        tracing::info!(directory = %directory.display(), "operator credential written");
-        Ok(())
     }
 
-    fn operator_is_fresh(&self) -> bool {
-        let read = |name: &str| files::read_text(&self.operator_dir.join(name));
-        let (Ok(authority), Ok(certificate), Ok(key)) = (read("ca.crt"), read("tls.crt"), read("tls.key")) else {
-            return false;
-        };
-        // A pair that does not belong together was interrupted while it was written.
-        let Ok(svid) = Svid::from_pem(&certificate, &key) else { return false };
-        authority == self.authority.certificate_pem()
-            && svid.chain().get(1) == Some(self.authority.certificate())
-            && self.clock.now() < renew::due(&svid.validity(), 0.5)
-    }
-
-    /// Renews both for as long as the program runs.
-    pub(crate) async fn keep_fresh(
-        self,
-        identity: Arc<LiveIdentity>,
-        condition: Condition,
-        metrics: Metrics,
-        stop: CancellationToken,
-    ) {
-        let mut jitter = rand::random::<f64>();
-        let mut failure: Option<String> = None;
+    /// Tells `given` of every other authority that is put there, and of what cannot be used, until `stop`.
+    pub(crate) async fn follow(self, given: watch::Sender<Given>, clock: Clock, stop: CancellationToken) {
+        let mut followed = Followed::at(&self.dir);
         loop {
-            let current = identity.current();
-            metrics.identity_until(current.not_after());
-            match &failure {
-                _ if self.clock.now() > current.not_after() => {
-                    condition.fails("the certificate of the service has expired and could not be renewed");
-                }
-                Some(error) => condition.endangered(format!("the certificate cannot be renewed: {error}")),
-                None => condition.holds(),
+            let Some(reading) = self.read(clock.now()).await else { return };
+            match followed.handle_reading(reading) {
+                Verdict::Usable(authority) => take(&given, authority),
+                Verdict::Doubtful => {}
+                Verdict::Faulty(fault) => report(&given, fault),
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(LOOK_EVERY) => {}
-            }
-            if self.clock.now() >= renew::due(&current.validity(), jitter) {
-                match self.service() {
-                    Ok(svid) => {
-                        tracing::info!(serial = svid.serial(), "certificate renewed");
-                        identity.replace(svid);
-                        (jitter, failure) = (rand::random(), None);
-                    }
-                    Err(error) => {
-                        tracing::error!("the certificate cannot be renewed: {error:#}");
-                        failure = Some(format!("{error:#}"));
-                    }
-                }
-            }
-            if let Err(error) = self.operator() {
-                tracing::error!("the operator credential cannot be renewed: {error:#}");
+                () = followed.changed() => {}
             }
         }
     }
+}
+
+fn take(given: &watch::Sender<Given>, authority: Authority) {
+    given.send_if_modified(|held| {
+        let (other, mended) = (held.authority.fingerprint() != authority.fingerprint(), held.fault.take().is_some());
+        if mended {
+            tracing::info!("the authority in `trust.ca_dir` can be used again");
+        }
+        if other {
+            held.authority = Arc::new(authority);
+        }
+        other || mended
+    });
+}
+
+fn report(given: &watch::Sender<Given>, fault: String) {
+    given.send_if_modified(|held| {
+        let news = held.fault.as_ref() != Some(&fault);
+        if news {
+            tracing::error!("{fault}; the authority that was there before stays in use");
+            held.fault = Some(fault);
+        }
+        news
+    });
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn domain() -> TrustDomain {
@@ -200,28 +191,13 @@ mod tests {
     }
 
     #[test]
-    fn the_authority_is_made_once_and_the_operator_credential_renewed_at_half_life() {
+    fn the_authority_is_made_once() {
         let dir = tempfile::tempdir().unwrap();
         let config = Config::default();
-        let time = Arc::new(std::sync::atomic::AtomicU64::new(1_800_000_000));
         let (first, made) = authority(&config, dir.path(), Timestamp(1_800_000_000)).unwrap();
         assert!(made);
         let (again, made) = authority(&config, dir.path(), Timestamp(1_800_000_000)).unwrap();
         assert!(!made && again.fingerprint() == first.fingerprint());
-
-        let read = Arc::clone(&time);
-        let clock = Clock::new(move || Timestamp(read.load(std::sync::atomic::Ordering::Relaxed)).into());
-        let operator_dir = dir.path().join("operator");
-        let issuer =
-            Issuer { authority: Arc::new(first), names: Vec::new(), operator_dir: operator_dir.clone(), clock };
-        let serial = || std::fs::read_to_string(operator_dir.join("tls.crt")).unwrap();
-        issuer.operator().unwrap();
-        let first = serial();
-        issuer.operator().unwrap();
-        assert_eq!(serial(), first);
-        time.fetch_add(200 * 86_400, std::sync::atomic::Ordering::Relaxed);
-        issuer.operator().unwrap();
-        assert_ne!(serial(), first);
     }
 
     #[test]
@@ -233,11 +209,65 @@ mod tests {
         assert!(error.contains("`trust.ca_dir`"), "{error}");
         let (own, _) = authority(&Config::default(), dir.path(), Timestamp(1_800_000_000)).unwrap();
         let external = dir.path().join("external");
-        std::fs::create_dir(&external).unwrap();
-        std::fs::write(external.join("tls.crt"), own.certificate_pem()).unwrap();
-        std::fs::write(external.join("tls.key"), own.key_pem().expose()).unwrap();
+        put(&external, &own, 0o600);
         config.trust.ca_dir = Some(external);
         let (loaded, made) = authority(&config, dir.path(), Timestamp(1_800_000_000)).unwrap();
         assert!(!made && loaded.fingerprint() == own.fingerprint());
+    }
+
+    /// Puts a pair where a Secret would be mounted.
+    fn put(dir: &Path, authority: &Authority, mode: u32) {
+        std::fs::create_dir_all(dir).unwrap();
+        std::fs::write(dir.join("tls.crt"), authority.certificate_pem()).unwrap();
+        std::fs::write(dir.join("tls.key"), authority.key_pem().expose()).unwrap();
+        std::fs::set_permissions(dir.join("tls.key"), std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn made(from: Timestamp) -> Authority {
+        Authority::generate(&domain(), "federation", Validity::starting(from, Duration::from_secs(86_400))).unwrap()
+    }
+
+    #[test]
+    fn an_external_authority_is_refused_when_its_key_is_open_or_its_time_is_not_now() {
+        let now = Timestamp(1_800_000_000);
+        let dir = tempfile::tempdir().unwrap();
+        let external = External { dir: dir.path().to_owned(), domain: domain() };
+        // The kubelet mounts 0440 for a group of its own at best, and 0644 unless it is told otherwise.
+        for (mode, accepted) in [(0o400, true), (0o600, true), (0o440, true), (0o644, false), (0o660, false)] {
+            put(dir.path(), &made(now), mode);
+            assert_eq!(external.read_blocking(now).is_ok(), accepted, "{mode:04o}");
+        }
+        let error = format!("{:#}", external.read_blocking(now).unwrap_err());
+        assert!(error.contains("`trust.ca_dir`") && error.contains("chmod 640"), "{error}");
+        for (from, told) in [(now.0 - 100_000, "expired"), (now.0 + 1_000, "is not valid for another")] {
+            put(dir.path(), &made(Timestamp(from)), 0o600);
+            let error = external.read_blocking(now).unwrap_err().to_string();
+            assert!(error.contains(told) && error.contains("`trust.ca_dir`"), "{error}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_authority_is_taken_and_a_broken_one_leaves_the_last_good_one() {
+        let now = Timestamp(1_800_000_000);
+        let (dir, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
+        let (first, second) = (made(now), made(now));
+        put(dir.path(), &first, 0o600);
+        let external = External { dir: dir.path().to_owned(), domain: domain() };
+        let given = Given { authority: Arc::new(external.read_blocking(now).unwrap()), fault: None };
+        let (sender, mut given) = watch::channel(given);
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(external.follow(sender, Clock::new(move || now.into()), stop.clone()));
+        std::fs::write(dir.path().join("tls.crt"), second.certificate_pem()).unwrap();
+        let patience = Duration::from_secs(120);
+        let broken = given.wait_for(|given| given.fault.is_some());
+        let broken = tokio::time::timeout(patience, broken).await.expect("a fault is reported").unwrap().clone();
+        assert_eq!(broken.authority.fingerprint(), first.fingerprint());
+        assert!(broken.fault.unwrap().contains("`trust.ca_dir`"));
+        put(dir.path(), &second, 0o600);
+        let mended = given.wait_for(|given| given.fault.is_none());
+        let mended = tokio::time::timeout(patience, mended).await.expect("the new pair is taken").unwrap().clone();
+        assert_eq!(mended.authority.fingerprint(), second.fingerprint());
+        stop.cancel();
+        tasks.join_next().await.unwrap().unwrap();
     }
 }

@@ -91,7 +91,8 @@ pub struct Trust {
     pub require_external_ca: bool,
     /// A file with the roots that members' authorities must lead to, in PEM; looked at when `require_external_ca` is true.
     pub external_roots: Option<PathBuf>,
-    /// A directory with `tls.crt` and `tls.key` of an authority to issue from (the layout of a cert-manager Secret).
+    /// A directory with `tls.crt` and `tls.key` of an authority to issue from (the layout of a cert-manager Secret), followed
+    /// live. Members are told of another one at once; it is used from the next renewal of the service's certificate on.
     pub ca_dir: Option<PathBuf>,
 }
 

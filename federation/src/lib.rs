@@ -6,7 +6,7 @@
 //! ```text
 //! rpc ── registry ── state        a call becomes a decision, a decision becomes writes
 //!            └────── store        which are on disk before anybody hears of them
-//! authority                       the service's own certificates, and the operator credential
+//! authority ── issuer             the service's own certificates, and the operator credential
 //! bundles, foreign                the SPIFFE bundle endpoint, and those of others
 //! ```
 
@@ -17,6 +17,8 @@ mod bundles;
 mod clock;
 pub mod config;
 mod foreign;
+mod issuer;
+mod lag;
 mod metrics;
 mod presence;
 mod refused_joins;
@@ -28,6 +30,7 @@ mod views;
 
 pub use app::{Program, run, start, start_with};
 pub use clock::Clock;
+pub use issuer::Pace;
 
 /// Name and version of this program.
 pub const SOFTWARE: &str = concat!("landbridge-federation/", env!("CARGO_PKG_VERSION"));

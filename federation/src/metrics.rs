@@ -152,6 +152,8 @@ mod tests {
         let (mut registry, metrics) = (Registry::default(), Metrics::default());
         metrics.register(&mut registry);
         metrics.bundle_request("https_web", 200);
+        let states = tokio::sync::watch::channel(std::sync::Arc::new(crate::state::tests::empty_set())).1;
+        crate::lag::Lag { states, presence: crate::presence::Presence::new(metrics.clone()) }.register(&mut registry);
         let readiness = federation_runtime::admin::Readiness::default();
         readiness.condition("store").holds();
         readiness.register(registry.sub_registry_with_prefix("landbridge_federation"));

@@ -9,14 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use federation_model::{addr::GatewayAddr, audit::Actor, bundle::Fingerprint, names::ClusterName, spiffe::SpiffeId};
-use federation_pki::{ca::Authority, external::ExternalRoots, token::MAX_ADDRESSES, trust::TrustStore};
+use federation_model::{addr::GatewayAddr, audit::Actor, names::ClusterName, spiffe::SpiffeId};
+use federation_pki::{
+    ca::Authority, external::ExternalRoots, identity::LiveIdentity, token::MAX_ADDRESSES, trust::TrustStore,
+};
 use federation_runtime::tls_incoming::TlsIncoming;
 use proto::{
     convert::member::{Refusal, STORE_KEY},
     federation::v1::{membership_server::MembershipServer, operator_server::OperatorServer},
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch as channel};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, transport::Server};
 
@@ -25,6 +27,7 @@ use crate::{
     clock::Clock,
     config::ServerName,
     foreign::Foreign,
+    issuer::InUse,
     metrics::Metrics,
     presence::Presence,
     refused_joins::RefusedJoins,
@@ -104,13 +107,13 @@ pub(crate) struct Context {
     pub(crate) stop: CancellationToken,
 }
 
-/// What does not change while the service runs.
+/// What the service says of itself.
 #[derive(Debug)]
 pub(crate) struct ServiceFacts {
-    /// The authority that tokens pin.
-    pub(crate) authority: Fingerprint,
-    /// The same, to seal exported logs with.
-    pub(crate) sealing: Arc<Authority>,
+    /// The authority in use.
+    pub(crate) in_use: channel::Receiver<InUse>,
+    /// What it presents.
+    pub(crate) identity: Arc<LiveIdentity>,
     /// Whether joins wait for approval (`join.require_approval`).
     pub(crate) require_approval: bool,
     pub(crate) id: SpiffeId,
@@ -121,6 +124,11 @@ pub(crate) struct ServiceFacts {
 }
 
 impl ServiceFacts {
+    /// The authority that tokens pin, and that exported logs are sealed with.
+    fn authority(&self) -> Arc<Authority> {
+        Arc::clone(&self.in_use.borrow().authority)
+    }
+
     /// Where others reach the service: the configured names, else the address it listens on, else the one on which this
     /// caller reached it.
     fn addresses(&self, peer: &Peer) -> Vec<GatewayAddr> {

@@ -32,6 +32,7 @@ pub mod approval;
 pub mod audit;
 pub mod foreign;
 pub mod join;
+pub mod numbering;
 pub mod revocation;
 pub mod rewind;
 pub mod tokens;
@@ -151,6 +152,8 @@ pub struct State {
     pub revocations: Arc<Revocations>,
     /// Revocations that were lifted, and when; at most [`revocation::MAX_LIFTED`].
     pub reinstated: BTreeMap<RevocationId, Timestamp>,
+    /// What was served of trust domains whose cluster left.
+    pub left: numbering::Marks,
     /// The last [`MAX_LOG`] revisions.
     pub log: VecDeque<Logged>,
     /// The audit log.
@@ -181,6 +184,7 @@ impl State {
             foreign: BTreeMap::new(),
             revocations: Arc::default(),
             reinstated: BTreeMap::new(),
+            left: BTreeMap::new(),
             log: VecDeque::new(),
             audit: Trail::start(store_id),
         }
@@ -211,6 +215,7 @@ impl State {
                 self.members.insert(record.member.cluster.clone(), Arc::new(record.clone()));
             }
             Write::MemberGone(cluster) => {
+                self.mark_left(cluster);
                 self.members.remove(cluster);
             }
             Write::Token(record) => {

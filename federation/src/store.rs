@@ -19,6 +19,7 @@ use crate::state::{Logged, MAX_LOG, State, Trail, Write};
 
 mod audit;
 mod foreign;
+mod numbering;
 mod records;
 
 pub use audit::Wanted;
@@ -209,6 +210,7 @@ impl Store {
             state.tokens.insert(record.id, record.into());
         }
         self.load_changes(transaction, state)?;
+        numbering::load(self, transaction, state)?;
         foreign::load(self, transaction, state)
     }
 
@@ -291,9 +293,11 @@ impl Store {
     /// When they are not on disk; the store is then to be opened again.
     pub fn commit(&self, writes: &[Write], before: u64, after: &State) -> Result<(), StoreError> {
         let transaction = self.database.begin_write().map_err(|error| self.failed("written", error))?;
+        let gone = writes.iter().any(|write| matches!(write, Write::MemberGone(_)));
         let written = writes
             .iter()
             .try_for_each(|write| put(&transaction, write))
+            .and_then(|()| if gone { numbering::put(&transaction, before, after) } else { Ok(()) })
             .and_then(|()| put_changes(&transaction, before, after));
         written.map_err(|error| self.failed("written", error))?;
         let told = self.put_audit(&transaction, writes, after)?;

@@ -53,6 +53,8 @@ pub use revocation::{Acknowledgement, Acknowledgements, Reinstated, Revoked};
 const MAX_FILE: u64 = 1 << 20;
 /// Each message of a stream takes one look into the store.
 const NEXT_MESSAGE: Duration = Duration::from_secs(15);
+/// Verifiers take no longer chains.
+const MAX_CHAIN: usize = 8;
 /// The service gives less at once.
 const MAX_ENTRIES: usize = 100_000;
 
@@ -156,6 +158,12 @@ impl Credential {
     #[must_use]
     pub fn id(&self) -> &SpiffeId {
         self.svid.id()
+    }
+
+    /// Its certificate, then those above it.
+    #[must_use]
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        self.svid.chain()
     }
 
     /// When the credential ends.
@@ -287,6 +295,10 @@ pub struct Listing {
     pub federation_id: SpiffeId,
     /// Name and version of the service.
     pub software: String,
+    /// The certificate it presents, then those above it; empty when it is of a version that does not tell.
+    pub certificate: Vec<CertificateDer<'static>>,
+    /// When it renews that certificate.
+    pub next_renewal: Option<Timestamp>,
 }
 
 /// A connection of an operator.
@@ -478,6 +490,8 @@ fn listing(response: wire::ListMembersResponse) -> Result<Listing, ConvertError>
         federation_id: parse_workload_id(&response.federation_id)
             .map_err(|error| ConvertError::new("ListMembersResponse", "federation_id", error))?,
         software: response.software,
+        certificate: response.certificate.iter().take(MAX_CHAIN).map(|der| der.to_vec().into()).collect(),
+        next_renewal: (response.next_renewal != 0).then_some(Timestamp(response.next_renewal)),
     })
 }
 

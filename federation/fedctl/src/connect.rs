@@ -23,7 +23,10 @@ use federation_model::{
     revocation::{Line, Revocation, RevocationId},
     spiffe::TrustDomain,
 };
-use federation_pki::token::{JoinToken, TokenId};
+use federation_pki::{
+    certificate::CertificateFacts,
+    token::{JoinToken, TokenId},
+};
 use proto::{convert::revocation::Asked, gateway::v1 as gateway};
 
 use crate::{args::Target, failure::Failure};
@@ -130,8 +133,8 @@ pub(crate) fn gateway_failure(error: GatewayError) -> Failure {
     Failure::new(error, hint)
 }
 
-/// The federation service, as an operator sees it.
-pub(crate) struct Operator(OperatorClient);
+/// The federation service, as an operator sees it; with the certificates of the credential, leaf first.
+pub(crate) struct Operator(OperatorClient, Vec<CertificateFacts>);
 
 /// Connects to the federation service.
 pub(crate) async fn operator(target: &Target) -> Result<Operator, Failure> {
@@ -147,14 +150,18 @@ pub(crate) async fn operator(target: &Target) -> Result<Operator, Failure> {
             "--operator DIR, or FEDCTL_OPERATOR; landbridge-federation writes one to <store>/operator",
         ));
     };
-    let connected = match Credential::load(directory) {
-        Ok(credential) => OperatorClient::connect(std::slice::from_ref(&federation.0), credential).await,
-        Err(error) => Err(error.into()),
-    };
-    connected.map(Operator).map_err(operator_failure)
+    let credential = Credential::load(directory).map_err(|error| operator_failure(error.into()))?;
+    let shown = credential.chain().iter().filter_map(|der| CertificateFacts::of(der).ok()).collect();
+    let connected = OperatorClient::connect(std::slice::from_ref(&federation.0), credential).await;
+    connected.map(|client| Operator(client, shown)).map_err(operator_failure)
 }
 
 impl Operator {
+    /// The certificates of the operator credential, leaf first.
+    pub(crate) fn credential(&self) -> &[CertificateFacts] {
+        &self.1
+    }
+
     /// Makes a token.
     pub(crate) async fn create_token(
         &mut self,

@@ -13,6 +13,7 @@ pub(crate) mod members;
 pub(crate) mod policy;
 pub(crate) mod revocations;
 pub(crate) mod rotation;
+pub(crate) mod service;
 pub(crate) mod services;
 pub(crate) mod status;
 pub(crate) mod tokens;

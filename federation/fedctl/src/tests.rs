@@ -75,6 +75,8 @@ pub(crate) fn listing() -> Listing {
         federation: bundle("federation.internal", "federation"),
         federation_id: SpiffeId::new("spiffe://federation.internal/landbridge/federation").unwrap(),
         software: "landbridge 0.1.0".to_owned(),
+        certificate: Vec::new(),
+        next_renewal: None,
     }
 }
 

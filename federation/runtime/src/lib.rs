@@ -1,4 +1,5 @@
-//! What every program of Landbridge stands on: configuration, named tasks, signals, logs, the admin port and private files.
+//! What every program of Landbridge stands on: configuration, named tasks, signals, logs, the admin port, private
+//! files and directories that others write.
 //!
 //! Owns the process: how it reads its settings, starts its tasks, tells its state and stops. It alone names the `config`
 //! crate and calls `tokio::spawn`. Never knows what a gateway or a federation service is.
@@ -7,10 +8,12 @@
 //! config ── telemetry ── state        before anything runs, open_files too
 //! tasks ── signals                    while it runs, and how it ends
 //! admin ── tls_incoming               what it serves
+//! followed                            directories that others write
 //! ```
 
 pub mod admin;
 pub mod config;
+pub mod followed;
 pub mod open_files;
 #[cfg(any(test, feature = "reference"))]
 pub mod reference;

@@ -42,6 +42,7 @@ use super::*;
 
 mod foreign;
 mod recovery;
+mod renewal;
 mod revocation;
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -71,12 +72,16 @@ fn config(directory: &Path) -> Config {
 }
 
 async fn service_with(config: Config) -> Service {
+    service_at(config, Pace::default()).await
+}
+
+async fn service_at(config: Config, pace: Pace) -> Service {
     let ahead = Arc::new(AtomicU64::new(0));
     let read = Arc::clone(&ahead);
     let clock = Clock::new(move || SystemTime::now() + Duration::from_secs(read.load(Ordering::Relaxed)));
     let stop = CancellationToken::new();
     let directory = config.directory().unwrap();
-    let program = start_with(config, stop.clone(), clock).await.unwrap();
+    let program = start_with(config, stop.clone(), clock, pace).await.unwrap();
     let address = program.grpc_addr().to_string().parse().unwrap();
     let (admin, operator_dir) = (program.admin_addr(), program.operator_dir().to_owned());
     let (bundles, bundles_web) = (program.bundles_addr(), program.bundles_web_addr());

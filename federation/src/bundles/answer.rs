@@ -71,7 +71,7 @@ pub(super) fn answer<B>(request: &Request<B>, state: &State, facts: &Facts) -> R
     }
     let document = match request.uri().path() {
         "/" => Some(listing(request, state, facts)),
-        path => served(state, path.trim_start_matches('/')).map(|bundle| to_jwks(bundle, facts.refresh_hint)),
+        path => served(state, path.trim_start_matches('/')).map(|bundle| to_jwks(&bundle, facts.refresh_hint)),
     };
     match document {
         Some(document) => unless_known(request, document),
@@ -80,9 +80,9 @@ pub(super) fn answer<B>(request: &Request<B>, state: &State, facts: &Facts) -> R
 }
 
 /// The bundle that is served under a name.
-fn served<'a>(state: &'a State, name: &str) -> Option<&'a TrustBundle> {
+fn served(state: &State, name: &str) -> Option<TrustBundle> {
     let trust_domain = TrustDomain::new(name).ok()?;
-    bundles(state).find(|bundle| bundle.trust_domain == trust_domain)
+    bundles(state).find(|bundle| bundle.trust_domain == trust_domain).map(|bundle| state.served(bundle))
 }
 
 fn bundles(state: &State) -> impl Iterator<Item = &TrustBundle> {

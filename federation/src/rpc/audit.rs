@@ -13,7 +13,7 @@ use federation_model::{
     audit::{Action, Actor, Entry, Head},
     names::ClusterName,
 };
-use federation_pki::export::Header;
+use federation_pki::{ca::Authority, export::Header};
 use futures::{Stream, stream};
 use proto::{
     convert::{ConvertError, member::Refusal},
@@ -75,7 +75,8 @@ pub(super) fn export(context: &Context) -> impl Stream<Item = Messages<ExportAud
     let state = context.registry.state();
     let (trail, trust_domain) = (&state.audit, context.service.id.trust_domain().clone());
     let header = Header { store_id: trail.origin.to_string(), trust_domain, first: trail.first };
-    let export = Export { context: context.clone(), header, next: None, head: trail.head };
+    let authority = context.service.authority();
+    let export = Export { context: context.clone(), authority, header, next: None, head: trail.head };
     stream::unfold(Some(export), |export| async {
         let mut export = export?;
         match export.part().await {
@@ -87,6 +88,8 @@ pub(super) fn export(context: &Context) -> impl Stream<Item = Messages<ExportAud
 
 struct Export {
     context: Context,
+    /// Header and seal are of one authority, even when another is taken into use meanwhile.
+    authority: Arc<Authority>,
     header: Header,
     /// The next entry; nothing before the header.
     next: Option<u64>,
@@ -97,7 +100,7 @@ struct Export {
 impl Export {
     /// The next lines, and whether there are more.
     async fn part(&mut self) -> Result<(Vec<String>, bool), Status> {
-        let authority = &self.context.service.sealing;
+        let authority = &self.authority;
         let Some(next) = self.next else {
             self.next = Some(self.header.first);
             return Ok((vec![self.header.line(authority)], true));
@@ -189,12 +192,13 @@ impl Context {
 mod tests {
     use std::{sync::Mutex, time::Duration};
 
-    use federation_pki::{ca::Authority, trust::TrustStore, validity::Validity};
-    use tokio::task::JoinSet;
+    use federation_pki::{ca::SvidRequest, identity::LiveIdentity, trust::TrustStore, validity::Validity};
+    use tokio::{sync::watch, task::JoinSet};
 
     use super::*;
     use crate::{
         clock::Clock,
+        issuer::InUse,
         metrics::Metrics,
         presence::Presence,
         registry::registry,
@@ -209,6 +213,8 @@ mod tests {
         let domain = federation_model::spiffe::TrustDomain::new("federation.internal").unwrap();
         let validity = Validity::starting(NOW, Duration::from_secs(60));
         let sealing = Arc::new(Authority::generate(&domain, "federation", validity).unwrap());
+        let id = crate::authority::service_id(&domain);
+        let svid = sealing.issue(&SvidRequest { id, names: Vec::new(), validity }).unwrap();
         let state = State::new("store-1", sealing.bundle(1));
         let store = Store::open(dir).unwrap();
         store.create(&state).unwrap();
@@ -228,8 +234,8 @@ mod tests {
             clock: Clock::new(|| NOW.into()),
             tokens: RULES,
             service: Arc::new(ServiceFacts {
-                authority: sealing.fingerprint(),
-                sealing,
+                in_use: watch::channel(InUse { authority: Arc::clone(&sealing), renewal: NOW }).1,
+                identity: Arc::new(LiveIdentity::new(svid)),
                 require_approval: false,
                 id: crate::authority::service_id(&domain),
                 names: Vec::new(),

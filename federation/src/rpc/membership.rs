@@ -23,7 +23,7 @@ use proto::{
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    Context, ServiceFacts,
+    Context,
     caller::Peer,
     recovery,
     refuse::{invalid, status},
@@ -207,9 +207,13 @@ impl Membership for Calls {
 
 impl Calls {
     fn here(&self) -> Here {
-        let ServiceFacts { authority, require_approval, .. } = *self.0.service;
-        let external = self.0.service.external.clone();
-        Here { unix_millis: self.0.clock.millis(), authority, external, require_approval }
+        let service = &self.0.service;
+        Here {
+            unix_millis: self.0.clock.millis(),
+            authority: service.authority().fingerprint(),
+            external: service.external.clone(),
+            require_approval: service.require_approval,
+        }
     }
 
     /// Counts a refused join, remembers the address, and words the refusal.

@@ -73,7 +73,7 @@ impl Operator for Calls {
         let (record, _) = decision.await.map_err(refused)?;
         let token = JoinToken {
             addresses,
-            pin: self.0.service.authority,
+            pin: self.0.service.authority().fingerprint(),
             id: record.id,
             secret,
             expires_at: record.expires_at,
@@ -122,6 +122,8 @@ impl Operator for Calls {
             federation: Some((&state.federation).into()),
             federation_id: self.0.service.id.to_string(),
             software: SOFTWARE.to_owned(),
+            certificate: self.0.service.identity.current().chain().iter().map(|der| der.to_vec().into()).collect(),
+            next_renewal: self.0.service.in_use.borrow().renewal.0,
         }))
     }
 

@@ -13,6 +13,7 @@ use federation_pki::{
     external::ExternalRoots,
     possession::{self, Transcript},
     token::{SecretHash, TokenId, TokenSecret},
+    trust::BundleFault,
 };
 use proto::convert::member::{MAX_MEMBERS, PROTOCOL};
 use rustls::pki_types::CertificateDer;
@@ -222,10 +223,29 @@ fn bundle(state: &State, joining: &Joining, _: &Here) -> Result<String, JoinRefu
         return Err(JoinRefusal::BundleInvalid { reason: "it holds no authority".to_owned() });
     };
     let invalid = |reason: String| JoinRefusal::BundleInvalid { reason };
-    state.check_bundle(bundle).map_err(|fault| invalid(fault.to_string()))?;
+    state.check_bundle(bundle).map_err(|fault| state.unusable(&fault))?;
     let member = &joining.member;
     continuity::check(&member.cluster, &member.lineage).map_err(|error| invalid(error.to_string()))?;
     Ok(format!("{} authorities of {}, the first {first}", bundle.authorities.len(), bundle.trust_domain))
+}
+
+impl State {
+    /// Why a bundle is refused. Whoever was first keeps a key, though it may not hold it: so it is named.
+    fn unusable(&self, fault: &BundleFault) -> JoinRefusal {
+        let reason = fault.to_string();
+        match fault {
+            BundleFault::Shared(_, other) => {
+                let by = self.members.values().find(|held| held.member.bundle.trust_domain == *other);
+                match by {
+                    Some(held) => JoinRefusal::AuthorityTaken { by: held.member.cluster.clone(), reason },
+                    None => JoinRefusal::BundleInvalid { reason },
+                }
+            }
+            BundleFault::Duplicate(_) | BundleFault::TooMany(..) | BundleFault::Authority { .. } => {
+                JoinRefusal::BundleInvalid { reason }
+            }
+        }
+    }
 }
 
 fn origin(_: &State, joining: &Joining, here: &Here) -> Result<String, JoinRefusal> {

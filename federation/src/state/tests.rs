@@ -270,6 +270,29 @@ fn a_cluster_does_not_join_with_a_key_of_another_one() {
 }
 
 #[test]
+fn a_key_that_another_cluster_published_first_is_refused_with_its_name_and_free_when_it_is_removed() {
+    // A certificate for a key that its issuer does not hold: nobody asks for the signature of an authority.
+    let west = authority("west.example");
+    let key = rcgen::KeyPair::from_pem(west.key_pem().expose()).unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
+    let issuer = rcgen::Issuer::from_params(&params, rcgen::KeyPair::generate().unwrap());
+    let forged = params.signed_by(&key, &issuer).unwrap().der().clone();
+    let mut east = record("east");
+    east.member.bundle = authority("east.example").bundle(1);
+    east.member.bundle.authorities.push(forged);
+    let state = empty_set().applied(&[Write::Member(east)]);
+    let (state, token) = with_token(&state, "west");
+    let join = joining(&state, &token, "west", &west);
+    let refusal = state.join(&join, &here(&state)).unwrap_err();
+    assert_eq!(refusal.refusal(), Refusal::BundleInvalid);
+    assert!(refusal.hint().contains("`fedctl members remove east`"), "{}", refusal.hint());
+    let state = state.applied(&state.remove(&"east".parse().unwrap()).unwrap());
+    assert!(state.join(&join, &here(&state)).is_ok());
+}
+
+#[test]
 fn clocks_and_versions_are_compared_and_the_token_is_kept() {
     let west = authority("west.example");
     let (state, token) = with_token(&empty_set(), "west");

@@ -60,7 +60,7 @@ fn a_new_store_is_empty_and_a_reopened_one_holds_everything() {
     let state = filled(&store);
     drop(store);
     assert_eq!(Store::open(dir.path()).unwrap().load().unwrap().unwrap(), state);
-    assert_eq!((state.revocations.len(), state.reinstated.len()), (5, 1));
+    assert_eq!((state.revocations.len(), state.reinstated.len(), state.left.len()), (5, 1, 1));
 }
 
 #[test]

@@ -1,15 +1,11 @@
 //! Identity from a directory in the layout of a Kubernetes TLS Secret: `tls.crt`, `tls.key`, `ca.crt`.
 //!
-//! Owns the reading of the directory and its following: events where the file system sends them, and a look every thirty
-//! seconds where it does not. An update that is not complete yet (the certificate new, the key still old) is given a few
-//! seconds. Never writes there.
-
-mod changes;
-mod settling;
+//! Owns the reading of the directory; when to read it, [`Followed`] says. An update that is not complete yet (the certificate
+//! new, the key still old) is given a few seconds. Never writes there.
 
 use std::{
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use anyhow::bail;
@@ -18,21 +14,14 @@ use federation_pki::{
     SecretPem,
     material::{Material, MaterialError, SecretTexts},
 };
-use federation_runtime::state::{self, StateError};
+use federation_runtime::{
+    followed::{Followed, LOOK_AGAIN, Settling, Verdict},
+    state::{self, StateError},
+};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::{
-    changes::Changes,
-    settling::{Settling, Verdict},
-};
 use super::{Feed, Outlet};
-
-/// How often the directory is read without an event: network file systems send none, and the target of a link may change
-/// elsewhere.
-const LOOK: Duration = Duration::from_secs(30);
-/// How often a directory is read that gives nothing usable yet.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// A directory that has given its first material.
 #[derive(Debug)]
@@ -59,7 +48,7 @@ impl FileSource {
         loop {
             let Some(reading) = place.read().await else { bail!("the program is ending") };
             match settling.handle_reading(reading, Instant::now()) {
-                Verdict::Usable(material) => return Ok(Self { place, outlet: Outlet::new(*material) }),
+                Verdict::Usable(material) => return Ok(Self { place, outlet: Outlet::new(material) }),
                 Verdict::Doubtful => tokio::time::sleep(LOOK_AGAIN).await,
                 Verdict::Faulty(fault) => bail!("identity.source is \"files\", and {fault}"),
             }
@@ -75,25 +64,18 @@ impl FileSource {
     /// Follows the directory until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let Self { place, outlet } = self;
-        let mut changes = Changes::of(&place.dir);
-        let mut settling = Settling::default();
+        let mut followed = Followed::at(&place.dir);
         loop {
             let Some(reading) = place.read().await else { return };
-            let pause = match settling.handle_reading(reading, Instant::now()) {
-                Verdict::Usable(material) => {
-                    outlet.publish(*material);
-                    LOOK
-                }
-                Verdict::Doubtful => LOOK_AGAIN,
-                Verdict::Faulty(fault) => {
-                    outlet.report(fault);
-                    LOOK
-                }
-            };
+            match followed.handle_reading(reading) {
+                Verdict::Usable(material) => outlet.publish(material),
+                Verdict::Doubtful => {}
+                Verdict::Faulty(fault) => outlet.report(fault),
+            }
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                () = changes.next_within(pause) => {}
+                () = followed.changed() => {}
             }
         }
     }

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use federation::Clock;
+use federation::{Clock, Pace};
 use federation_client::operator::{Credential, OperatorClient};
 use federation_model::{addr::GatewayAddr, spiffe::TrustDomain};
 
@@ -77,7 +77,7 @@ impl Federation {
         let config: federation::config::Config = federation_runtime::config::load(Some(&file), &BTreeMap::new())
             .unwrap_or_else(|error| panic!("the settings of the federation service: {error}"));
         let (process, ()) = Process::start("federation", |stop| async move {
-            let program = federation::start_with(config, stop, clock).await?;
+            let program = federation::start_with(config, stop, clock, Pace::default()).await?;
             Ok(((), program.run()))
         })
         .await

@@ -24,12 +24,19 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn files() -> Vec<PathBuf> {
+/// The rules, and their tests in the format of promtool.
+fn files() -> (Vec<PathBuf>, Vec<PathBuf>) {
     let entries = fs::read_dir(root().join("deploy/alerts")).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|e| e == "yaml")).collect();
+    let (mut tests, mut files): (Vec<_>, Vec<_>) =
+        entries.filter(|path| path.extension().is_some_and(|e| e == "yaml")).partition(|path| is_test(path));
+    tests.sort();
     files.sort();
     assert!(!files.is_empty(), "there are no rules");
-    files
+    (files, tests)
+}
+
+fn is_test(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(".test.yaml"))
 }
 
 /// One alert.
@@ -40,7 +47,7 @@ struct Alert {
 
 impl Alert {
     fn all() -> Vec<Self> {
-        files().iter().flat_map(|file| Self::of(file)).collect()
+        files().0.iter().flat_map(|file| Self::of(file)).collect()
     }
 
     fn of(file: &Path) -> Vec<Self> {
@@ -145,16 +152,42 @@ fn commands_that_do_not_exist_are_found() {
     }
 }
 
+/// Whether promtool accepts `files`, and why not; nothing where it is not installed.
+fn promtool(command: &str, files: &[PathBuf]) -> Option<Result<(), String>> {
+    let output = match Command::new("promtool").args([command, "rules"]).args(files).output() {
+        Ok(output) => output,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            skip::say(
+                &format!("promtool {command} rules"),
+                "promtool is not installed (it comes with Prometheus); the alert rules were not run",
+            );
+            return None;
+        }
+        Err(error) => panic!("promtool: {error}"),
+    };
+    let said = [output.stdout, output.stderr].concat();
+    Some(if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&said).into_owned()) })
+}
+
 #[test]
 fn prometheus_accepts_the_rules() {
-    for file in files() {
-        match Command::new("promtool").args(["check", "rules"]).arg(&file).output() {
-            Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                skip::say("the check of alert rules by Prometheus", "promtool is not installed");
-                return;
-            }
-            Err(error) => panic!("promtool: {error}"),
-        }
+    let (rules, _) = files();
+    let Some(accepted) = promtool("check", &rules) else { return };
+    accepted.unwrap_or_else(|said| panic!("{said}"));
+}
+
+#[test]
+fn each_alert_of_trust_fires_when_it_should_and_only_then() {
+    let (_, tests) = files();
+    let text: String = tests.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    for Alert { name, rule } in Alert::all() {
+        let trust = ["certificate", "authority", "trust", "bundle", "revocation"];
+        let of_trust = trust.iter().any(|word| rule["expr"].as_str().is_some_and(|e| e.contains(word)));
+        assert!(
+            !of_trust || text.contains(&format!("{name}\"")) || text.contains(&format!("alertname: {name}\n")),
+            "{name} has no test"
+        );
     }
+    let Some(passed) = promtool("test", &tests) else { return };
+    passed.unwrap_or_else(|said| panic!("{said}"));
 }

@@ -54,6 +54,9 @@ pub enum Revoke {
         /// Lift it at the members even when the federation service does not know it, as after a restore from a backup
         #[arg(long)]
         force: bool,
+        /// How long to wait until every member that can be reached has lifted it, up to 1h; 0s: do not wait
+        #[arg(long, value_name = "SPAN", default_value = "30s", value_parser = parse_wait)]
+        wait: Duration,
     },
 }
 

@@ -17,6 +17,7 @@ use crate::{
         findings::{self, FindingView},
         foreign::ForeignView,
         members::{FederationView, MemberView},
+        service::ServiceCertificates,
     },
 };
 
@@ -45,10 +46,13 @@ async fn gateway(target: &Target) -> Result<Vec<FindingView>, Failure> {
 
 async fn federation(target: &Target, look: Look) -> Result<Vec<FindingView>, Failure> {
     let mut operator = connect::operator(target).await?;
-    let federation: FederationView = operator.members().await?.into();
+    let listing = operator.members().await?;
+    let certificates = ServiceCertificates::new(&listing, operator.credential()).findings(look);
+    let federation: FederationView = listing.into();
     let foreign = operator.foreign().await?.into_iter().map(ForeignView::from);
     let answered = format!("{}, {}, revision {}", federation.id, federation.software, federation.revision);
     let mut found = vec![FindingView::new(FEDERATION, Finding::ok("reachable", answered))];
+    found.extend(certificates.into_iter().map(|finding| FindingView::new(FEDERATION, finding)));
     found.extend(members(&federation));
     found.extend(foreign.map(|view| FindingView::new(FEDERATION, view.finding(look))));
     Ok(found)

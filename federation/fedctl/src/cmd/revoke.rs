@@ -1,10 +1,10 @@
 //! `fedctl revoke`: something is not believed any more, anywhere.
 //!
-//! Shows what will be cut before anything is; then waits until every member that can be reached has cut it.
+//! Shows what will be cut before anything is; then waits until every member that can be reached has cut it, and likewise when
+//! it is lifted.
 
 use std::time::Duration;
 
-use federation_client::operator::Revoked;
 use federation_model::revocation::Subject;
 use proto::convert::revocation::Asked;
 use serde_json::json;
@@ -20,7 +20,7 @@ use crate::{
     connect::{self, Operator},
     failure::Failure,
     print::Console,
-    render::revocations::{self, Plan, RevocationView, RevokedView},
+    render::revocations::{self, LiftedView, Plan, RevocationView, RevokedView, Told},
 };
 
 pub(super) async fn run(what: Revoke, target: &Target, console: &mut Console) -> Result<Ending, Failure> {
@@ -39,15 +39,18 @@ pub(super) async fn run(what: Revoke, target: &Target, console: &mut Console) ->
             console.answer(&json!({ "revocations": all }), || revocations::table(&all, look));
             Ok(Ending::Done)
         }
-        Revoke::Reinstate { id, force } => {
+        Revoke::Reinstate { id, force, wait } => {
             let lifted = operator.reinstate(&id, force).await?;
-            let (view, revision) = (lifted.revocation.as_ref().map(RevocationView::from), lifted.revision);
-            console.answer(&json!({ "id": id, "revision": revision, "revocation": view }), || {
-                revocations::lifted(id, lifted.revocation.as_ref(), revision)
-            });
-            Ok(Ending::Done)
+            let mut view = LiftedView::new(id, &lifted, !wait.is_zero());
+            follow("lifted", wait, &mut operator, (&mut view.told, &mut *console)).await?;
+            console.answer(&view, || view.text(look));
+            Ok(ending(&view.told))
         }
     }
+}
+
+fn ending(told: &Told) -> Ending {
+    if told.complete { Ending::Done } else { Ending::ChecksFailed }
 }
 
 async fn revoke(
@@ -66,43 +69,44 @@ async fn revoke(
         console.note(&format!("warning: {warning}"));
     }
     let mut view = RevokedView::new(&revoked, !how.wait.is_zero());
-    if !how.wait.is_zero() {
-        follow(&revoked, how.wait, &mut operator, (&mut view, &mut *console)).await?;
-    }
+    follow("revoked", how.wait, &mut operator, (&mut view.told, &mut *console)).await?;
     let look = look(console);
     console.answer(&view, || view.text(look));
-    Ok(if view.complete { Ending::Done } else { Ending::ChecksFailed })
+    Ok(ending(&view.told))
 }
 
 /// Takes in who has acknowledged, until all who can be reached have or the wait is over.
 async fn follow(
-    revoked: &Revoked,
+    what: &str,
     wait: Duration,
     operator: &mut Operator,
-    (view, console): (&mut RevokedView, &mut Console),
+    (told, console): (&mut Told, &mut Console),
 ) -> Result<(), Failure> {
+    if wait.is_zero() {
+        return Ok(());
+    }
+    let revision = told.revision();
     let unknown = |failure: Failure| {
         failure.context(format!(
-            "it is revoked from revision {} on, and it is not known who has acknowledged that: fedctl members shows it",
-            revoked.revision
+            "it is {what} from revision {revision} on, and it is not known who has acknowledged that: fedctl members shows it"
         ))
     };
     let deadline = Instant::now() + wait;
-    let mut acknowledgements = operator.acknowledgements(revoked.revision).await.map_err(unknown)?;
+    let mut acknowledgements = operator.acknowledgements(revision).await.map_err(unknown)?;
     let mut progress = console.progress("waiting for the members");
     loop {
         match timeout_at(deadline, acknowledgements.next()).await {
             Ok(Ok(Some(news))) => {
-                if let Some(told) = view.take(news) {
-                    progress.done(&told);
+                if let Some(news) = told.take(news) {
+                    progress.done(&news);
                 }
-                progress.doing(&view.waiting());
+                progress.doing(&told.waiting());
             }
             Ok(Ok(None)) => break,
             Ok(Err(error)) => return Err(unknown(connect::operator_failure(error))),
             Err(_elapsed) => break,
         }
     }
-    view.settle();
+    told.settle();
     Ok(())
 }

@@ -17,6 +17,10 @@ pub(super) async fn run(what: Token, target: &Target, console: &mut Console) -> 
     let look = look(console);
     match what {
         Token::Create(create) => {
+            let revocations = operator.revocations().await?;
+            if let Some(warning) = tokens::revoked(&create.cluster, &revocations) {
+                console.note(&warning);
+            }
             let (token, info) = operator.create_token(&create.cluster, create.ttl).await?;
             let view = NewTokenView::new(&token, info);
             // The token alone is the answer, so that a script can take it as it is.

@@ -1,6 +1,7 @@
 //! Certificates: whose, by whom, until when.
 
 use federation_model::time::Timestamp;
+use federation_pki::certificate::CertificateFacts;
 use proto::gateway::v1::{BundleStanding, Certificate, CertificateRole, ListCertificatesResponse};
 use serde::Serialize;
 
@@ -10,8 +11,8 @@ use crate::clock;
 /// What is left of a certificate's life when a person should look: authorities are replaced in weeks, leaves in hours.
 const SOON: u64 = 30 * 86_400;
 
-/// Every certificate a gateway knows of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// Every certificate that those who were asked know of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct CertificatesView {
     pub(crate) certificates: Vec<CertificateView>,
     pub(crate) bundles: Vec<BundleView>,
@@ -83,6 +84,30 @@ impl From<Certificate> for CertificateView {
     }
 }
 
+impl CertificateView {
+    /// A certificate that was shown as it is, with those above it.
+    pub(super) fn of(role: &'static str, chain: &[CertificateFacts], renewal: Option<Timestamp>) -> Option<Self> {
+        let (facts, above) = chain.split_first()?;
+        let issuer = Some(facts.issuer.clone()).filter(|_| !facts.self_issued);
+        let further = above.iter().filter(|facts| !facts.self_issued).map(|facts| facts.issuer.clone());
+        let times = [Some(facts.validity.not_before), Some(facts.validity.not_after), renewal];
+        let [not_before, not_after, next_renewal] = times.map(|time| time.and_then(clock::date));
+        Some(Self {
+            cluster: None,
+            role,
+            id: facts.uri.clone().unwrap_or_default(),
+            subject: some(facts.subject.clone()),
+            issuers: issuer.into_iter().chain(further).collect(),
+            serial: facts.serial.to_string(),
+            fingerprint: facts.fingerprint.to_string(),
+            not_before,
+            not_after,
+            next_renewal,
+            times,
+        })
+    }
+}
+
 impl From<BundleStanding> for BundleView {
     fn from(bundle: BundleStanding) -> Self {
         let BundleStanding { cluster, trust_domain, sequence, authorities, refusal, refused } = bundle;
@@ -100,7 +125,7 @@ impl CertificateView {
         match self.role {
             _ if left == 0 => Mood::Bad,
             "authority" | "federation" if left < SOON.min(life / 4) => Mood::Doubtful,
-            "gateway" | "peer" if left < life / 4 => Mood::Doubtful,
+            "gateway" | "peer" | "service" | "operator" if left < SOON.min(life / 4) => Mood::Doubtful,
             _ => Mood::Good,
         }
     }
@@ -111,6 +136,15 @@ impl CertificateView {
 }
 
 impl CertificatesView {
+    /// Adds what another one knows of, but for what is there.
+    pub(crate) fn extend(&mut self, more: impl IntoIterator<Item = CertificateView>) {
+        for certificate in more {
+            if self.certificates.iter().all(|held| held.fingerprint != certificate.fingerprint) {
+                self.certificates.push(certificate);
+            }
+        }
+    }
+
     /// Whether nothing has ended and nothing is refused.
     pub(crate) fn is_well(&self, look: Look) -> bool {
         let ended = self.certificates.iter().any(|certificate| certificate.mood(look) == Mood::Bad);

@@ -1,19 +1,22 @@
 //! Revocations: what will be cut, who has cut it, and what is revoked.
 
-use std::collections::BTreeMap;
-
-use federation_client::operator::{Acknowledgement, Listing, Revoked};
+use federation_client::operator::{Listing, Reinstated, Revoked};
 use federation_model::{
     names::ClusterName,
     revocation::{Revocation, RevocationId, Subject},
     spiffe::TrustDomain,
     time::Timestamp,
 };
-use proto::convert::revocation::{Asked, Standing};
+use proto::convert::revocation::Asked;
 use serde::Serialize;
 
-use super::{Look, Mood, count, mood_cell, or_dash, some, text_of};
+use super::{Look, count, or_dash, some, text_of};
 use crate::clock;
+
+mod told;
+
+pub(crate) use told::Told;
+use told::{LIFTED, REVOKED};
 
 /// What will be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,18 +159,42 @@ pub(crate) fn table(all: &[RevocationView], look: Look) -> String {
 }
 
 /// What came of lifting one.
-pub(crate) fn lifted(id: RevocationId, revocation: Option<&Revocation>, revision: u64) -> String {
-    let next = match revocation.map(|revocation| &revocation.subject) {
-        Some(Subject::Cluster { cluster, .. }) => {
-            format!("fedctl token create --cluster {cluster} (it must join again)")
-        }
-        Some(Subject::Id(_) | Subject::Prefix(_) | Subject::Serial { .. }) | None => "fedctl members".to_owned(),
-    };
-    let what = match revocation {
-        Some(revocation) => format!("{} is believed again", revocation.subject),
-        None => format!("The federation service holds no revocation {id}; members that do have been told to lift it"),
-    };
-    format!("{what}, from revision {revision} on.\nNext: {next}\n")
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct LiftedView {
+    pub(crate) id: RevocationId,
+    pub(crate) revision: u64,
+    pub(crate) revocation: Option<RevocationView>,
+    #[serde(flatten)]
+    pub(crate) told: Told,
+    #[serde(skip)]
+    cluster: Option<ClusterName>,
+}
+
+impl LiftedView {
+    pub(crate) fn new(id: RevocationId, lifted: &Reinstated, waits: bool) -> Self {
+        let cluster = lifted.revocation.as_ref().and_then(|revocation| match &revocation.subject {
+            Subject::Cluster { cluster, .. } => Some(cluster.clone()),
+            Subject::Id(_) | Subject::Prefix(_) | Subject::Serial { .. } => None,
+        });
+        let (revision, revocation) = (lifted.revision, lifted.revocation.as_ref().map(RevocationView::from));
+        Self { id, revision, revocation, told: Told::new(revision, waits), cluster }
+    }
+
+    pub(crate) fn text(&self, look: Look) -> String {
+        let what = match &self.revocation {
+            Some(revocation) => format!("{} is believed again", revocation.text),
+            None => format!(
+                "The federation service holds no revocation {}; members that do have been told to lift it",
+                self.id
+            ),
+        };
+        let told = self.told.text(look, &LIFTED);
+        let next = match &self.cluster {
+            Some(cluster) => format!("Next: fedctl token create --cluster {cluster} (it must join again)\n"),
+            None => String::new(),
+        };
+        format!("{what}, from revision {} on.\n{told}{next}", self.revision)
+    }
 }
 
 /// What came of revoking, and who has cut it.
@@ -177,35 +204,8 @@ pub(crate) struct RevokedView {
     pub(crate) revision: u64,
     pub(crate) already: bool,
     pub(crate) warnings: Vec<String>,
-    /// Whether every member that can be reached has acknowledged, or nobody waited for it.
-    pub(crate) complete: bool,
-    pub(crate) members: Vec<MemberView>,
-    #[serde(skip)]
-    waits: bool,
-    #[serde(skip)]
-    told: BTreeMap<ClusterName, Acknowledgement>,
-}
-
-/// How far one member is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct MemberView {
-    pub(crate) cluster: ClusterName,
-    pub(crate) state: &'static str,
-    pub(crate) acknowledged: u64,
-    pub(crate) last_seen: Option<String>,
-    #[serde(skip)]
-    mood: Mood,
-    #[serde(skip)]
-    seen: Option<Timestamp>,
-}
-
-const fn shown(standing: Standing) -> (&'static str, Mood) {
-    match standing {
-        Standing::Acknowledged => ("acknowledged", Mood::Good),
-        Standing::Pending => ("not acknowledged", Mood::Bad),
-        Standing::Away => ("away", Mood::Doubtful),
-        Standing::Gone => ("no member any more", Mood::Doubtful),
-    }
+    #[serde(flatten)]
+    pub(crate) told: Told,
 }
 
 impl RevokedView {
@@ -215,43 +215,8 @@ impl RevokedView {
             revision: revoked.revision,
             already: revoked.already,
             warnings: revoked.warnings.clone(),
-            complete: !waits,
-            members: Vec::new(),
-            waits,
-            told: BTreeMap::new(),
+            told: Told::new(revoked.revision, waits),
         }
-    }
-
-    /// Takes in how far a member is, and what to tell of it.
-    pub(crate) fn take(&mut self, news: Acknowledgement) -> Option<String> {
-        let told = match news.standing {
-            Standing::Acknowledged => Some(format!("{} has acknowledged", news.cluster)),
-            Standing::Away => Some(format!("{} is away", news.cluster)),
-            Standing::Pending | Standing::Gone => None,
-        };
-        self.told.insert(news.cluster.clone(), news);
-        told
-    }
-
-    /// Who is waited for.
-    pub(crate) fn waiting(&self) -> String {
-        let names: Vec<_> = self.of(Standing::Pending).iter().map(ToString::to_string).collect();
-        format!("waiting for {}", names.join(", "))
-    }
-
-    fn of(&self, standing: Standing) -> Vec<&ClusterName> {
-        self.told.values().filter(|news| news.standing == standing).map(|news| &news.cluster).collect()
-    }
-
-    /// Nothing more is waited for.
-    pub(crate) fn settle(&mut self) {
-        self.complete = self.of(Standing::Pending).is_empty();
-        let view = |news: &Acknowledgement| {
-            let (state, mood) = shown(news.standing);
-            let (seen, last_seen) = (news.last_seen, news.last_seen.and_then(clock::date));
-            MemberView { cluster: news.cluster.clone(), state, acknowledged: news.acknowledged, last_seen, mood, seen }
-        };
-        self.members = self.told.values().filter(|news| news.standing != Standing::Gone).map(view).collect();
     }
 
     pub(crate) fn text(&self, look: Look) -> String {
@@ -261,39 +226,7 @@ impl RevokedView {
         } else {
             format!("{text} is revoked ({id}), from revision {} on.\n", self.revision)
         };
-        if !self.waits {
-            return format!("{head}Nobody was waited for. Next: fedctl members shows who has acknowledged\n");
-        }
-        if self.members.is_empty() {
-            return format!("{head}There is no other member that had to be told.\n");
-        }
-        let mut table = look.table(&["MEMBER", "STATE", "REVISION", "SEEN"]);
-        for member in &self.members {
-            table.add_row([
-                member.cluster.as_str().into(),
-                mood_cell(member.state, member.mood),
-                format!("{}/{}", member.acknowledged, self.revision).into(),
-                clock::ago(look.now, member.seen).into(),
-            ]);
-        }
-        format!("{head}{}{}", text_of(table), self.sum())
-    }
-
-    fn sum(&self) -> String {
-        let names = |standing| self.of(standing).iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let mut text = if self.complete {
-            "Every member that can be reached has cut it off.\n".to_owned()
-        } else {
-            let late = names(Standing::Pending);
-            format!("Not every member has cut it off in time: {late}. Next: fedctl members, then the logs of {late}\n")
-        };
-        if !self.of(Standing::Away).is_empty() {
-            let away = names(Standing::Away);
-            text.push_str(&format!(
-                "It may still be believed in {away} until its gateways reach the federation service again.\n"
-            ));
-        }
-        text
+        head + &self.told.text(look, &REVOKED)
     }
 }
 

@@ -1,7 +1,10 @@
 //! Join tokens.
 
 use federation_client::operator::{TokenInfo, TokenState};
-use federation_model::names::ClusterName;
+use federation_model::{
+    names::ClusterName,
+    revocation::{Revocation, Subject},
+};
 use federation_pki::token::{JoinToken, TokenId};
 use serde::Serialize;
 
@@ -81,6 +84,19 @@ impl NewTokenView {
     }
 }
 
+/// What stands in the way of a token's use: its cluster is revoked.
+pub(crate) fn revoked(cluster: &ClusterName, revocations: &[Revocation]) -> Option<String> {
+    let of = |revocation: &&Revocation| match &revocation.subject {
+        Subject::Cluster { cluster: revoked, .. } => revoked == cluster,
+        Subject::Id(_) | Subject::Prefix(_) | Subject::Serial { .. } => false,
+    };
+    let Revocation { id, by, reason, .. } = revocations.iter().find(of)?;
+    let why = if reason.as_str().is_empty() { String::new() } else { format!(" ({reason})") };
+    Some(format!(
+        "warning: cluster {cluster} was revoked by {by}{why}, and cannot join with this token. Next: fedctl revoke reinstate {id}, if it is to come back"
+    ))
+}
+
 /// The tokens, one a line.
 pub(crate) fn table(tokens: &[TokenView], look: Look) -> String {
     if tokens.is_empty() {
@@ -101,4 +117,31 @@ pub(crate) fn table(tokens: &[TokenView], look: Look) -> String {
         ]);
     }
     text_of(table)
+}
+
+#[cfg(test)]
+mod tests {
+    use federation_model::{revocation::RevocationId, spiffe::TrustDomain, time::Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn whoever_makes_a_token_for_a_revoked_cluster_is_told_how_to_lift_that() {
+        let trust_domain = TrustDomain::new("west.example").unwrap();
+        let west: ClusterName = "west".parse().unwrap();
+        let revocation = |subject| Revocation {
+            id: RevocationId::from_bits(7),
+            subject,
+            reason: "key lost".parse().unwrap(),
+            by: "admin".parse().unwrap(),
+            at: Timestamp(7),
+        };
+        let id = revocation(Subject::parse_id("spiffe://west.example/*").unwrap());
+        assert_eq!(revoked(&west, std::slice::from_ref(&id)), None);
+        let cluster = revocation(Subject::Cluster { cluster: west.clone(), trust_domain });
+        let told = revoked(&west, &[id, cluster.clone()]).unwrap();
+        assert!(told.contains("by admin (key lost)"), "{told}");
+        assert!(told.contains(&format!("fedctl revoke reinstate {}", cluster.id)), "{told}");
+        assert_eq!(revoked(&"east".parse().unwrap(), &[cluster]), None);
+    }
 }

@@ -152,6 +152,28 @@ async fn either_profile_is_served_by_one_service_read_by_another_and_told_to_its
 }
 
 #[tokio::test]
+async fn a_cluster_that_comes_back_under_another_authority_is_no_fork_to_importers() {
+    let (here, there, web) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), authority("web.example"));
+    let publisher = publishing(&there, &web).await;
+    let reader = reading(&here, &web).await;
+    let id = "spiffe://there.internal/landbridge/federation";
+    let east_source = source("east.example", publisher.bundles.unwrap(), Some(id));
+    let own = publisher.own_bundle().await;
+    let mut last = 0;
+    for east in [cluster("east"), cluster("east"), cluster("east")] {
+        let (_, client) = joined(&publisher, &east).await;
+        let status =
+            if last == 0 { reader.add(&east_source, Some(&own)).await } else { reader.refresh("east.example").await };
+        assert_eq!((status.failures, status.last_error.as_str()), (0, ""));
+        let read = status.bundle.unwrap();
+        assert_eq!(read.authorities, east.member.bundle.authorities);
+        assert!(read.sequence > last, "{} after {last}", read.sequence);
+        last = read.sequence;
+        client.leave().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_web_certificate_is_replaced_while_the_endpoint_runs_and_a_bad_one_is_not_taken() {
     let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (old, new) = (authority("web.example"), authority("web.example"));

@@ -64,6 +64,13 @@ pub enum JoinRefusal {
         /// That trust domain.
         trust_domain: TrustDomain,
     },
+    /// An authority of the cluster is one of another member too.
+    AuthorityTaken {
+        /// That member.
+        by: ClusterName,
+        /// In words.
+        reason: String,
+    },
     /// The bundle cannot be used.
     BundleInvalid {
         /// Why.
@@ -113,7 +120,7 @@ impl JoinRefusal {
             Self::ClusterTaken { .. } => Refusal::ClusterTaken,
             Self::TrustDomainTaken { .. } | Self::TrustDomainForeign { .. } => Refusal::TrustDomainTaken,
             Self::AuthorityForeign { .. } => Refusal::BundleInvalid,
-            Self::BundleInvalid { .. } => Refusal::BundleInvalid,
+            Self::AuthorityTaken { .. } | Self::BundleInvalid { .. } => Refusal::BundleInvalid,
             Self::AuthorityNotExternal { .. } => Refusal::AuthorityNotExternal,
             Self::ProofInvalid { .. } => Refusal::ProofInvalid,
             Self::ClockSkew { .. } => Refusal::ClockSkew,
@@ -154,7 +161,9 @@ impl JoinRefusal {
             Self::AuthorityForeign { trust_domain } => {
                 format!("the key of the cluster's authority is also one of the foreign trust domain {trust_domain}")
             }
-            Self::BundleInvalid { reason } => format!("the trust bundle of the cluster cannot be used ({reason})"),
+            Self::AuthorityTaken { reason, .. } | Self::BundleInvalid { reason } => {
+                format!("the trust bundle of the cluster cannot be used ({reason})")
+            }
             Self::AuthorityNotExternal { reason } => {
                 format!(
                     "this set accepts authorities of an external PKI only (`trust.require_external_ca`), and {reason}"
@@ -209,6 +218,9 @@ impl JoinRefusal {
             ),
             Self::AuthorityForeign { trust_domain } => format!(
                 "give the cluster an authority of its own, or run `fedctl trust foreign remove {trust_domain}` first"
+            ),
+            Self::AuthorityTaken { by, .. } => format!(
+                "give the cluster an authority of its own; where the key is its own alone, cluster {by} publishes what it does not hold: `fedctl audit list --subject {by}` shows since when, and `fedctl members remove {by}` ends it"
             ),
             Self::BundleInvalid { .. } => {
                 "correct the authority of the cluster, see `identity` in gateway.toml".to_owned()

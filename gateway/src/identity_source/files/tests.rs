@@ -1,7 +1,8 @@
-use std::{fs, os::unix::fs::PermissionsExt as _, sync::Arc};
+use std::{fs, os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration};
 
 use federation_model::spiffe::TrustDomain;
 use federation_pki::{Validity, ca::Authority};
+use federation_runtime::followed::{LOOK, SETTLE};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
@@ -165,7 +166,7 @@ async fn a_start_without_usable_files_says_what_to_do_within_seconds() {
     let dir = TempDir::new().unwrap();
     let error = refusal(dir.path()).await;
     assert!(error.contains("identity.dir") && error.contains("tls.crt does not exist"), "{error}");
-    assert!(before.elapsed() < 2 * settling::SETTLE);
+    assert!(before.elapsed() < 2 * SETTLE);
 
     let mount = Mount::of(&authority());
     let key = mount.0.path().join("..first/tls.key");

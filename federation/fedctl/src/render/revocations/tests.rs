@@ -1,3 +1,6 @@
+use federation_client::operator::Acknowledgement;
+use proto::convert::revocation::Standing;
+
 use super::*;
 use crate::tests::{NOW, listing};
 
@@ -40,10 +43,10 @@ fn revoked(already: bool, waits: bool, told: &[Acknowledgement]) -> RevokedView 
     let revoked = Revoked { revocation: all().remove(0), revision: 9, already, warnings: Vec::new() };
     let mut view = RevokedView::new(&revoked, waits);
     for news in told {
-        view.take(news.clone());
+        view.told.take(news.clone());
     }
     if waits {
-        view.settle();
+        view.told.settle();
     }
     view
 }
@@ -84,7 +87,7 @@ fn a_revocation_ends_with_who_has_cut_it_off_and_who_has_not() {
         revoked(false, true, &[]),
         revoked(false, false, &[]),
     ];
-    assert_eq!(views.each_ref().map(|view| view.complete), [true, false, true, true, true]);
+    assert_eq!(views.each_ref().map(|view| view.told.complete), [true, false, true, true, true]);
     let texts: Vec<_> = views.iter().map(|view| view.text(LOOK)).collect();
     insta::assert_snapshot!("revoked_texts", texts.join("--\n"));
     insta::assert_snapshot!("revoked_json", serde_json::to_string_pretty(&views[1]).unwrap());
@@ -92,7 +95,7 @@ fn a_revocation_ends_with_who_has_cut_it_off_and_who_has_not() {
 
 #[test]
 fn news_are_told_once_they_say_something() {
-    let mut view = revoked(false, true, &[]);
+    let mut view = revoked(false, true, &[]).told;
     assert_eq!(view.take(news("west", Standing::Pending, 8)), None);
     assert_eq!(view.take(news("north", Standing::Away, 0)).as_deref(), Some("north is away"));
     assert_eq!(view.waiting(), "waiting for west");
@@ -100,11 +103,25 @@ fn news_are_told_once_they_say_something() {
 }
 
 #[test]
-fn lifting_ends_with_the_next_step() {
-    let texts = [
-        lifted(RevocationId::from_bits(3), Some(&all().remove(2)), 10),
-        lifted(RevocationId::from_bits(1), Some(&all().remove(0)), 10),
-        lifted(RevocationId::from_bits(7), None, 10),
+fn lifting_ends_with_who_has_lifted_it_and_the_next_step() {
+    let lifted = |number: u64, revocation, told: &[Acknowledgement]| {
+        let lifted = Reinstated { revision: 10, revocation };
+        let mut view = LiftedView::new(RevocationId::from_bits(number), &lifted, !told.is_empty());
+        for news in told {
+            view.told.take(news.clone());
+        }
+        if !told.is_empty() {
+            view.told.settle();
+        }
+        view
+    };
+    let done = news("east", Standing::Acknowledged, 10);
+    let views = [
+        lifted(3, Some(all().remove(2)), std::slice::from_ref(&done)),
+        lifted(1, Some(all().remove(0)), &[done, news("north", Standing::Away, 3), news("west", Standing::Pending, 8)]),
+        lifted(7, None, &[]),
     ];
-    insta::assert_snapshot!("lifted_texts", texts.join("--\n"));
+    assert_eq!(views.each_ref().map(|view| view.told.complete), [true, false, true]);
+    insta::assert_snapshot!("lifted_texts", views.each_ref().map(|view| view.text(LOOK)).join("--\n"));
+    insta::assert_snapshot!("lifted_json", serde_json::to_string_pretty(&views[1]).unwrap());
 }

@@ -144,3 +144,26 @@ fn only_authorities_of_this_trust_domain_for_this_purpose_stand_above_a_leaf() {
     }
     assert!(judge(same, &[&below(&root, |p| p.subject_alt_names.clear())], &[&root], NOW).is_ok());
 }
+
+/// See docs/decisions/0011-keys-published-by-others.md.
+#[test]
+fn an_intermediate_below_a_published_root_speaks_for_whoever_published_the_root_and_for_nobody_else() {
+    let nameless = |params: &mut CertificateParams| params.subject_alt_names.clear();
+    let shared = root(nameless);
+    let of_west = below(&shared, nameless);
+    let store = TrustStore::new();
+    let bundle =
+        |name, ca: &Ca| TrustBundle { trust_domain: td(name), sequence: 1, authorities: vec![ca.der().clone()] };
+    store.replace([bundle("east.example", &shared), bundle("west.example", &of_west)]).unwrap();
+    let judge = |leaf: Shape, above: &[&Ca]| verify_leaf(&chain(leaf, above[0], above), &store, NOW, Usage::Client);
+    let east: Shape = same;
+    let west: Shape = |params| params.subject_alt_names = vec![uri("spiffe://west.example/ns/a/sa/b")];
+    assert_eq!(judge(east, &[&of_west]).unwrap().trust_domain(), &td("east.example"));
+    assert_eq!(judge(west, &[&of_west]).unwrap().trust_domain(), &td("west.example"));
+    // Neither the root nor another intermediate below it speaks for west.
+    let other = below(&shared, nameless);
+    assert!(judge(west, &[&other]).is_err() && judge(west, &[&shared]).is_err());
+    // With a name of its own trust domain, the intermediate is confined to it.
+    let named = below(&shared, |params| params.subject_alt_names = vec![uri("spiffe://west.example")]);
+    assert!(matches!(judge(east, &[&named]), Err(VerifyError::ForeignSigner { .. })));
+}

@@ -4,18 +4,17 @@
 
 use std::time::Duration;
 
-use federation_pki::material::Material;
 use tokio::time::Instant;
 
 /// How long an update of three files may be half done. Kubernetes swaps them at once; a script that copies them needs well
 /// below a second.
-pub(super) const SETTLE: Duration = Duration::from_secs(5);
+pub const SETTLE: Duration = Duration::from_secs(5);
 
 /// What to make of one reading.
-#[derive(Debug)]
-pub(super) enum Verdict {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict<T> {
     /// It can be used.
-    Usable(Box<Material>),
+    Usable(T),
     /// Not usable, but perhaps half done: read again soon.
     Doubtful,
     /// Not usable for so long that somebody must look.
@@ -24,16 +23,17 @@ pub(super) enum Verdict {
 
 /// Since when nothing usable was read.
 #[derive(Debug, Default)]
-pub(super) struct Settling {
+pub struct Settling {
     since: Option<Instant>,
 }
 
 impl Settling {
-    pub(super) fn handle_reading<E: ToString>(&mut self, reading: Result<Material, E>, now: Instant) -> Verdict {
+    /// Takes in one reading.
+    pub fn handle_reading<T, E: ToString>(&mut self, reading: Result<T, E>, now: Instant) -> Verdict<T> {
         match reading {
-            Ok(material) => {
+            Ok(read) => {
                 self.since = None;
-                Verdict::Usable(Box::new(material))
+                Verdict::Usable(read)
             }
             Err(_) if now < *self.since.get_or_insert(now) + SETTLE => Verdict::Doubtful,
             Err(error) => Verdict::Faulty(error.to_string()),
@@ -44,24 +44,16 @@ impl Settling {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use federation_model::{spiffe::TrustDomain, time::Timestamp};
-    use federation_pki::{Validity, ca::Authority};
-
-    fn material() -> Material {
-        let validity = Validity::starting(Timestamp(1_700_000_000), Duration::from_secs(3600));
-        let td = TrustDomain::new("east.example").unwrap();
-        Material::Issuer(Authority::generate(&td, "east", validity).unwrap().into())
-    }
 
     #[test]
     fn an_update_that_stays_half_done_becomes_a_fault_and_one_that_is_finished_does_not() {
         let mut settling = Settling::default();
         let start = Instant::now();
-        let bad = || Err::<Material, _>("half");
+        let bad = || Err::<u8, _>("half");
         assert!(matches!(settling.handle_reading(bad(), start), Verdict::Doubtful));
         assert!(matches!(settling.handle_reading(bad(), start + SETTLE / 2), Verdict::Doubtful));
-        let done = settling.handle_reading(Ok::<_, String>(material()), start + SETTLE / 2);
-        assert!(matches!(done, Verdict::Usable(_)));
+        let done = settling.handle_reading(Ok::<u8, String>(7), start + SETTLE / 2);
+        assert_eq!(done, Verdict::Usable(7));
         assert!(
             matches!(settling.handle_reading(bad(), start + SETTLE), Verdict::Doubtful),
             "a new update, a new wait"
