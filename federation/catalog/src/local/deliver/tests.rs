@@ -103,7 +103,9 @@ fn an_export_whose_delivery_is_not_understood_is_held_back_and_told_what_to_writ
 fn the_tls_annotations_say_what_an_endpoint_proves_and_what_it_is_shown() {
     let tls_of = |annotations: &[(&str, &str)]| match modes_of(annotations).mode_of(number(80)) {
         Deliver::Tls(tls) => tls.clone(),
-        other => panic!("port 80 is delivered as {other}"),
+        other @ (Deliver::Plain | Deliver::Passthrough | Deliver::ProxyV2 | Deliver::Http) => {
+            panic!("port 80 is delivered as {other}")
+        }
     };
     assert_eq!(tls_of(&[(DELIVER, "tls")]), EndpointTls::default());
     let id = "spiffe://east.example/ns/shop/sa/web";
