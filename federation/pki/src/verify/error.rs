@@ -3,9 +3,11 @@
 use federation_model::{
     bundle::Fingerprint,
     revocation::Revocation,
-    spiffe::{SpiffeId, SpiffeIdError},
+    spiffe::{SpiffeId, SpiffeIdError, TrustDomain},
     time::Timestamp,
 };
+
+use rustls::AlertDescription;
 
 use crate::{ca::MAX_CHAIN, validity::date, x509::Malformed};
 
@@ -101,6 +103,16 @@ pub enum VerifyError {
         "{0} is of a trust domain that is not known here: its cluster is not a member, or was removed; see fedctl status"
     )]
     UnknownTrustDomain(SpiffeId),
+    /// A workload of another cluster.
+    #[error(
+        "{id} is of another trust domain than this cluster, {own}: a workload connects to the gateway of its own cluster, which carries its id; present an SVID of {own}"
+    )]
+    OtherTrustDomain {
+        /// The id.
+        id: SpiffeId,
+        /// The trust domain of this cluster.
+        own: TrustDomain,
+    },
     /// The bundle of its trust domain is empty.
     #[error("nothing of the trust domain of {0} is trusted: its bundle holds no usable authority; see fedctl status")]
     NothingTrusted(SpiffeId),
@@ -235,4 +247,49 @@ pub enum VerifyError {
         "the peer proved to be {0}, which is not the id of a federation service: check the addresses of the join token"
     )]
     NotFederation(SpiffeId),
+}
+
+impl VerifyError {
+    /// The TLS alert that says the same to the peer (RFC 8446 section 6.2).
+    #[must_use]
+    pub fn alert(&self) -> AlertDescription {
+        match self {
+            Self::NoCertificate => AlertDescription::CertificateRequired,
+            Self::Expired { .. }
+            | Self::NotYetValid { .. }
+            | Self::SignerExpired(_)
+            | Self::AuthorityExpired { .. }
+            | Self::AuthorityNotYetValid { .. } => AlertDescription::CertificateExpired,
+            Self::Revoked { .. } => AlertDescription::CertificateRevoked,
+            Self::UnknownTrustDomain(_)
+            | Self::OtherTrustDomain { .. }
+            | Self::NothingTrusted(_)
+            | Self::WrongAuthority { .. }
+            | Self::NoAuthority { .. }
+            | Self::PinMissing(_)
+            | Self::PinUnusable { .. } => AlertDescription::UnknownCA,
+            Self::Malformed(_)
+            | Self::NoUriSan
+            | Self::TwoUriSans(_)
+            | Self::NotSpiffe { .. }
+            | Self::NoPath(_)
+            | Self::IsCa(_)
+            | Self::NoKeyUsage(_)
+            | Self::KeyUsageNotCritical(_)
+            | Self::NoDigitalSignature(_)
+            | Self::SignsCertificates(_)
+            | Self::SignsCrls(_)
+            | Self::NoClientAuth(_)
+            | Self::NoServerAuth(_)
+            | Self::NamesNotCritical(_)
+            | Self::ChainTooLong(..)
+            | Self::PathTooLong(_)
+            | Self::SignerIsLeaf(_)
+            | Self::ForeignSigner { .. }
+            | Self::SignerPurpose(_)
+            | Self::SignerMayNotSign(_)
+            | Self::NameConstraints(_) => AlertDescription::BadCertificate,
+            Self::Unexpected { .. } | Self::NotFederation(_) => AlertDescription::AccessDenied,
+        }
+    }
 }
