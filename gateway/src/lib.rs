@@ -31,6 +31,7 @@ pub mod record;
 pub mod reset_key;
 pub mod route;
 pub mod splice;
+pub mod tls_end;
 
 /// What this program calls itself towards peers and people.
 pub const SOFTWARE: &str = concat!("landbridge ", env!("CARGO_PKG_VERSION"));

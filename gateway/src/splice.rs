@@ -42,7 +42,7 @@ pub trait Sink: Send {
     /// Writes and empties `batch`.
     fn write(&mut self, batch: &mut Vec<Bytes>) -> impl Future<Output = Result<(), Outcome>> + Send;
     /// Ends cleanly.
-    fn finish(&mut self) -> Result<(), Outcome>;
+    fn finish(&mut self) -> impl Future<Output = Result<(), Outcome>> + Send;
     /// Ends with an outcome.
     fn reset(&mut self, outcome: Outcome);
     /// Resolves when the other end will read no more.
@@ -80,6 +80,21 @@ impl TcpEnd {
     /// Makes the close of the socket a RST, so that an abort never looks like a clean end.
     pub fn abort(&self) {
         self.linger(Some(Duration::ZERO));
+    }
+
+    /// Ends this direction cleanly.
+    ///
+    /// # Errors
+    /// When the other side has reset the connection.
+    pub fn finish(&self) -> Result<(), Outcome> {
+        match socket2::SockRef::from(&*self.stream).shutdown(std::net::Shutdown::Write) {
+            // The other side has closed both directions already: there is nobody left to tell.
+            Err(error) if error.kind() == ErrorKind::NotConnected => {}
+            Err(error) => return Err(self.write_failed(&error)),
+            Ok(()) => {}
+        }
+        self.linger(None);
+        Ok(())
     }
 
     fn linger(&self, linger: Option<Duration>) {
@@ -157,15 +172,8 @@ impl Sink for TcpEnd {
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<(), Outcome> {
-        match socket2::SockRef::from(&*self.stream).shutdown(std::net::Shutdown::Write) {
-            // The other side has closed both directions already: there is nobody left to tell.
-            Err(error) if error.kind() == ErrorKind::NotConnected => {}
-            Err(error) => return Err(self.write_failed(&error)),
-            Ok(()) => {}
-        }
-        self.linger(None);
-        Ok(())
+    async fn finish(&mut self) -> Result<(), Outcome> {
+        Self::finish(self)
     }
 
     fn reset(&mut self, _outcome: Outcome) {
@@ -224,7 +232,7 @@ impl Sink for SendHalf {
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<(), Outcome> {
+    async fn finish(&mut self) -> Result<(), Outcome> {
         Self::finish(self)
     }
 
@@ -395,7 +403,7 @@ async fn flow(
             outcome = to.stopped() => return Err(Broken::Sink(outcome)),
         };
         if !more {
-            return to.finish().map_err(Broken::Sink);
+            return to.finish().await.map_err(Broken::Sink);
         }
     }
 }

@@ -127,7 +127,7 @@ impl Sink for Script {
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<(), Outcome> {
+    async fn finish(&mut self) -> Result<(), Outcome> {
         self.told.push("finish");
         Ok(())
     }
