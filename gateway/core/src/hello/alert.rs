@@ -17,6 +17,8 @@ pub enum AlertDescription {
     HandshakeFailure = 40,
     /// A field has a value that is not allowed.
     IllegalParameter = 47,
+    /// No authority of this cluster stands behind the caller.
+    UnknownCa = 48,
     /// The caller is known and not allowed.
     AccessDenied = 49,
     /// A message does not parse.
@@ -44,7 +46,10 @@ impl AlertDescription {
             }
             Outcome::BadHello => Some(Self::DecodeError),
             Outcome::HelloTooLarge => Some(Self::IllegalParameter),
-            Outcome::ForeignPrincipal | Outcome::Denied | Outcome::Revoked => Some(Self::AccessDenied),
+            Outcome::ForeignPrincipal | Outcome::Denied | Outcome::Revoked | Outcome::CallerGone => {
+                Some(Self::AccessDenied)
+            }
+            Outcome::ClientUntrusted => Some(Self::UnknownCa),
             Outcome::OverCapacity
             | Outcome::NoHealthyCluster
             | Outcome::TunnelLost
