@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use federation_model::{addr::Transport, caller::Caller, outcome::Outcome, trace::TraceContext};
+use federation_pki::verify::{serial_of, spiffe_id_of};
 use gateway_core::{header::StreamHeader, tables::Tables};
 use gateway_tunnel::{HeadError, InboundStream};
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
@@ -64,6 +65,22 @@ impl Rejected {
     }
 }
 
+/// Whether the certificate that a peer sends along is of the caller it names, and believed: it is shown to the destination.
+fn check_certificate(caller: &Caller, tables: &Tables) -> Result<(), (Outcome, String)> {
+    let (Some(id), Some(certificate)) = (caller.principal(), caller.certificate()) else { return Ok(()) };
+    let foreign =
+        |reason| (Outcome::ForeignPrincipal, format!("the certificate that came with {id} is not its own: {reason}"));
+    let named = spiffe_id_of(certificate).map_err(|error| foreign(error.to_string()))?;
+    if named != *id {
+        return Err(foreign(format!("it is of {named}")));
+    }
+    let serial = serial_of(certificate).map_err(|error| foreign(error.to_string()))?;
+    match tables.revocations().of_serial(id.trust_domain(), &serial) {
+        Some(revocation) => Err((Outcome::Revoked, revocation.to_string())),
+        None => Ok(()),
+    }
+}
+
 /// Judges one stream of another cluster.
 ///
 /// # Errors
@@ -95,6 +112,9 @@ pub fn authorize(mut stream: InboundStream, path: &DataPath) -> Result<Authorize
     if let Some(revocation) = caller.principal().and_then(|id| tables.revoked(id)) {
         let reason = revocation.to_string();
         return Err(Rejected::new(stream, record, Outcome::Revoked, reason));
+    }
+    if let Err((outcome, reason)) = check_certificate(&caller, &tables) {
+        return Err(Rejected::new(stream, record, outcome, reason));
     }
     if !tables.exports(&header.destination.service, header.destination.port) {
         let reason = format!("{}:{} is not exported here", header.destination.service, header.destination.port);

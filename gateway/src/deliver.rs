@@ -89,7 +89,8 @@ async fn to_endpoint(authorized: Authorized, path: &DataPath) -> Result<(), Reje
     let grant = Grant {
         peer: Some(peer.clone()),
         delivered: Some((delivery.service.clone(), delivery.port)),
-        caller: caller.principal().cloned(),
+        caller: caller.clone(),
+        attested_at: None,
     };
     let mut registered = path.live.register(grant);
     let InboundStream { send: to_peer, recv: from_peer, .. } = &mut stream;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use federation_model::{catalog::SessionAffinity, names::ClusterName, outcome::Outcome};
+use federation_model::{caller::Caller, catalog::SessionAffinity, names::ClusterName, outcome::Outcome};
 use gateway_core::{
     addresses::fnv1a,
     header::{Destination, StreamHeader, StreamReply},
@@ -23,6 +23,7 @@ use tokio::{net::TcpStream, time::Instant};
 
 use crate::{
     accept::Refused,
+    client_end::ClientEnd,
     deliver::{self, Delivery, NotDelivered},
     identify::Identified,
     live::Grant,
@@ -51,7 +52,9 @@ struct Forwarding<'a> {
     path: &'a DataPath,
     tables: Arc<Tables>,
     header: StreamHeader,
-    client: TcpEnd,
+    /// The address that told who calls, where that is how it is known.
+    attested_at: Option<IpAddr>,
+    client: ClientEnd,
     replay: Replay,
 }
 
@@ -81,7 +84,7 @@ impl Replay {
 /// When no cluster takes it.
 pub async fn forward(routed: Routed, path: &Arc<DataPath>) -> Result<(), Refused> {
     let Routed { identified, route } = routed;
-    let Identified { mut accepted, tables, caller, server_name, prefix } = identified;
+    let Identified { mut accepted, tables, caller, server_name, prefix, port: _ } = identified;
     let header = StreamHeader {
         destination: Destination {
             service: route.service.clone(),
@@ -96,7 +99,8 @@ pub async fn forward(routed: Routed, path: &Arc<DataPath>) -> Result<(), Refused
     };
     path.retries.earn();
     let replay = Replay { bytes: prefix, unsent: Vec::new(), ended: false };
-    let mut forwarding = Forwarding { path, tables, header, client: accepted.end.clone(), replay };
+    let attested_at = attested_at(&header.caller, accepted.client);
+    let mut forwarding = Forwarding { path, tables, header, attested_at, client: accepted.end.clone(), replay };
     let mut last: NotDelivered =
         (Outcome::NoHealthyCluster, "no cluster that exports it is reachable and has a ready endpoint".to_owned());
     let mut clusters = VecDeque::from(order(&route, accepted.client, path));
@@ -221,16 +225,15 @@ impl Forwarding<'_> {
 
     /// Moves bytes until the connection ends.
     async fn carry(self, carrier: Carrier, cluster: ClusterName) -> (Outcome, Counts) {
-        let Self { path, client: mut client_in, replay, header, .. } = self;
+        let Self { path, client: mut client_in, replay, header, attested_at, .. } = self;
         let mut client_out = client_in.clone();
         let idle = path.limits.idle_timeout;
-        let caller = header.caller.principal().cloned();
         let client = (&mut client_in, &mut client_out);
         match carrier {
             Carrier::Endpoint(tcp) => {
-                let Destination { service, port, .. } = header.destination;
+                let StreamHeader { destination: Destination { service, port, .. }, caller, .. } = header;
                 let delivered = Some((service, port));
-                let mut registered = path.live.register(Grant { peer: None, delivered, caller });
+                let mut registered = path.live.register(Grant { peer: None, delivered, caller, attested_at });
                 let mut endpoint_in = TcpEnd::new(tcp, Outcome::DestinationReset);
                 let mut endpoint_out = endpoint_in.clone();
                 let first = vec![replay.bytes.freeze()];
@@ -238,7 +241,9 @@ impl Forwarding<'_> {
                 splice(client, destination, first, idle, registered.cut()).await
             }
             Carrier::Tunnel(mut stream) => {
-                let mut registered = path.live.register(Grant { peer: Some(cluster), delivered: None, caller });
+                let caller = header.caller;
+                let grant = Grant { peer: Some(cluster), delivered: None, caller, attested_at };
+                let mut registered = path.live.register(grant);
                 let unsent: usize = replay.unsent.iter().map(Bytes::len).sum();
                 let sent = (replay.bytes.len() - unsent) as u64;
                 drop(replay.bytes);
@@ -249,6 +254,14 @@ impl Forwarding<'_> {
                 (outcome, counts)
             }
         }
+    }
+}
+
+/// Where the pod is that vouches for the caller.
+fn attested_at(caller: &Caller, client: SocketAddr) -> Option<IpAddr> {
+    match caller {
+        Caller::Vouched { .. } => Some(client.ip().to_canonical()),
+        Caller::Workload { .. } | Caller::Unknown => None,
     }
 }
 

@@ -14,6 +14,7 @@ pub mod accept;
 pub mod admin;
 pub mod app;
 pub mod authorize;
+pub mod client_end;
 pub mod config;
 pub mod control;
 pub mod deliver;
@@ -31,6 +32,7 @@ pub mod record;
 pub mod reset_key;
 pub mod route;
 pub mod splice;
+pub mod terminate;
 pub mod tls_end;
 
 /// What this program calls itself towards peers and people.

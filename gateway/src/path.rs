@@ -21,6 +21,7 @@ use crate::{
     live::Live,
     record::Recorder,
     route::route,
+    terminate::Terminator,
 };
 
 /// What the stages share.
@@ -42,6 +43,8 @@ pub struct DataPath {
     pub recorder: Recorder,
     /// Connections that live.
     pub live: Live,
+    /// Ends the TLS of clients on the terminating listener.
+    pub terminator: Terminator,
     /// Limits and time-outs.
     pub limits: Limits,
     /// Places for connections; a connection without one is refused.

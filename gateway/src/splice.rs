@@ -77,6 +77,12 @@ impl TcpEnd {
         &self.stream
     }
 
+    /// What its resets mean.
+    #[must_use]
+    pub fn on_reset(&self) -> Outcome {
+        self.on_reset
+    }
+
     /// Makes the close of the socket a RST, so that an abort never looks like a clean end.
     pub fn abort(&self) {
         self.linger(Some(Duration::ZERO));

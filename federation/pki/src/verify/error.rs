@@ -7,8 +7,6 @@ use federation_model::{
     time::Timestamp,
 };
 
-use rustls::AlertDescription;
-
 use crate::{ca::MAX_CHAIN, validity::date, x509::Malformed};
 
 /// Why a certificate does not prove a SPIFFE ID, and what to do about it.
@@ -247,49 +245,4 @@ pub enum VerifyError {
         "the peer proved to be {0}, which is not the id of a federation service: check the addresses of the join token"
     )]
     NotFederation(SpiffeId),
-}
-
-impl VerifyError {
-    /// The TLS alert that says the same to the peer (RFC 8446 section 6.2).
-    #[must_use]
-    pub fn alert(&self) -> AlertDescription {
-        match self {
-            Self::NoCertificate => AlertDescription::CertificateRequired,
-            Self::Expired { .. }
-            | Self::NotYetValid { .. }
-            | Self::SignerExpired(_)
-            | Self::AuthorityExpired { .. }
-            | Self::AuthorityNotYetValid { .. } => AlertDescription::CertificateExpired,
-            Self::Revoked { .. } => AlertDescription::CertificateRevoked,
-            Self::UnknownTrustDomain(_)
-            | Self::OtherTrustDomain { .. }
-            | Self::NothingTrusted(_)
-            | Self::WrongAuthority { .. }
-            | Self::NoAuthority { .. }
-            | Self::PinMissing(_)
-            | Self::PinUnusable { .. } => AlertDescription::UnknownCA,
-            Self::Malformed(_)
-            | Self::NoUriSan
-            | Self::TwoUriSans(_)
-            | Self::NotSpiffe { .. }
-            | Self::NoPath(_)
-            | Self::IsCa(_)
-            | Self::NoKeyUsage(_)
-            | Self::KeyUsageNotCritical(_)
-            | Self::NoDigitalSignature(_)
-            | Self::SignsCertificates(_)
-            | Self::SignsCrls(_)
-            | Self::NoClientAuth(_)
-            | Self::NoServerAuth(_)
-            | Self::NamesNotCritical(_)
-            | Self::ChainTooLong(..)
-            | Self::PathTooLong(_)
-            | Self::SignerIsLeaf(_)
-            | Self::ForeignSigner { .. }
-            | Self::SignerPurpose(_)
-            | Self::SignerMayNotSign(_)
-            | Self::NameConstraints(_) => AlertDescription::BadCertificate,
-            Self::Unexpected { .. } | Self::NotFederation(_) => AlertDescription::AccessDenied,
-        }
-    }
 }

@@ -369,7 +369,6 @@ fn a_workload_of_another_trust_domain_is_refused_even_where_its_authority_is_bel
     assert!(matches!(other, VerifyError::OtherTrustDomain { .. }), "{other}");
     let expired = judged(&east, own, NOW.after(2 * HOUR)).unwrap_err();
     let none = verify_workload(&[], &store, &td("east.example"), NOW).unwrap_err();
-    let alerts = [other, expired, none].map(|error| error.alert());
-    use rustls::AlertDescription::{CertificateExpired, CertificateRequired, UnknownCA};
-    assert_eq!(alerts, [UnknownCA, CertificateExpired, CertificateRequired]);
+    assert!(matches!(expired, VerifyError::Expired { .. }), "{expired}");
+    assert_eq!(none, VerifyError::NoCertificate);
 }

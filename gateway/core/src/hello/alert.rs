@@ -15,6 +15,12 @@ pub enum AlertDescription {
     UnexpectedMessage = 10,
     /// No acceptable parameters.
     HandshakeFailure = 40,
+    /// The certificate breaks a rule.
+    BadCertificate = 42,
+    /// The certificate was revoked.
+    CertificateRevoked = 44,
+    /// The certificate, or one above it, is not valid now.
+    CertificateExpired = 45,
     /// A field has a value that is not allowed.
     IllegalParameter = 47,
     /// No authority of this cluster stands behind the caller.
@@ -27,6 +33,8 @@ pub enum AlertDescription {
     InternalError = 80,
     /// No service has this name.
     UnrecognizedName = 112,
+    /// The client showed no certificate.
+    CertificateRequired = 116,
 }
 
 impl AlertDescription {
