@@ -1,11 +1,13 @@
 //! Stage five: whether this caller may reach this service, at the cluster that has it.
 //!
-//! Owns the rule that a peer vouches only inside its own trust domain and never for who was revoked, and that only exported
-//! services are reachable. Never connects anything.
+//! Owns the rule that a peer vouches only inside its own trust domain and never for who was revoked, that it shows no
+//! certificate but that of the caller it names, and that only exported services are reachable. Never connects anything.
 
 use std::{sync::Arc, time::Duration};
 
-use federation_model::{addr::Transport, caller::Caller, outcome::Outcome, trace::TraceContext};
+use federation_model::{
+    addr::Transport, caller::Caller, outcome::Outcome, revocation::Revocation, trace::TraceContext,
+};
 use federation_pki::verify::{serial_of, spiffe_id_of};
 use gateway_core::{header::StreamHeader, tables::Tables};
 use gateway_tunnel::{HeadError, InboundStream};
@@ -65,22 +67,6 @@ impl Rejected {
     }
 }
 
-/// Whether the certificate that a peer sends along is of the caller it names, and believed: it is shown to the destination.
-fn check_certificate(caller: &Caller, tables: &Tables) -> Result<(), (Outcome, String)> {
-    let (Some(id), Some(certificate)) = (caller.principal(), caller.certificate()) else { return Ok(()) };
-    let foreign =
-        |reason| (Outcome::ForeignPrincipal, format!("the certificate that came with {id} is not its own: {reason}"));
-    let named = spiffe_id_of(certificate).map_err(|error| foreign(error.to_string()))?;
-    if named != *id {
-        return Err(foreign(format!("it is of {named}")));
-    }
-    let serial = serial_of(certificate).map_err(|error| foreign(error.to_string()))?;
-    match tables.revocations().of_serial(id.trust_domain(), &serial) {
-        Some(revocation) => Err((Outcome::Revoked, revocation.to_string())),
-        None => Ok(()),
-    }
-}
-
 /// Judges one stream of another cluster.
 ///
 /// # Errors
@@ -107,14 +93,15 @@ pub fn authorize(mut stream: InboundStream, path: &DataPath) -> Result<Authorize
             return Err(Rejected::new(stream, record, Outcome::ForeignPrincipal, foreign.to_string()));
         }
     };
+    if let Err((outcome, reason)) = shows_its_own(&caller) {
+        tracing::warn!(peer = %stream.peer, reason, "refused a certificate that is not that of its caller");
+        return Err(Rejected::new(stream, record, outcome, reason));
+    }
     record.called_by(caller.clone());
     let tables = path.tables.borrow().clone();
-    if let Some(revocation) = caller.principal().and_then(|id| tables.revoked(id)) {
+    if let Some(revocation) = revocation(&caller, &tables) {
         let reason = revocation.to_string();
         return Err(Rejected::new(stream, record, Outcome::Revoked, reason));
-    }
-    if let Err((outcome, reason)) = check_certificate(&caller, &tables) {
-        return Err(Rejected::new(stream, record, outcome, reason));
     }
     if !tables.exports(&header.destination.service, header.destination.port) {
         let reason = format!("{}:{} is not exported here", header.destination.service, header.destination.port);
@@ -127,5 +114,64 @@ pub fn authorize(mut stream: InboundStream, path: &DataPath) -> Result<Authorize
     match path.places.clone().try_acquire_owned() {
         Ok(place) => Ok(Authorized { stream, header, caller, tables, record, place }),
         Err(_) => Err(Rejected::new(stream, record, Outcome::OverCapacity, "limits.connections is reached".to_owned())),
+    }
+}
+
+/// What covers the caller, or the certificate that came with it.
+fn revocation<'a>(caller: &Caller, tables: &'a Tables) -> Option<&'a Revocation> {
+    let id = caller.principal()?;
+    let serial = || caller.certificate().and_then(|certificate| serial_of(certificate).ok());
+    let by_serial = || tables.revocations().of_serial(id.trust_domain(), &serial()?).map(|revocation| &**revocation);
+    tables.revoked(id).or_else(by_serial)
+}
+
+/// The certificate that came with the caller must be one of its id: applications are handed it, and look into it themselves.
+fn shows_its_own(caller: &Caller) -> Result<(), (Outcome, String)> {
+    let (Some(id), Some(certificate)) = (caller.principal(), caller.certificate()) else { return Ok(()) };
+    match spiffe_id_of(certificate) {
+        Ok(shown) if shown == *id => Ok(()),
+        Ok(shown) => Err((
+            Outcome::ForeignPrincipal,
+            format!("the stream is said to come from {id}, and its certificate is one of {shown}"),
+        )),
+        Err(error) => Err((
+            Outcome::ProtocolError,
+            format!("the stream is said to come from {id}, and its certificate is no SVID: {error}"),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use federation_model::{
+        spiffe::{SpiffeId, TrustDomain},
+        time::Timestamp,
+    };
+    use federation_pki::{
+        Validity,
+        ca::{Authority, SvidRequest},
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_caller_with_the_certificate_of_somebody_else_is_refused() {
+        let id = |path: &str| SpiffeId::new(&format!("spiffe://east.example/ns/shop/sa/{path}")).unwrap();
+        let validity = Validity::starting(Timestamp(1_700_000_000), Duration::from_secs(3600));
+        let authority = Authority::generate(&TrustDomain::new("east.example").unwrap(), "east", validity).unwrap();
+        let request = SvidRequest { id: id("web"), names: Vec::new(), validity };
+        let certificate = Arc::new(authority.issue(&request).unwrap().chain()[0].clone());
+        let caller = |path, certificate| Caller::Workload { id: id(path), certificate: Some(certificate) };
+        assert_eq!(shows_its_own(&caller("web", certificate.clone())), Ok(()));
+        let (outcome, reason) = shows_its_own(&caller("admin", certificate)).unwrap_err();
+        assert_eq!(outcome, Outcome::ForeignPrincipal);
+        assert!(reason.contains("sa/admin") && reason.contains("sa/web"), "{reason}");
+        let unreadable = shows_its_own(&caller("web", Arc::new(vec![48, 0].into()))).unwrap_err();
+        assert_eq!(unreadable.0, Outcome::ProtocolError);
+        let authority = shows_its_own(&caller("web", Arc::new(authority.certificate().clone()))).unwrap_err();
+        assert_eq!(authority.0, Outcome::ProtocolError, "{}", authority.1);
+        assert_eq!(shows_its_own(&Caller::Vouched { id: id("web") }), Ok(()));
     }
 }

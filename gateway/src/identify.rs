@@ -8,19 +8,15 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use federation_model::{addr::Port, caller::Caller, outcome::Outcome};
-use gateway_core::{
-    hello::{self, ClientHello, Peek},
-    tables::Tables,
-};
+use gateway_core::{hello::ClientHello, tables::Tables};
 
 use tokio::time::{Instant, timeout};
 
 use crate::{
     accept::{Accepted, Refused, Via},
-    client_end::ClientEnd,
+    client_hello,
     path::DataPath,
     route::named,
-    splice::Source,
     terminate::{Asked, Terminated},
 };
 
@@ -84,7 +80,7 @@ pub async fn identify(accepted: Accepted, path: &DataPath) -> Result<Identified,
 /// Reads the ClientHello of a client that must give a server name in it.
 async fn greet(mut accepted: Accepted, path: &DataPath) -> Result<(Identified, ClientHello), Refused> {
     let mut prefix = BytesMut::new();
-    let hello = match timeout(path.limits.hello_timeout, read_hello(&mut accepted.end, &mut prefix)).await {
+    let hello = match timeout(path.limits.hello_timeout, client_hello::read(&mut accepted.end, &mut prefix)).await {
         Ok(Ok(hello)) => hello,
         Ok(Err((outcome, reason))) => return Err(accepted.refuse(outcome, reason)),
         Err(_) => return Err(accepted.refuse(Outcome::ClientSilent, "no complete ClientHello in time")),
@@ -116,20 +112,4 @@ async fn terminate(
     let Terminated { accepted, caller, prefix } = path.terminator.terminate(accepted, asked).await?;
     let port = Some(port.port);
     Ok(Identified { accepted, caller, server_name, port, prefix, tables })
-}
-
-async fn read_hello(end: &mut ClientEnd, prefix: &mut BytesMut) -> Result<ClientHello, (Outcome, String)> {
-    let mut batch = Vec::new();
-    loop {
-        match hello::peek(prefix) {
-            Ok(Peek::Hello(hello)) => return Ok(hello),
-            Ok(Peek::NeedMore) => {}
-            Err(error) => return Err((error.outcome(), error.to_string())),
-        }
-        match end.read(&mut batch).await {
-            Ok(true) => batch.drain(..).for_each(|bytes| prefix.extend_from_slice(&bytes)),
-            Ok(false) => return Err((Outcome::ClientReset, "the client closed before its ClientHello".to_owned())),
-            Err(outcome) => return Err((outcome, "the client aborted before its ClientHello".to_owned())),
-        }
-    }
 }

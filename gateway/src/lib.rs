@@ -15,6 +15,7 @@ pub mod admin;
 pub mod app;
 pub mod authorize;
 pub mod client_end;
+pub mod client_hello;
 pub mod config;
 pub mod control;
 pub mod deliver;
