@@ -14,6 +14,7 @@ mod fedctl;
 mod foreign;
 mod hostile;
 mod hub;
+mod identify;
 mod identity;
 mod membership;
 mod model;
