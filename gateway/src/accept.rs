@@ -4,9 +4,8 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use federation_model::{outcome::Outcome, trace::TraceContext};
-use gateway_core::hello::{AlertDescription, alert};
+use gateway_core::hello::AlertDescription;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::OwnedSemaphorePermit,
@@ -14,30 +13,31 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    client_end::ClientEnd,
     path::DataPath,
     record::{Direction, Record},
-    splice::{Counts, Sink, TcpEnd, discard},
+    splice::{Counts, TcpEnd},
 };
 
 /// How long accepting rests after an error that concerns the process, such as too many open files.
 const REST_AFTER_ERROR: Duration = Duration::from_millis(50);
-/// How long a client may take to receive the alert that ends its connection.
-const ALERT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How a connection says where it wants to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Via {
     /// By the import address it was made to.
     Address,
-    /// By the server name in its ClientHello.
+    /// By the server name in its ClientHello, which goes through to the server.
     ServerName,
+    /// By the server name in its ClientHello, and its TLS ends here.
+    Terminated,
 }
 
 /// A connection of an application, before anything is known of it.
 #[derive(Debug)]
 pub struct Accepted {
-    /// The socket.
-    pub end: TcpEnd,
+    /// The client's end; the socket, until its TLS has ended here.
+    pub end: ClientEnd,
     /// The client.
     pub client: SocketAddr,
     /// The address the client dialled.
@@ -56,32 +56,55 @@ pub struct Refused {
     accepted: Box<Accepted>,
     outcome: Outcome,
     reason: String,
+    farewell: Farewell,
+}
+
+/// What a client that speaks TLS is told.
+#[derive(Debug, Clone, Copy)]
+enum Farewell {
+    /// What its outcome says.
+    Outcome,
+    /// This.
+    Alert(AlertDescription),
+    /// Nothing more: it was told.
+    Told,
 }
 
 impl Accepted {
     /// Ends the connection at this stage.
     #[must_use]
     pub fn refuse(self, outcome: Outcome, reason: impl Into<String>) -> Refused {
-        Refused { accepted: Box::new(self), outcome, reason: reason.into() }
+        self.end_with(Farewell::Outcome, outcome, reason.into())
+    }
+
+    /// Ends the connection with an alert that says more than its outcome does.
+    #[must_use]
+    pub fn refuse_saying(self, alert: AlertDescription, outcome: Outcome, reason: String) -> Refused {
+        self.end_with(Farewell::Alert(alert), outcome, reason)
+    }
+
+    /// Ends the connection after the client was told by its handshake.
+    #[must_use]
+    pub fn refuse_told(self, outcome: Outcome, reason: String) -> Refused {
+        self.end_with(Farewell::Told, outcome, reason)
+    }
+
+    fn end_with(self, farewell: Farewell, outcome: Outcome, reason: String) -> Refused {
+        Refused { accepted: Box::new(self), outcome, reason, farewell }
     }
 }
 
 impl Refused {
     /// Tells the client honestly, and records the outcome: a TLS alert where the client speaks TLS, else a reset.
     pub async fn answer(self) {
-        let Accepted { mut end, via, record, .. } = *self.accepted;
-        let description = match via {
-            Via::Address => None,
-            Via::ServerName => AlertDescription::of(self.outcome),
-        };
-        if let Some(description) = description {
-            let mut bytes = vec![Bytes::copy_from_slice(&alert(description))];
-            // A client that does not take its alert is closed all the same.
-            let _ = tokio::time::timeout(ALERT_TIMEOUT, end.write(&mut bytes)).await;
-            let _ = end.finish();
-            discard(&mut end).await;
-        } else {
-            end.abort();
+        let Accepted { end, via, record, place: _place, .. } = *self.accepted;
+        match (self.farewell, via) {
+            (Farewell::Told, _) => end.part().await,
+            (Farewell::Alert(alert), _) => end.refuse(Some(alert)).await,
+            (Farewell::Outcome, Via::Address) => end.refuse(None).await,
+            (Farewell::Outcome, Via::ServerName | Via::Terminated) => {
+                end.refuse(AlertDescription::of(self.outcome)).await;
+            }
         }
         record.end(self.outcome, Counts::default(), &self.reason);
     }
@@ -118,6 +141,6 @@ fn admit(stream: TcpStream, client: SocketAddr, via: Via, path: &Arc<DataPath>) 
         end.abort();
         return record.end(Outcome::OverCapacity, Counts::default(), "limits.connections is reached");
     };
-    let accepted = Accepted { end, client, local, via, record, place };
+    let accepted = Accepted { end: ClientEnd::Tcp(end), client, local, via, record, place };
     path.connections.spawn(crate::path::serve(path.clone(), accepted));
 }

@@ -32,6 +32,7 @@ use gateway_dns::{DnsConfig, DnsServer};
 use gateway_tunnel::{Congestion, Sources, Started, TunnelConfig, TunnelSocket, Tunnels};
 use prometheus_client::registry::Registry;
 use tokio::{
+    net::TcpListener,
     sync::{Semaphore, watch},
     time::timeout,
 };
@@ -53,6 +54,7 @@ use crate::{
     path::{DataPath, deliver_streams},
     record::Recorder,
     reset_key,
+    terminate::Terminator,
 };
 
 /// Files of a gateway besides its connections: listeners of some hundred imports, and a few of its own.
@@ -80,6 +82,8 @@ pub struct Addresses {
     pub admin: SocketAddr,
     /// The listener that routes by server name.
     pub sni: Option<SocketAddr>,
+    /// The listener that ends TLS.
+    pub mtls: Option<SocketAddr>,
     /// The administration socket.
     pub admin_socket: PathBuf,
 }
@@ -213,6 +217,7 @@ impl Parts {
             endpoint_trust: EndpointTrust::open(&config.delivery, identity.clone(), follower.trust())?,
             live,
             audited: AuditedCalls::load(&config.state.dir),
+            terminator: Terminator::new(identity.clone(), follower.trust()),
             limits: config.limits.clone(),
             places: Arc::new(Semaphore::new(config.limits.connections)),
             draining: CancellationToken::new(),
@@ -254,8 +259,11 @@ impl Parts {
         let accepting = tasks.stage(Stage::Accept);
         let stop = accepting.stop().clone();
         accepting.spawn("listeners", OnEnd::Stop, listeners::follow(path.clone(), tables.clone(), stop.clone()));
-        if let Some(listener) = servers.sni {
-            accepting.spawn("sni-listener", OnEnd::Stop, accept(listener, Via::ServerName, path.clone(), stop.clone()));
+        let shared = [("sni-listener", servers.sni, Via::ServerName), ("mtls-listener", servers.mtls, Via::Terminated)];
+        for (name, listener, via) in shared {
+            if let Some(listener) = listener {
+                accepting.spawn(name, OnEnd::Stop, accept(listener, via, path.clone(), stop.clone()));
+            }
         }
         let (tunnels, takes_work) = (started.tunnels.clone(), readiness.condition("accepting"));
         takes_work.holds();
@@ -294,7 +302,8 @@ impl Parts {
 /// What answers people and resolvers, already bound.
 struct Servers {
     dns: DnsServer,
-    sni: Option<tokio::net::TcpListener>,
+    sni: Option<TcpListener>,
+    mtls: Option<TcpListener>,
     admin: AdminServer,
     socket: AdminSocket,
     administration: Arc<Administration>,
@@ -305,14 +314,8 @@ impl Servers {
         let config = &parts.config;
         let dns = DnsConfig { listen: config.dns.listen, ttl: config.dns.ttl };
         let dns = DnsServer::bind(dns, &mut registry).await?;
-        let sni = match config.outbound.sni_listen {
-            Some(address) => Some(listeners::listen(address).with_context(|| {
-                format!(
-                    "cannot listen on {address} (`outbound.sni_listen`); set `outbound.sni_listen` to a free address"
-                )
-            })?),
-            None => None,
-        };
+        let sni = listener(config.outbound.sni_listen, "outbound.sni_listen")?;
+        let mtls = listener(config.outbound.mtls_listen, "outbound.mtls_listen")?;
         let administration = Arc::new(Administration {
             config: config.clone(),
             identity: parts.identity.clone(),
@@ -333,7 +336,7 @@ impl Servers {
             .bind(config.admin.listen, "admin.listen")
             .await?;
         let socket = AdminSocket::bind(&config.state.dir)?;
-        Ok(Self { dns, sni, admin, socket, administration })
+        Ok(Self { dns, sni, mtls, admin, socket, administration })
     }
 
     fn addresses(&self, parts: &Parts) -> anyhow::Result<Addresses> {
@@ -341,10 +344,19 @@ impl Servers {
             tunnel: parts.started.tunnels.local_addr()?,
             dns: self.dns.local_addr(),
             admin: self.admin.local_addr(),
-            sni: self.sni.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?,
+            sni: self.sni.as_ref().map(TcpListener::local_addr).transpose()?,
+            mtls: self.mtls.as_ref().map(TcpListener::local_addr).transpose()?,
             admin_socket: self.socket.path().to_owned(),
         })
     }
+}
+
+fn listener(address: Option<SocketAddr>, key: &str) -> anyhow::Result<Option<TcpListener>> {
+    let listen = |address| {
+        let context = || format!("cannot listen on {address} (`{key}`); set `{key}` to a free address");
+        listeners::listen(address).with_context(context)
+    };
+    address.map(listen).transpose()
 }
 
 fn tunnel_config(config: &Config) -> anyhow::Result<TunnelConfig> {

@@ -6,8 +6,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use federation_model::{addr::Transport, caller::Caller, outcome::Outcome, trace::TraceContext};
-use federation_pki::verify::spiffe_id_of;
+use federation_model::{
+    addr::Transport, caller::Caller, outcome::Outcome, revocation::Revocation, trace::TraceContext,
+};
+use federation_pki::verify::{serial_of, spiffe_id_of};
 use gateway_core::{header::StreamHeader, policy::Call, tables::Tables};
 use gateway_tunnel::{HeadError, InboundStream};
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
@@ -103,7 +105,7 @@ pub fn authorize(mut stream: InboundStream, path: &DataPath) -> Result<Authorize
     }
     record.called_by(caller.clone());
     let tables = path.tables.borrow().clone();
-    if let Some(revocation) = caller.principal().and_then(|id| tables.revoked(id)) {
+    if let Some(revocation) = revocation(&caller, &tables) {
         let reason = revocation.to_string();
         return Err(Rejected::new(stream, record, Outcome::Revoked, reason));
     }
@@ -125,6 +127,14 @@ pub fn authorize(mut stream: InboundStream, path: &DataPath) -> Result<Authorize
         Ok(place) => Ok(Authorized { stream, header, caller, admitted, tables, record, place }),
         Err(_) => Err(Rejected::new(stream, record, Outcome::OverCapacity, "limits.connections is reached".to_owned())),
     }
+}
+
+/// What covers the caller, or the certificate that came with it.
+fn revocation<'a>(caller: &Caller, tables: &'a Tables) -> Option<&'a Revocation> {
+    let id = caller.principal()?;
+    let serial = || caller.certificate().and_then(|certificate| serial_of(certificate).ok());
+    let by_serial = || tables.revocations().of_serial(id.trust_domain(), &serial()?).map(|revocation| &**revocation);
+    tables.revoked(id).or_else(by_serial)
 }
 
 /// The certificate that came with the caller must be one of its id: applications are handed it, and look into it themselves.

@@ -152,6 +152,8 @@ pub struct OutboundConfig {
     pub vip_cidr: IpNet,
     /// The shared listener that routes by TLS server name alone; off when empty.
     pub sni_listen: Option<SocketAddr>,
+    /// The listener that ends the TLS of clients and has them prove who they are; off when empty.
+    pub mtls_listen: Option<SocketAddr>,
 }
 
 impl Default for OutboundConfig {
@@ -159,6 +161,7 @@ impl Default for OutboundConfig {
         Self {
             vip_cidr: IpNet::new_assert(Ipv4Addr::new(127, 80, 0, 0).into(), 16),
             sni_listen: Some((Ipv4Addr::LOCALHOST, 15080).into()),
+            mtls_listen: None,
         }
     }
 }

@@ -134,6 +134,7 @@ async fn to_endpoint(authorized: Authorized, path: &Arc<DataPath>) -> Result<(),
         delivered: Some((delivery.service.clone(), delivery.port)),
         caller: caller.clone(),
         requests: delivered.requests(),
+        attested_at: None,
     };
     let registered = path.live.register(grant);
     let InboundStream { send: to_peer, recv: from_peer, .. } = &mut stream;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use federation_model::{catalog::SessionAffinity, names::ClusterName, outcome::Outcome};
+use federation_model::{caller::Caller, catalog::SessionAffinity, names::ClusterName, outcome::Outcome};
 use gateway_core::{
     addresses::fnv1a,
     header::{Destination, StreamHeader, StreamReply},
@@ -24,6 +24,7 @@ use tokio::time::Instant;
 
 use crate::{
     accept::Refused,
+    client_end::ClientEnd,
     deliver::{self, Delivered, Delivery, NotDelivered},
     history::{Step, Storyteller},
     identify::Identified,
@@ -32,7 +33,7 @@ use crate::{
     policy,
     record::Record,
     route::Routed,
-    splice::{Counts, Source, TcpEnd, splice},
+    splice::{Counts, Source, splice},
 };
 
 /// How often one connection is tried, on one cluster or another: a failover must not multiply the load of an outage.
@@ -55,7 +56,9 @@ struct Forwarding<'a> {
     path: &'a Arc<DataPath>,
     tables: Arc<Tables>,
     header: StreamHeader,
-    client: TcpEnd,
+    /// The address that told who calls, where that is how it is known.
+    attested_at: Option<IpAddr>,
+    client: ClientEnd,
     replay: Replay,
 }
 
@@ -85,7 +88,7 @@ impl Replay {
 /// When no cluster takes it.
 pub async fn forward(routed: Routed, path: &Arc<DataPath>) -> Result<(), Refused> {
     let Routed { identified, route } = routed;
-    let Identified { mut accepted, tables, caller, server_name, prefix } = identified;
+    let Identified { mut accepted, tables, caller, server_name, prefix, port: _ } = identified;
     let header = StreamHeader {
         destination: Destination {
             service: route.service.clone(),
@@ -100,7 +103,8 @@ pub async fn forward(routed: Routed, path: &Arc<DataPath>) -> Result<(), Refused
     };
     path.retries.earn();
     let replay = Replay { bytes: prefix, unsent: Vec::new(), ended: false };
-    let mut forwarding = Forwarding { path, tables, header, client: accepted.end.clone(), replay };
+    let attested_at = attested_at(&header.caller, accepted.client);
+    let mut forwarding = Forwarding { path, tables, header, attested_at, client: accepted.end.clone(), replay };
     let mut last: NotDelivered =
         (Outcome::NoHealthyCluster, "no cluster that exports it is reachable and has a ready endpoint".to_owned());
     let mut clusters = VecDeque::from(order(&route, accepted.client, path));
@@ -163,7 +167,7 @@ impl Forwarding<'_> {
 
     /// Takes the connection here, in the caller's own cluster: what is asked of the streams of others is asked of it, too.
     async fn deliver(&mut self, own: &ClusterName, record: &mut Record) -> Result<Delivered, NotDelivered> {
-        let Self { path, tables, header, client, replay } = self;
+        let Self { path, tables, header, client, replay, attested_at: _ } = self;
         let Destination { service, port, endpoint, .. } = &header.destination;
         let call = Call { caller: &header.caller, source_cluster: own, service, port: *port };
         let admitted = policy::admit(path, tables, &call, record)?;
@@ -241,7 +245,7 @@ impl Forwarding<'_> {
 
     /// Moves bytes until the connection ends.
     async fn carry(self, carrier: Carrier, cluster: ClusterName, story: Storyteller) -> (Outcome, Counts) {
-        let Self { path, client: mut client_in, replay, header, .. } = self;
+        let Self { path, client: mut client_in, replay, header, attested_at, .. } = self;
         let mut client_out = client_in.clone();
         let idle = path.limits.idle_timeout;
         let caller = header.caller.clone();
@@ -250,11 +254,11 @@ impl Forwarding<'_> {
             Carrier::Endpoint(endpoint) => {
                 let Destination { service, port, .. } = header.destination;
                 let (delivered, requests) = (Some((service, port)), endpoint.requests());
-                let registered = path.live.register(Grant { peer: None, delivered, caller, requests });
+                let registered = path.live.register(Grant { peer: None, delivered, caller, attested_at, requests });
                 endpoint.carry(client, replay.bytes.freeze(), (path, story), registered).await
             }
             Carrier::Tunnel(mut stream) => {
-                let grant = Grant { peer: Some(cluster), delivered: None, caller, requests: None };
+                let grant = Grant { peer: Some(cluster), delivered: None, caller, attested_at, requests: None };
                 let mut registered = path.live.register(grant);
                 let unsent: usize = replay.unsent.iter().map(Bytes::len).sum();
                 let sent = (replay.bytes.len() - unsent) as u64;
@@ -266,6 +270,14 @@ impl Forwarding<'_> {
                 (outcome, counts)
             }
         }
+    }
+}
+
+/// Where the pod is that vouches for the caller.
+fn attested_at(caller: &Caller, client: SocketAddr) -> Option<IpAddr> {
+    match caller {
+        Caller::Vouched { .. } => Some(client.ip().to_canonical()),
+        Caller::Workload { .. } | Caller::Unknown => None,
     }
 }
 

@@ -9,7 +9,11 @@
 //! orders of an operator ─────────────────┘        └────> versions of the trust bundle ──> federation service ──> members
 //! ```
 
-use std::{path::Path, sync::Arc, time::SystemTime};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use arc_swap::ArcSwapOption;
 use federation_model::{
@@ -173,6 +177,12 @@ impl ClusterIdentity {
     #[must_use]
     pub fn cluster(&self) -> &ClusterConfig {
         &self.cluster
+    }
+
+    /// The lifetime of a certificate that is issued here.
+    #[must_use]
+    pub fn lifetime(&self) -> Duration {
+        self.config.ttl
     }
 
     /// The word for where the authority comes from.

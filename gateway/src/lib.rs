@@ -15,6 +15,7 @@ pub mod admin;
 pub mod app;
 pub mod audited;
 pub mod authorize;
+pub mod client_end;
 pub mod client_hello;
 pub mod config;
 pub mod control;
@@ -36,6 +37,7 @@ pub mod requests;
 pub mod reset_key;
 pub mod route;
 pub mod splice;
+pub mod terminate;
 pub mod tls_end;
 
 /// What this program calls itself towards peers and people.

@@ -4,6 +4,7 @@
 
 use std::{
     fmt,
+    net::IpAddr,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -18,7 +19,9 @@ use federation_model::{
     caller::Caller,
     names::{ClusterName, ServiceKey},
     outcome::Outcome,
+    revocation::Serial,
 };
+use federation_pki::verify::serial_of;
 use gateway_core::{
     policy::{Aspect, Call},
     tables::Tables,
@@ -38,10 +41,14 @@ pub struct Grant {
     pub caller: Caller,
     /// Its requests under way, when it is delivered as HTTP.
     pub requests: Option<Arc<Requests>>,
+    /// The address of this cluster whose owner the caller is taken for, where that is how the caller is known.
+    pub attested_at: Option<IpAddr>,
 }
 
 struct Entry {
     grant: Grant,
+    /// The certificate the caller proved its id with.
+    serial: Option<Serial>,
     cut: oneshot::Sender<Outcome>,
 }
 
@@ -79,11 +86,13 @@ impl Live {
     pub fn register(&self, grant: Grant) -> Registered {
         let id = self.0.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
-        self.0.entries.insert(id, Entry { grant: grant.clone(), cut: sender });
+        // Read once: a verdict is given on every new table.
+        let serial = grant.caller.certificate().and_then(|certificate| serial_of(certificate).ok());
+        self.0.entries.insert(id, Entry { grant: grant.clone(), serial: serial.clone(), cut: sender });
         let registered = Registered { live: self.clone(), id, cut: receiver };
         // In this order: whoever judges meanwhile sees the entry, or what it judged by is seen here.
         let newest = self.0.newest.load();
-        let late = newest.as_deref().and_then(|tables| verdict(&grant, tables));
+        let late = newest.as_deref().and_then(|tables| verdict(&grant, serial.as_ref(), tables));
         if let Some(outcome) = self.0.over.get().copied().or(late) {
             self.cut(id, outcome);
         }
@@ -93,7 +102,7 @@ impl Live {
     /// Cuts every connection that would not be admitted by `tables`; how many that were.
     pub fn judge(&self, tables: &Tables) -> usize {
         self.0.newest.store(Some(Arc::new(tables.clone())));
-        self.cut_where(|grant| verdict(grant, tables))
+        self.cut_where(|entry| verdict(&entry.grant, entry.serial.as_ref(), tables))
     }
 
     /// Cuts every connection, those that are still to come among them; how many there are.
@@ -102,10 +111,10 @@ impl Live {
         self.cut_where(|_| Some(outcome))
     }
 
-    fn cut_where(&self, verdict: impl Fn(&Grant) -> Option<Outcome>) -> usize {
+    fn cut_where(&self, verdict: impl Fn(&Entry) -> Option<Outcome>) -> usize {
         let entries = self.0.entries.iter();
         let condemned: Vec<(u64, Outcome)> =
-            entries.filter_map(|entry| verdict(&entry.value().grant).map(|outcome| (*entry.key(), outcome))).collect();
+            entries.filter_map(|entry| verdict(entry.value()).map(|outcome| (*entry.key(), outcome))).collect();
         condemned.iter().for_each(|(id, outcome)| self.cut(*id, *outcome));
         condemned.len()
     }
@@ -119,12 +128,18 @@ impl Live {
 }
 
 /// Why a connection may not go on, if so.
-fn verdict(grant: &Grant, tables: &Tables) -> Option<Outcome> {
+fn verdict(grant: &Grant, serial: Option<&Serial>, tables: &Tables) -> Option<Outcome> {
     if grant.peer.as_ref().is_some_and(|peer| !tables.is_member(peer)) {
         return Some(Outcome::Revoked);
     }
-    if grant.caller.principal().is_some_and(|caller| tables.revoked(caller).is_some()) {
-        return Some(Outcome::Revoked);
+    if let Some(id) = grant.caller.principal() {
+        let by_serial = |serial| tables.revocations().of_serial(id.trust_domain(), serial);
+        if tables.revoked(id).is_some() || serial.and_then(by_serial).is_some() {
+            return Some(Outcome::Revoked);
+        }
+        if grant.attested_at.is_some_and(|address| tables.principal_of(address) != Some(id)) {
+            return Some(Outcome::CallerGone);
+        }
     }
     let (service, port) = grant.delivered.as_ref()?;
     if !tables.exports(service, *port) {

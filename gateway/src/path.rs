@@ -23,6 +23,7 @@ use crate::{
     live::Live,
     record::Recorder,
     route::route,
+    terminate::Terminator,
 };
 
 /// What the stages share.
@@ -50,6 +51,8 @@ pub struct DataPath {
     pub live: Live,
     /// What policies in AUDIT would have refused.
     pub audited: AuditedCalls,
+    /// Ends the TLS of clients on the terminating listener.
+    pub terminator: Terminator,
     /// Limits and time-outs.
     pub limits: Limits,
     /// Places for connections; a connection without one is refused.

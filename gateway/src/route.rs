@@ -2,8 +2,11 @@
 //!
 //! Owns the choice between address and server name. Never picks a cluster: that is `forward`.
 
-use federation_model::sni::SniTarget;
-use federation_model::{addr::Transport, outcome::Outcome};
+use federation_model::{
+    addr::Transport,
+    outcome::Outcome,
+    sni::{SniTarget, Zone},
+};
 use gateway_core::tables::Route;
 
 use crate::{accept::Refused, identify::Identified, path::DataPath};
@@ -30,12 +33,11 @@ pub fn route(mut identified: Identified, path: &DataPath) -> Result<Routed, Refu
                 .by_address(local.ip().to_canonical(), local.port(), Transport::Tcp)
                 .map_err(|outcome| (outcome, format!("nothing is imported at {local}")))
         }
-        Some(name) => SniTarget::parse(name, &path.zone)
-            .map_err(|error| (Outcome::UnknownService, error.to_string()))
-            .and_then(|target| {
-                let reason = |outcome| (outcome, format!("no route for the server name {name}"));
-                identified.tables.by_name(&target).map_err(reason)
-            }),
+        Some(name) => named(name, &path.zone).and_then(|target| {
+            let reason = |outcome| (outcome, format!("no route for the server name {name}"));
+            let target = SniTarget { port: target.port.or(identified.port), ..target };
+            identified.tables.by_name(&target).map_err(reason)
+        }),
     };
     match found {
         Ok(route) => {
@@ -44,4 +46,9 @@ pub fn route(mut identified: Identified, path: &DataPath) -> Result<Routed, Refu
         }
         Err((outcome, reason)) => Err(identified.accepted.refuse(outcome, reason)),
     }
+}
+
+/// What a server name asks for.
+pub(crate) fn named(name: &str, zone: &Zone) -> Result<SniTarget, (Outcome, String)> {
+    SniTarget::parse(name, zone).map_err(|error| (Outcome::UnknownService, error.to_string()))
 }

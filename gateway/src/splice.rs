@@ -77,6 +77,12 @@ impl TcpEnd {
         &self.stream
     }
 
+    /// What its resets mean.
+    #[must_use]
+    pub fn on_reset(&self) -> Outcome {
+        self.on_reset
+    }
+
     /// Makes the close of the socket a RST, so that an abort never looks like a clean end.
     pub fn abort(&self) {
         self.linger(Some(Duration::ZERO));
@@ -86,7 +92,7 @@ impl TcpEnd {
     ///
     /// # Errors
     /// When the other side has reset the connection.
-    pub fn finish(&mut self) -> Result<(), Outcome> {
+    pub fn finish(&self) -> Result<(), Outcome> {
         match socket2::SockRef::from(&*self.stream).shutdown(std::net::Shutdown::Write) {
             // The other side has closed both directions already: there is nobody left to tell.
             Err(error) if error.kind() == ErrorKind::NotConnected => {}

@@ -10,7 +10,9 @@ use std::{
 
 use bytes::{Buf as _, Bytes};
 use federation_model::outcome::Outcome;
-use rustls::Connection;
+use federation_pki::terminate::last_words;
+use gateway_core::hello::AlertDescription;
+use rustls::{Connection, ServerConnection};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
@@ -43,6 +45,33 @@ impl TlsEnd {
             }
         };
         Self { tcp: TcpEnd::new(tcp, on_reset), session: Arc::new(Mutex::new(session)), on_reset }
+    }
+
+    /// The end of a client whose handshake was done over `tcp`.
+    #[must_use]
+    pub fn established(tcp: TcpEnd, session: ServerConnection) -> Self {
+        let on_reset = tcp.on_reset();
+        Self { tcp, session: Arc::new(Mutex::new(session.into())), on_reset }
+    }
+
+    /// The socket below.
+    #[must_use]
+    pub fn socket(&self) -> &TcpEnd {
+        &self.tcp
+    }
+
+    /// The socket below, and the record that ends the session with an alert; nothing where it can no longer be said, as when
+    /// the session is still used by somebody else.
+    #[must_use]
+    pub fn into_last_words(self, description: AlertDescription) -> (TcpEnd, Option<Bytes>) {
+        let Self { tcp, session, .. } = self;
+        let session =
+            Arc::into_inner(session).map(|session| session.into_inner().unwrap_or_else(PoisonError::into_inner));
+        let record = match session {
+            Some(Connection::Server(session)) => last_words(session, (description as u8).into()),
+            Some(Connection::Client(_)) | None => None,
+        };
+        (tcp, record.map(Bytes::from))
     }
 
     /// The connection below.

@@ -20,5 +20,6 @@ pub mod puppet;
 pub mod skip;
 pub mod spire;
 pub mod tls;
+pub mod tools;
 pub mod wait;
 pub mod workload;

@@ -17,6 +17,8 @@ pub struct Export {
     pub endpoints: Vec<IpAddr>,
     /// Whether it has no address of its own.
     pub headless: bool,
+    /// What its author says the port speaks.
+    pub app_protocol: Option<&'static str>,
     /// Annotations of the export, without their prefix.
     pub annotations: Vec<(&'static str, String)>,
     /// When the export was created, RFC 3339.
@@ -33,6 +35,7 @@ impl Export {
             target: port,
             endpoints: vec![endpoint],
             headless: false,
+            app_protocol: None,
             annotations: Vec::new(),
             created: None,
         }
@@ -71,10 +74,11 @@ impl Export {
         let annotations: Vec<_> =
             self.annotations.iter().map(|(name, value)| format!("landbridge.dev/{name}: \"{value}\"")).collect();
         let _ = write!(metadata, ", annotations: {{{}}}}}", annotations.join(", "));
+        let app_protocol = self.app_protocol.map(|said| format!(", appProtocol: {said}")).unwrap_or_default();
         let endpoints: Vec<_> = self.endpoints.iter().map(|ip| format!("{{addresses: [\"{ip}\"]}}")).collect();
         format!(
             "apiVersion: v1\nkind: Service\nmetadata: {{namespace: {namespace}, name: {name}}}\n\
-             spec: {{{cluster_ip}ports: [{{name: main, port: {port}, targetPort: {target}}}]}}\n---\n\
+             spec: {{{cluster_ip}ports: [{{name: main, port: {port}, targetPort: {target}{app_protocol}}}]}}\n---\n\
              apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
              metadata: {{namespace: {namespace}, name: {name}-1, labels: {{kubernetes.io/service-name: {name}}}}}\n\
              addressType: IPv4\nports: [{{name: main, port: {target}}}]\nendpoints: [{endpoints}]\n---\n\

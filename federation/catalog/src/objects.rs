@@ -224,12 +224,23 @@ pub struct PodObject {
     pub ips: Vec<IpAddr>,
     /// `spec.serviceAccountName`; `default` when not set.
     pub service_account: String,
-    /// Whether `status.phase` is `Running`.
-    pub running: bool,
+    /// `status.phase`.
+    pub phase: PodPhase,
     /// `spec.hostNetwork`: its address is that of its node, so it says nothing of the caller.
     pub host_network: bool,
     /// Whether `metadata.deletionTimestamp` is set. Such a pod still owns its address until it is gone.
     pub deleted: bool,
+}
+
+/// How far the life of a pod is, as far as its address is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PodPhase {
+    /// `Pending`, `Unknown` or a word that is not known: it may have an address and use it, for its init containers run already.
+    Unsettled,
+    /// `Running`.
+    Running,
+    /// `Succeeded` or `Failed`: its address may be another pod's by now, whatever its status still says.
+    Ended,
 }
 
 /// A ServiceExport.

@@ -6,7 +6,7 @@
 use std::{net::IpAddr, str::FromStr};
 
 use federation_catalog::objects::{
-    ANNOTATION_PREFIX, AddressType, EndpointSliceObject, ObjectKey, PodObject, Protocol, ServiceExportObject,
+    ANNOTATION_PREFIX, AddressType, EndpointSliceObject, ObjectKey, PodObject, PodPhase, Protocol, ServiceExportObject,
     ServiceObject, ServicePortObject, ServiceType, SliceEndpoint, SlicePort, TargetPort,
 };
 use federation_model::{
@@ -134,9 +134,12 @@ pub fn pod(object: &Pod) -> Result<PodObject, FieldError> {
     Ok(PodObject {
         key: object_key(&object.metadata)?,
         service_account: account.unwrap_or("default").to_owned(),
-        running: match status.and_then(|status| status.phase.as_deref()) {
-            Some(phase) => phase == "Running",
-            None => !ips.is_empty(),
+        phase: match status.and_then(|status| status.phase.as_deref()) {
+            Some("Running") => PodPhase::Running,
+            Some("Succeeded" | "Failed") => PodPhase::Ended,
+            Some(_) => PodPhase::Unsettled,
+            None if ips.is_empty() => PodPhase::Unsettled,
+            None => PodPhase::Running,
         },
         ips,
         host_network: spec.and_then(|spec| spec.host_network).unwrap_or(false),

@@ -74,13 +74,15 @@ outcomes! {
     /// The ClientHello has no server name.
     NoServerName = 12, "no-server-name", Client, "make the client send the service's clusterset.local name as TLS server name";
     /// The ClientHello is malformed.
-    BadHello = 13, "bad-hello", Client, "look at the client: its ClientHello does not parse";
+    BadHello = 13, "bad-hello", Client, "look at the client: its ClientHello does not parse, or offers nothing that is accepted";
     /// The ClientHello is over 16 KiB.
     HelloTooLarge = 14, "hello-too-large", Client, "look at the client: its ClientHello is over 16 KiB";
     /// A limit on connections was reached.
     OverCapacity = 15, "over-capacity", Gateway, "raise limits.connections or add gateway replicas";
     /// A request is malformed, over a limit, or was not complete in time.
     BadRequest = 16, "bad-request", Client, "look at the client: its HTTP is malformed, over a limit or too slow; the status it was answered with says which";
+    /// The client did not prove to be a workload of this cluster.
+    ClientUntrusted = 17, "client-untrusted", Client, "this listener takes workloads of this cluster alone: the client must present a valid X.509-SVID of its trust domain";
     /// No import has this name or address.
     UnknownService = 20, "unknown-service", Client, "check the name with fedctl services, and that its cluster exports it";
     /// The service has no such port.
@@ -107,6 +109,8 @@ outcomes! {
     NotExported = 42, "not-exported", Destination, "create the ServiceExport in the destination cluster";
     /// The peer was removed or revoked.
     Revoked = 43, "revoked", Gateway, "the cluster or identity was removed or revoked: fedctl members and fedctl revoke list show it";
+    /// The address that told who calls is another pod's now, or nobody's.
+    CallerGone = 44, "caller-gone", Client, "the pod that owned the client's address is gone or has given it away: whoever is there now connects anew";
     /// The destination has no ready endpoint.
     NoEndpoint = 50, "no-endpoint", Destination, "check the readiness of the service's pods in the destination cluster";
     /// The destination refused the connection.

@@ -36,9 +36,25 @@ impl Zone {
         let rest = lower
             .strip_suffix(self.0.as_str())
             .and_then(|rest| rest.strip_suffix(".svc."))
-            .ok_or_else(|| HostError::OutsideZone { host: lower.chars().take(253).collect(), zone: self.clone() })?;
+            .ok_or_else(|| self.outside(&lower))?;
         let (name, namespace) = rest.split_once('.').ok_or_else(|| HostError::Shape(lower.clone()))?;
         Ok(ServiceKey::new(namespace.parse()?, name.parse()?))
+    }
+}
+
+impl Zone {
+    /// Why a host that is not below `svc.<zone>` is none of this set, with what its kind needs instead.
+    fn outside(&self, lower: &str) -> HostError {
+        let host: String = lower.chars().take(253).collect();
+        // `global` is what Istio called services of other clusters until 1.8.
+        if lower.ends_with(".svc.cluster.local") || lower.ends_with(".global") {
+            return HostError::ClusterLocal { host, zone: self.clone() };
+        }
+        // <account>.<namespace>.serviceaccount.identity.<control plane>.<trust domain>
+        if lower.contains(".serviceaccount.identity.") {
+            return HostError::LinkerdIdentity(host);
+        }
+        HostError::OutsideZone { host, zone: self.clone() }
     }
 }
 
@@ -82,6 +98,21 @@ pub enum HostError {
         /// The zone of this gateway.
         zone: Zone,
     },
+    /// The host names a service of one cluster alone.
+    #[error(
+        "{host:?} names a service of the client's own cluster (KEP-1645): use its name in the cluster set, <service>.<namespace>.svc.{zone}; in Istio, a ServiceEntry for that host"
+    )]
+    ClusterLocal {
+        /// The host, lowercase.
+        host: String,
+        /// The zone of this gateway.
+        zone: Zone,
+    },
+    /// The host is the identity of a meshed workload.
+    #[error(
+        "{0:?} is an identity of Linkerd and names no service: connect to the service's name or import address, where the server name is not looked at"
+    )]
+    LinkerdIdentity(String),
     /// The host has too few labels.
     #[error("{0:?} is not <service>.<namespace>.svc.<zone>")]
     Shape(String),
@@ -176,6 +207,24 @@ mod tests {
         ] {
             assert!(parse(sni).is_err(), "{sni}");
         }
+    }
+
+    #[test]
+    fn names_of_other_meshes_are_refused_with_what_to_do() {
+        let said = |sni| parse(sni).unwrap_err().to_string();
+        for local in ["api.production.svc.cluster.local", "outbound_.80_._.api.production.svc.cluster.local"] {
+            assert!(said(local).contains("use its name in the cluster set"), "{}", said(local));
+        }
+        assert!(said("outbound_.80_._.api.production.global").contains("<service>.<namespace>.svc.clusterset.local"));
+        let linkerd = said("web.production.serviceaccount.identity.linkerd.cluster.local");
+        assert!(linkerd.contains("identity of Linkerd") && linkerd.contains("import address"), "{linkerd}");
+        assert!(matches!(parse("example.com"), Err(HostError::OutsideZone { .. })));
+    }
+
+    #[test]
+    fn a_zone_that_is_cluster_local_takes_its_own_names() {
+        let zone: Zone = "cluster.local".parse().unwrap();
+        assert!(SniTarget::parse("outbound_.80_._.api.production.svc.cluster.local", &zone).is_ok());
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! ca ──issue──> svid ──> identity ──┐
 //! bundle ──> trust ──> verify ──────┴──> tls        handshakes
 //! material                                          what an identity source offers
+//! names, terminate                                  TLS of the cluster's own applications that ends at a gateway
 //! token, possession                                 joining
 //! signer ──> continuity                             which bundle may follow which
 //! renew, rotation                                   when to issue again, and under which authority
@@ -26,6 +27,7 @@ pub mod external;
 pub mod horizon;
 pub mod identity;
 pub mod material;
+pub mod names;
 pub mod possession;
 pub mod renew;
 pub mod rotation;
@@ -33,6 +35,7 @@ pub mod seal;
 pub mod secret;
 pub mod signer;
 pub mod svid;
+pub mod terminate;
 pub mod tls;
 pub mod token;
 pub mod trust;

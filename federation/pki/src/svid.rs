@@ -139,6 +139,11 @@ impl Svid {
         self.serial.as_str()
     }
 
+    /// The serial number of the leaf.
+    pub(crate) fn serial_number(&self) -> &Serial {
+        &self.serial
+    }
+
     /// The chain in PEM.
     #[must_use]
     pub fn certificate_pem(&self) -> String {

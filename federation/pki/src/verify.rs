@@ -7,6 +7,7 @@
 //! ```text
 //! check_leaf          shape of the leaf alone  -> id
 //! verify_leaf         + time + path to the authorities of the id's trust domain + not revoked
+//! verify_workload     + of this cluster's own trust domain (terminating listener)
 //! SpiffeVerifier      + is this id expected here?        (rustls, both sides)
 //! PinnedAuthority     path to one pinned certificate      (joining)
 //! ```
@@ -19,7 +20,7 @@ use std::cell::RefCell;
 
 use federation_model::{
     revocation::{Revocations, Serial},
-    spiffe::{MAX_SPIFFE_ID, SpiffeId, SpiffeIdError},
+    spiffe::{MAX_SPIFFE_ID, SpiffeId, SpiffeIdError, TrustDomain},
     time::Timestamp,
 };
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -82,6 +83,24 @@ pub fn verify_leaf(
 ) -> Result<SpiffeId, VerifyError> {
     let (leaf, intermediates) = chain.split_first().ok_or(VerifyError::NoCertificate)?;
     verify_parts(leaf, intermediates, trust, now, usage)
+}
+
+/// Verifies a workload of the trust domain `own`, which connects to the gateway of its own cluster: as [`verify_leaf`] does,
+/// and nobody of another trust domain passes, whatever `trust` believes.
+///
+/// # Errors
+/// The first rule that is broken.
+pub fn verify_workload(
+    chain: &[CertificateDer<'_>],
+    trust: &TrustStore,
+    own: &TrustDomain,
+    now: Timestamp,
+) -> Result<SpiffeId, VerifyError> {
+    let id = check_leaf(chain.first().ok_or(VerifyError::NoCertificate)?)?;
+    if !id.is_member_of(own) {
+        return Err(VerifyError::OtherTrustDomain { id, own: own.clone() });
+    }
+    verify_leaf(chain, trust, now, Usage::Client)
 }
 
 fn verify_parts(

@@ -28,7 +28,10 @@ use crate::{
     policy::PolicyTable,
 };
 
+mod ports;
 pub mod view;
+
+use ports::{plain_port, tls_port};
 
 /// What a snapshot is made of.
 #[derive(Debug, Clone)]
@@ -166,9 +169,22 @@ impl Tables {
         let import = self.import(&target.service)?;
         let port = match target.port {
             Some(port) => port,
-            None => tls_port(&import.ports).ok_or(Outcome::UnknownPort)?,
+            None => tls_port(&import.ports).ok_or(Outcome::UnknownPort)?.port,
         };
         self.route(&target.service, import, (port, Transport::Tcp), None)
+    }
+
+    /// The port that the server name of a connection means whose TLS ends at this gateway: what follows is not TLS any more.
+    ///
+    /// # Errors
+    /// [`Outcome::UnknownService`] or [`Outcome::UnknownPort`].
+    pub fn port_behind(&self, target: &SniTarget) -> Result<&ServicePort, Outcome> {
+        let ports = &self.import(&target.service)?.ports;
+        let found = match target.port {
+            Some(named) => ports.iter().find(|port| port.port == named && port.transport == Transport::Tcp),
+            None => plain_port(ports),
+        };
+        found.ok_or(Outcome::UnknownPort)
     }
 
     fn import(&self, service: &ServiceKey) -> Result<&Import, Outcome> {
@@ -374,27 +390,6 @@ impl Tables {
     pub fn generation(&self) -> u64 {
         self.inner.inputs.generation
     }
-}
-
-/// The port that a TLS server name without one means: the only TCP port, else the one that says it is TLS by its name or
-/// its application protocol, else 443, else 8443.
-fn tls_port(ports: &[ServicePort]) -> Option<Port> {
-    let tcp = || ports.iter().filter(|port| port.transport == Transport::Tcp);
-    let named = |port: &&ServicePort| port.name.as_ref().is_some_and(|name| matches!(name.as_str(), "https" | "tls"));
-    let protocol = |port: &&ServicePort| {
-        let tls = ["https", "tls", "grpcs", "wss", "kubernetes.io/wss"];
-        port.app_protocol.as_deref().is_some_and(|protocol| tls.iter().any(|t| protocol.eq_ignore_ascii_case(t)))
-    };
-    let mut all = tcp();
-    let only = match (all.next(), all.next()) {
-        (Some(only), None) => Some(only),
-        (Some(_), Some(_)) | (None, _) => None,
-    };
-    only.or_else(|| tcp().find(named))
-        .or_else(|| tcp().find(protocol))
-        .or_else(|| tcp().find(|port| port.port.number() == 443))
-        .or_else(|| tcp().find(|port| port.port.number() == 8443))
-        .map(|port| port.port)
 }
 
 #[cfg(test)]

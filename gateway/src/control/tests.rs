@@ -123,7 +123,8 @@ async fn tables_and_live_connections_follow_what_is_revoked_before_it_is_said_th
     let (tables, mut judged, live) =
         (control.outputs.tables.subscribe(), control.outputs.judged.subscribe(), control.live.clone());
     let caller = SpiffeId::new("spiffe://east.example/ns/a/sa/web").unwrap();
-    let grant = Grant { peer: None, delivered: None, caller: Caller::Vouched { id: caller.clone() }, requests: None };
+    let vouched = Caller::Vouched { id: caller.clone() };
+    let grant = Grant { peer: None, delivered: None, caller: vouched, attested_at: None, requests: None };
     let mut connection = live.register(grant);
     let (_manifests, manifests) = watch::channel(Arc::new(Manifests::default()));
     let (sender, receiver) = watch::channel(members(&["west"]));

@@ -52,7 +52,7 @@ impl Sink for EndpointEnd {
 
     async fn finish(&mut self) -> Result<(), Outcome> {
         match self {
-            Self::Tcp(end) => end.finish(),
+            Self::Tcp(end) => TcpEnd::finish(end),
             Self::Tls(end) => end.finish().await,
         }
     }

@@ -1,6 +1,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     task::Poll,
+    time::{Duration, SystemTime},
 };
 
 use federation_model::{
@@ -11,6 +12,10 @@ use federation_model::{
     sni::Zone,
     spiffe::SpiffeId,
     time::Timestamp,
+};
+use federation_pki::{
+    Validity,
+    ca::{Authority, SvidRequest},
 };
 use futures::poll;
 use gateway_core::tables::Inputs;
@@ -24,9 +29,15 @@ fn tables(members: &[&str]) -> Tables {
 
 /// The same with these revoked.
 fn tables_with(members: &[&str], revoked: &[&str]) -> Tables {
-    let revocation = |(number, text): (u64, &&str)| {
+    let subjects = revoked.iter().map(|text| Subject::parse_id(text).unwrap());
+    tables_of(members, subjects.collect(), BTreeMap::new())
+}
+
+/// The same with pods at these addresses.
+fn tables_of(members: &[&str], revoked: Vec<Subject>, pods: BTreeMap<IpAddr, SpiffeId>) -> Tables {
+    let revocation = |(number, subject)| {
         let (reason, by) = ("key lost".parse().unwrap(), "admin".parse().unwrap());
-        let (id, subject) = (RevocationId::from_bits(number), Subject::parse_id(text).unwrap());
+        let id = RevocationId::from_bits(number);
         Arc::new(Revocation { id, subject, reason, by, at: Timestamp(1) })
     };
     let member = |name: &&str| {
@@ -56,7 +67,7 @@ fn tables_with(members: &[&str], revoked: &[&str]) -> Tables {
         zone: Zone::default(),
         imports: Arc::default(),
         exports: Arc::default(),
-        pods: Arc::default(),
+        pods: Arc::new(pods),
         members: Arc::new(members.iter().map(member).collect::<BTreeMap<_, _>>()),
         reachable: Arc::new(BTreeSet::new()),
         addresses: Arc::default(),
@@ -66,8 +77,16 @@ fn tables_with(members: &[&str], revoked: &[&str]) -> Tables {
     })
 }
 
+fn account(name: &str) -> SpiffeId {
+    SpiffeId::new(format!("spiffe://east.example/ns/a/sa/{name}")).unwrap()
+}
+
+fn unknown() -> Grant {
+    Grant { peer: None, delivered: None, caller: Caller::Unknown, attested_at: None, requests: None }
+}
+
 fn with(peer: &str) -> Grant {
-    Grant { peer: Some(peer.parse().unwrap()), delivered: None, caller: Caller::Unknown, requests: None }
+    Grant { peer: Some(peer.parse().unwrap()), ..unknown() }
 }
 
 async fn now(registered: &mut Registered) -> Poll<Outcome> {
@@ -88,13 +107,8 @@ async fn a_connection_is_cut_when_its_peer_is_a_member_no_more() {
 async fn the_connections_of_a_revoked_caller_are_cut_wherever_they_go_and_others_go_on() {
     let live = Live::default();
     let of = |caller: &str, peer: Option<&str>| {
-        let caller = SpiffeId::new(format!("spiffe://east.example/ns/a/sa/{caller}")).unwrap();
-        Grant {
-            peer: peer.map(|peer| peer.parse().unwrap()),
-            delivered: None,
-            caller: Caller::Vouched { id: caller },
-            requests: None,
-        }
+        let caller = Caller::Vouched { id: account(caller) };
+        Grant { peer: peer.map(|peer| peer.parse().unwrap()), caller, ..unknown() }
     };
     let (mut away, mut here) = (live.register(of("web", Some("west"))), live.register(of("web", None)));
     let (mut other, mut unknown) = (live.register(of("api", Some("west"))), live.register(with("west")));
@@ -112,6 +126,47 @@ async fn the_connections_of_a_revoked_caller_are_cut_wherever_they_go_and_others
 }
 
 #[tokio::test]
+async fn a_connection_is_cut_when_the_certificate_it_was_proven_with_is_revoked_and_others_of_its_caller_go_on() {
+    let validity = Validity::starting(Timestamp::from(SystemTime::now()), Duration::from_secs(60));
+    let authority = Authority::generate(account("web").trust_domain(), "east", validity).unwrap();
+    let proven = |live: &Live| {
+        let svid = authority.issue(&SvidRequest { id: account("web"), names: vec![], validity }).unwrap();
+        let certificate = Some(Arc::new(svid.chain()[0].clone()));
+        let grant = Grant { caller: Caller::Workload { id: account("web"), certificate }, ..unknown() };
+        (live.register(grant), svid.serial().parse().unwrap())
+    };
+    let live = Live::default();
+    let ((mut stolen, serial), (mut other, _)) = (proven(&live), proven(&live));
+    let subject = Subject::Serial { trust_domain: account("web").trust_domain().clone(), serial };
+    assert_eq!(live.judge(&tables_of(&[], vec![subject], BTreeMap::new())), 1);
+    assert_eq!((now(&mut stolen).await, now(&mut other).await), (Poll::Ready(Outcome::Revoked), Poll::Pending));
+}
+
+#[tokio::test]
+async fn a_connection_is_cut_when_its_address_is_another_pods_or_nobodys_and_not_before() {
+    let address = |last: u8| IpAddr::from([10, 0, 0, last]);
+    let pods = |pods: &[(u8, &str)]| {
+        let pods = pods.iter().map(|(last, name)| (address(*last), account(name))).collect();
+        tables_of(&[], Vec::new(), pods)
+    };
+    let at = |last: u8| Grant {
+        caller: Caller::Vouched { id: account("web") },
+        attested_at: Some(address(last)),
+        ..unknown()
+    };
+    let live = Live::default();
+    let (mut first, mut second) = (live.register(at(1)), live.register(at(2)));
+    let mut stranger = live.register(Grant { caller: Caller::Vouched { id: account("web") }, ..unknown() });
+    assert_eq!(live.judge(&pods(&[(1, "web"), (2, "web")])), 0);
+    assert_eq!(live.judge(&pods(&[(3, "api"), (2, "web"), (1, "web")])), 0, "other pods come and go");
+    assert_eq!(live.judge(&pods(&[(1, "api"), (2, "web")])), 1);
+    assert_eq!((now(&mut first).await, now(&mut second).await), (Poll::Ready(Outcome::CallerGone), Poll::Pending));
+    assert_eq!(live.judge(&pods(&[])), 1);
+    assert_eq!(now(&mut second).await, Poll::Ready(Outcome::CallerGone));
+    assert_eq!(now(&mut stranger).await, Poll::Pending, "whom another cluster vouches for is not looked for here");
+}
+
+#[tokio::test]
 async fn a_connection_that_was_admitted_by_older_tables_is_cut_when_it_registers() {
     let live = Live::default();
     live.judge(&tables(&["north"]));
@@ -125,9 +180,9 @@ async fn a_connection_that_was_admitted_by_older_tables_is_cut_when_it_registers
 #[tokio::test]
 async fn whatever_registers_after_all_were_cut_is_cut_too() {
     let live = Live::default();
-    let mut before = live.register(Grant { peer: None, delivered: None, caller: Caller::Unknown, requests: None });
+    let mut before = live.register(unknown());
     assert_eq!(live.cut_all(Outcome::Draining), 1);
-    let mut after = live.register(Grant { peer: None, delivered: None, caller: Caller::Unknown, requests: None });
+    let mut after = live.register(unknown());
     for registered in [&mut before, &mut after] {
         assert_eq!(now(registered).await, Poll::Ready(Outcome::Draining));
     }

@@ -32,6 +32,7 @@ use crate::{
 };
 
 const SNI_PORT: u16 = 15080;
+const MTLS_PORT: u16 = 15081;
 const DNS_PORT: u16 = 15053;
 const ADMIN_PORT: u16 = 15000;
 
@@ -176,7 +177,7 @@ impl Cluster {
         format!(
             "[cluster]\nname = \"{name}\"\ntrust_domain = \"{trust_domain}\"\n\
              [tunnel]\nadvertise = [{advertise}]\nlease = \"{lease}ms\"\nidle_timeout = \"{idle}ms\"\nkeep_alive = \"500ms\"\n{tunnel}\n\
-             [outbound]\nvip_cidr = \"{imports}\"\nsni_listen = \"{sni}\"\n\
+             [outbound]\nvip_cidr = \"{imports}\"\nsni_listen = \"{sni}\"\nmtls_listen = \"{mtls}\"\n\
              [dns]\nlisten = \"{dns}\"\n\
              [admin]\nlisten = \"{admin}\"\n\
              [catalog]\ndir = \"{dir}/manifests\"\n\
@@ -186,6 +187,7 @@ impl Cluster {
              [delivery]\n{delivery}\n",
             imports = self.block.imports(),
             sni = self.sni(),
+            mtls = self.mtls(),
             dns = self.dns(),
             admin = self.admin_http(),
             dir = self.dir.display(),
@@ -236,6 +238,12 @@ impl Cluster {
     #[must_use]
     pub fn sni(&self) -> SocketAddr {
         SocketAddr::new(self.block.host(1), SNI_PORT)
+    }
+
+    /// The listener that ends the TLS of clients.
+    #[must_use]
+    pub fn mtls(&self) -> SocketAddr {
+        SocketAddr::new(self.block.host(1), MTLS_PORT)
     }
 
     /// The DNS server.

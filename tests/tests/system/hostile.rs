@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -131,12 +132,24 @@ fn outcome(reply: StreamReply) -> Option<Outcome> {
 async fn a_principal_of_another_trust_domain_is_refused_and_recorded() {
     let siege = Siege::begin().await;
     let peer = siege.tunnel().await;
+    let admin = SpiffeId::new("spiffe://west.example/ns/production/sa/admin").unwrap();
+    let request = SvidRequest { id: admin, names: Vec::new(), validity: hour() };
+    let stolen = Arc::new(siege.fleet["west"].authority().issue(&request).unwrap().chain()[0].clone());
     let claims = [
         vouched("spiffe://west.example/ns/production/sa/admin"),
         vouched("spiffe://east.example/ns/production/sa/frontend"),
         Caller::Workload {
             id: SpiffeId::new("spiffe://west.example/ns/production/sa/admin").unwrap(),
             certificate: None,
+        },
+        // West's workloads show their certificates to everybody they call, mallory among them.
+        Caller::Workload {
+            id: SpiffeId::new("spiffe://west.example/ns/production/sa/admin").unwrap(),
+            certificate: Some(stolen.clone()),
+        },
+        Caller::Workload {
+            id: SpiffeId::new("spiffe://mallory.example/ns/production/sa/app").unwrap(),
+            certificate: Some(stolen),
         },
     ];
     for claim in claims {
@@ -147,7 +160,7 @@ async fn a_principal_of_another_trust_domain_is_refused_and_recorded() {
     let mut stream = peer.stream(&header(API, 8080, own).encode().unwrap()).await.unwrap();
     assert_eq!(outcome(stream.reply().await), None, "its own principals are its own business");
     until("the refusals are recorded", async || {
-        (siege.fleet["west"].metrics().await.ended("Inbound", "foreign-principal") == 3.0).then_some(())
+        (siege.fleet["west"].metrics().await.ended("Inbound", "foreign-principal") == 5.0).then_some(())
     })
     .await;
     assert!(peer.is_open());

@@ -15,6 +15,7 @@ mod fedctl;
 mod foreign;
 mod hostile;
 mod hub;
+mod identify;
 mod identity;
 mod membership;
 mod model;

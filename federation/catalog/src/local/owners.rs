@@ -1,14 +1,15 @@
 //! Which workload owns which address.
 //!
-//! Owns attestation by source address: an address speaks for a pod only while exactly one running pod has it, and never
-//! for a pod on the host network, whose address is that of everything on its node.
+//! Owns attestation by source address: an address speaks for a pod only while that pod runs and no other has it, and never
+//! for a pod on the host network, whose address is that of everything on its node. A network gives the address of a pod that
+//! has ended to the next one: until the objects agree whose it is, it is nobody's.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
 use federation_model::spiffe::{SpiffeId, TrustDomain, service_account_id};
 
 use super::warning::Warning;
-use crate::objects::{ObjectKey, PodObject};
+use crate::objects::{ObjectKey, PodObject, PodPhase};
 
 /// The principals of the running pods by address.
 pub(super) fn principals(
@@ -17,7 +18,8 @@ pub(super) fn principals(
     warnings: &mut Vec<Warning>,
 ) -> BTreeMap<IpAddr, SpiffeId> {
     let mut claims: BTreeMap<IpAddr, Vec<&PodObject>> = BTreeMap::new();
-    for pod in pods.values().filter(|pod| pod.running) {
+    // One that is starting has its address before it is said to run, and its init containers call with it.
+    for pod in pods.values().filter(|pod| pod.phase != PodPhase::Ended) {
         for ip in &pod.ips {
             let claimants = claims.entry(ip.to_canonical()).or_default();
             if claimants.last().is_none_or(|last| last.key != pod.key) {
@@ -28,7 +30,7 @@ pub(super) fn principals(
     let mut principals = BTreeMap::new();
     for (address, claimants) in claims {
         match claimants.as_slice() {
-            [only] if !only.host_network => match principal(only, trust_domain) {
+            [only] if only.phase == PodPhase::Running && !only.host_network => match principal(only, trust_domain) {
                 Ok(id) => {
                     principals.insert(address, id);
                 }

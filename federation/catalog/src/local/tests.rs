@@ -1,7 +1,7 @@
 use federation_model::{catalog::SessionAffinity, export::Deliver, names::Namespace, time::Timestamp};
 
 use super::*;
-use crate::objects::{AddressType, ObjectKey, PodObject, SliceEndpoint, SlicePort, TargetPort};
+use crate::objects::{AddressType, ObjectKey, PodObject, PodPhase, SliceEndpoint, SlicePort, TargetPort};
 
 fn key(text: &str) -> ServiceKey {
     text.parse().unwrap()
@@ -397,7 +397,7 @@ fn pod(name: &str, ip: &str) -> PodObject {
         key: object(name),
         ips: vec![ip.parse().unwrap()],
         service_account: "frontend".to_owned(),
-        running: true,
+        phase: PodPhase::Running,
         host_network: false,
         deleted: false,
     }
@@ -424,7 +424,8 @@ fn the_address_of_a_running_pod_is_that_of_its_service_account() {
 #[test]
 fn pods_that_do_not_run_or_use_the_host_network_own_no_address() {
     let pods = vec![
-        PodObject { running: false, ..pod("a", "10.0.0.1") },
+        PodObject { phase: PodPhase::Unsettled, ..pod("a", "10.0.0.1") },
+        PodObject { phase: PodPhase::Ended, ..pod("d", "10.0.0.3") },
         PodObject { host_network: true, ..pod("b", "10.0.0.2") },
         PodObject { host_network: true, ..pod("c", "10.0.0.2") },
     ];
@@ -438,6 +439,23 @@ fn an_address_of_two_running_pods_belongs_to_nobody() {
     assert!(warnings[0].to_string().contains("shop/a and shop/b"), "{}", warnings[0]);
     let host = PodObject { host_network: true, ..pod("b", "10.0.0.1") };
     assert_eq!(principals(vec![pod("a", "10.0.0.1"), host]).0, [] as [&str; 0]);
+}
+
+#[test]
+fn an_address_that_went_from_one_pod_to_the_next_is_never_the_old_ones() {
+    let old = |phase, deleted| PodObject { phase, deleted, ..pod("old", "10.0.0.1") };
+    let new = |phase| PodObject { phase, service_account: "backend".to_owned(), ..pod("new", "10.0.0.1") };
+    let backend = vec!["10.0.0.1 spiffe://east.example/ns/shop/sa/backend".to_owned()];
+    use PodPhase::{Ended, Running, Unsettled};
+    assert_eq!(principals(vec![old(Ended, false), new(Running)]).0, backend, "the old one has ended");
+    for (before, deleted) in [(Running, false), (Running, true), (Unsettled, true)] {
+        for after in [Unsettled, Running] {
+            let (found, warnings) = principals(vec![old(before, deleted), new(after)]);
+            assert_eq!((found, warnings.len()), (vec![], 1), "{before:?} {deleted} {after:?}");
+        }
+    }
+    assert_eq!(principals(vec![old(Ended, true), new(Unsettled)]), (vec![], vec![]), "the new one does not run yet");
+    assert_eq!(principals(vec![old(Running, false), new(Ended)]).0.len(), 1, "one that has ended claims nothing");
 }
 
 #[test]

@@ -104,8 +104,10 @@ pub enum Warning {
         /// Its name.
         name: String,
     },
-    /// Several running pods claim one address, so it belongs to nobody.
-    #[error("the running pods {first} and {second} both have the address {address}, so callers from it are not known")]
+    /// Several pods claim one address, so it belongs to nobody.
+    #[error(
+        "the pods {first} and {second} both have the address {address}, so callers from it are not known until one of them is gone"
+    )]
     SharedAddress {
         /// The address.
         address: IpAddr,

@@ -2,6 +2,7 @@ mod policies;
 
 use super::*;
 use crate::objects::UNDATED;
+use federation_catalog::objects::PodPhase;
 use federation_model::time::Timestamp;
 
 fn names(reading: &Reading) -> Vec<(String, u32)> {
@@ -210,13 +211,16 @@ fn pods_own_their_addresses_and_a_manifest_need_not_state_the_phase() {
     let reading = read(
         "apiVersion: v1\nkind: Pod\nmetadata: {name: web-1}\nspec: {serviceAccountName: frontend}\n\
          status: {podIP: 127.0.0.9, podIPs: [{ip: 127.0.0.9}, {ip: \"::9\"}]}\n---\n\
-         apiVersion: v1\nkind: Pod\nmetadata: {name: web-2}\nstatus: {phase: Failed, podIP: 127.0.0.8}\n",
+         apiVersion: v1\nkind: Pod\nmetadata: {name: web-2}\nstatus: {phase: Failed, podIP: 127.0.0.8}\n---\n\
+         apiVersion: v1\nkind: Pod\nmetadata: {name: web-3}\nstatus: {phase: Pending, podIP: 127.0.0.8}\n---\n\
+         apiVersion: v1\nkind: Pod\nmetadata: {name: web-4}\nstatus: {phase: Succeeded}\n---\n\
+         apiVersion: v1\nkind: Pod\nmetadata: {name: web-5}\n",
     );
     let pods: Vec<_> = reading
         .objects
         .iter()
         .map(|(_, _, object)| match object {
-            Object::Pod(pod) => (pod.ips.len(), pod.service_account.as_str(), pod.running),
+            Object::Pod(pod) => (pod.ips.len(), pod.service_account.as_str(), pod.phase),
             Object::Service(_)
             | Object::EndpointSlice(_)
             | Object::ServiceExport(_)
@@ -224,7 +228,10 @@ fn pods_own_their_addresses_and_a_manifest_need_not_state_the_phase() {
             | Object::PeerAuthentication(_) => panic!("{object:?}"),
         })
         .collect();
-    assert_eq!(pods, [(2, "frontend", true), (1, "default", false)]);
+    use PodPhase::{Ended, Running, Unsettled};
+    let default = |addresses, phase| (addresses, "default", phase);
+    let expected = [(1, Ended), (1, Unsettled), (0, Ended), (0, Unsettled)].map(|(ips, phase)| default(ips, phase));
+    assert_eq!(pods, [&[(2, "frontend", Running)][..], &expected].concat());
 }
 
 #[test]

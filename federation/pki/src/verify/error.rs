@@ -3,7 +3,7 @@
 use federation_model::{
     bundle::Fingerprint,
     revocation::Revocation,
-    spiffe::{SpiffeId, SpiffeIdError},
+    spiffe::{SpiffeId, SpiffeIdError, TrustDomain},
     time::Timestamp,
 };
 
@@ -101,6 +101,16 @@ pub enum VerifyError {
         "{0} is of a trust domain that is not known here: its cluster is not a member, or was removed; see fedctl status"
     )]
     UnknownTrustDomain(SpiffeId),
+    /// A workload of another cluster.
+    #[error(
+        "{id} is of another trust domain than this cluster, {own}: a workload connects to the gateway of its own cluster, which carries its id; present an SVID of {own}"
+    )]
+    OtherTrustDomain {
+        /// The id.
+        id: SpiffeId,
+        /// The trust domain of this cluster.
+        own: TrustDomain,
+    },
     /// The bundle of its trust domain is empty.
     #[error("nothing of the trust domain of {0} is trusted: its bundle holds no usable authority; see fedctl status")]
     NothingTrusted(SpiffeId),

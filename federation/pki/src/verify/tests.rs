@@ -353,3 +353,22 @@ fn a_pinned_authority_is_believed_for_its_federation_service_alone() {
     let error = PinnedAuthority(east.fingerprint()).verify(&stolen, NOW).unwrap_err();
     assert!(matches!(error, VerifyError::PinUnusable { .. }), "{error:?}");
 }
+
+#[test]
+fn a_workload_of_another_trust_domain_is_refused_even_where_its_authority_is_believed() {
+    let (east, west) = (authority("east.example"), authority("west.example"));
+    let store = trusting(&[&east, &west]);
+    let judged = |authority: &Authority, id: &str, now| {
+        let id = SpiffeId::new(id).unwrap();
+        let request = SvidRequest { id, names: vec![], validity: Validity::starting(NOW, HOUR) };
+        verify_workload(authority.issue(&request).unwrap().chain(), &store, &td("east.example"), now)
+    };
+    let own = "spiffe://east.example/ns/a/sa/b";
+    assert_eq!(judged(&east, own, NOW).unwrap().to_string(), own);
+    let other = judged(&west, "spiffe://west.example/ns/a/sa/b", NOW).unwrap_err();
+    assert!(matches!(other, VerifyError::OtherTrustDomain { .. }), "{other}");
+    let expired = judged(&east, own, NOW.after(2 * HOUR)).unwrap_err();
+    let none = verify_workload(&[], &store, &td("east.example"), NOW).unwrap_err();
+    assert!(matches!(expired, VerifyError::Expired { .. }), "{expired}");
+    assert_eq!(none, VerifyError::NoCertificate);
+}

@@ -15,8 +15,16 @@ pub enum AlertDescription {
     UnexpectedMessage = 10,
     /// No acceptable parameters.
     HandshakeFailure = 40,
+    /// The certificate breaks a rule.
+    BadCertificate = 42,
+    /// The certificate was revoked.
+    CertificateRevoked = 44,
+    /// The certificate, or one above it, is not valid now.
+    CertificateExpired = 45,
     /// A field has a value that is not allowed.
     IllegalParameter = 47,
+    /// No authority of this cluster stands behind the caller.
+    UnknownCa = 48,
     /// The caller is known and not allowed.
     AccessDenied = 49,
     /// A message does not parse.
@@ -25,6 +33,8 @@ pub enum AlertDescription {
     InternalError = 80,
     /// No service has this name.
     UnrecognizedName = 112,
+    /// The client showed no certificate.
+    CertificateRequired = 116,
 }
 
 impl AlertDescription {
@@ -44,7 +54,10 @@ impl AlertDescription {
             }
             Outcome::BadHello | Outcome::BadRequest => Some(Self::DecodeError),
             Outcome::HelloTooLarge => Some(Self::IllegalParameter),
-            Outcome::ForeignPrincipal | Outcome::Denied | Outcome::Revoked => Some(Self::AccessDenied),
+            Outcome::ForeignPrincipal | Outcome::Denied | Outcome::Revoked | Outcome::CallerGone => {
+                Some(Self::AccessDenied)
+            }
+            Outcome::ClientUntrusted => Some(Self::UnknownCa),
             Outcome::OverCapacity
             | Outcome::NoHealthyCluster
             | Outcome::TunnelLost

@@ -193,9 +193,35 @@ fn a_server_name_without_a_port_means_the_tls_port() {
         (vec![port("a:8080/tcp"), port("b:80/tcp")], None),
     ];
     for (ports, expected) in cases {
-        assert_eq!(tls_port(&ports).map(Port::number), expected, "{ports:?}");
+        assert_eq!(tls_port(&ports).map(|port| port.port.number()), expected, "{ports:?}");
     }
     assert_eq!(tls_port(&[port("https:443/udp")]), None);
+}
+
+#[test]
+fn behind_tls_that_ends_at_the_gateway_a_name_means_the_port_without_tls() {
+    let app = |text: &str, protocol: &str| ServicePort { app_protocol: Some(protocol.to_owned()), ..port(text) };
+    let cases: [(Vec<ServicePort>, Option<u16>); 9] = [
+        (vec![port("https:8443/tcp")], Some(8443)),
+        (vec![port("http:80/tcp"), port("https:443/tcp")], Some(80)),
+        (vec![port("a:9000/tcp"), port("b:8443/tcp"), port("c:53/udp")], Some(9000)),
+        (vec![port("a:9000/tcp"), app("b:9001/tcp", "TLS")], Some(9000)),
+        (vec![port("a:9000/tcp"), port("http:9001/tcp"), port("b:443/tcp")], Some(9001)),
+        (vec![port("a:9000/tcp"), app("b:9001/tcp", "kubernetes.io/h2c"), port("c:80/tcp")], Some(9001)),
+        (vec![port("a:8080/tcp"), port("b:80/tcp")], Some(80)),
+        (vec![port("a:8080/tcp"), port("b:9000/tcp")], Some(8080)),
+        (vec![port("a:9001/tcp"), port("b:9000/tcp")], None),
+    ];
+    for (ports, expected) in cases {
+        assert_eq!(plain_port(&ports).map(|port| port.port.number()), expected, "{ports:?}");
+    }
+    let ports = ["http:80/tcp", "https:443/tcp"];
+    let tables = tables(&[("shop/web", import(ImportKind::ClusterSetIp, &ports, &[("west", source(&ports, 1, &[]))]))]);
+    let behind = |name: &str| tables.port_behind(&sni(name)).map(|port| port.port.number());
+    assert_eq!(behind("web.shop.svc.clusterset.local"), Ok(80));
+    assert_eq!(behind("outbound_.443_._.web.shop.svc.clusterset.local"), Ok(443));
+    assert_eq!(behind("outbound_.444_._.web.shop.svc.clusterset.local"), Err(Outcome::UnknownPort));
+    assert_eq!(behind("api.shop.svc.clusterset.local"), Err(Outcome::UnknownService));
 }
 
 #[test]
