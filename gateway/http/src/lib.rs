@@ -22,7 +22,7 @@
 //!   A line may end in a bare LF (section 2.2), and never does towards the endpoint.
 //! - `100 Continue` is sent once the request has been allowed and an endpoint takes its body. Other interim responses are
 //!   not passed on.
-//! - Everything that runs for a connection runs inside the future of [`serve`], and ends with it.
+//! - Everything that runs for a connection runs inside the future of [`serve()`], and ends with it.
 
 mod answer;
 mod body;

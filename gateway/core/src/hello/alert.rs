@@ -48,7 +48,8 @@ impl AlertDescription {
             | Outcome::DestinationReset
             | Outcome::IdleTimeout
             | Outcome::ClientSilent
-            | Outcome::NotTls => None,
+            | Outcome::NotTls
+            | Outcome::BadRequest => None,
             Outcome::NoServerName | Outcome::UnknownService | Outcome::UnknownPort | Outcome::NotExported => {
                 Some(Self::UnrecognizedName)
             }
