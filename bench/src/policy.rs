@@ -28,8 +28,8 @@ const POLICIES: usize = 10_000;
 const PRINCIPALS: usize = 100_000;
 /// Policies of the small world: what a decision costs with a hundredth of the policies.
 const FEW: usize = 100;
-/// Decisions in one round: enough for a clock of microseconds.
-const DECISIONS: usize = 20_000;
+/// Decisions in one round: a millisecond of them, and not minutes where each is a refusal by thousands of policies.
+const DECISIONS: usize = 4000;
 /// Decisions of the walk in one round: each looks at every policy.
 const WALKED: usize = 20;
 

@@ -15,7 +15,7 @@ use super::{Kind, Prepared};
 /// Policies in one namespace: one denies, the others allow, each for a service of its own.
 const PER_NAMESPACE: usize = 10;
 /// Calls of one kind: too many for what they touch to stay in the cache of one core.
-const CALLS: usize = 2000;
+const CALLS: usize = 1000;
 
 /// Policies, and what is known of them.
 #[derive(Debug)]
