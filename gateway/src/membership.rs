@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context as _;
 use federation_client::{
     membership::{FederationEndpoint, Joined},
-    watch::{Position, WatchUpdate},
+    watch::{MAX_FORMER, Position, WatchUpdate},
 };
 use federation_model::{
     addr::GatewayAddr,
@@ -243,6 +243,7 @@ fn from_message(message: v1::JoinResponse) -> anyhow::Result<Membership> {
             store_id: message.store_id,
             revision: message.revision,
             mark: Mark::from_bytes(&message.mark),
+            former: message.former_store_ids.into_iter().take(MAX_FORMER).collect(),
         },
         addresses: message.addresses.iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
         pending: message.pending,
@@ -263,6 +264,7 @@ fn to_message(membership: &Membership) -> v1::JoinResponse {
         foreign: membership.foreign.values().map(Into::into).collect(),
         revocations: revocation::messages(&membership.revocations),
         mark: membership.position.mark.map(|mark| mark.as_bytes().to_vec().into()).unwrap_or_default(),
+        former_store_ids: membership.position.former.clone(),
     }
 }
 
@@ -306,7 +308,12 @@ mod tests {
             federation_id: federation.gateway_id,
             members: vec![member("west")],
             revocations: Arc::default(),
-            position: Position { store_id: "s".to_owned(), revision: 4, mark: Some(mark("four")) },
+            position: Position {
+                store_id: "s".to_owned(),
+                revision: 4,
+                mark: Some(mark("four")),
+                former: vec!["r".to_owned()],
+            },
             addresses: vec!["127.0.0.1:15010".parse().unwrap()],
             pending: false,
             foreign: vec![member("spire").bundle],
@@ -314,7 +321,7 @@ mod tests {
     }
 
     fn update(reset: bool, changes: Vec<Change>) -> WatchUpdate {
-        let position = Position { store_id: "s".to_owned(), revision: 5, mark: Some(mark("five")) };
+        let position = Position { store_id: "s".to_owned(), revision: 5, mark: Some(mark("five")), former: Vec::new() };
         WatchUpdate { position, reset, changes, pending: false }
     }
 

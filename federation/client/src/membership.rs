@@ -222,6 +222,7 @@ fn joined(response: wire::JoinResponse) -> Result<Joined, ConvertError> {
             store_id: response.store_id,
             revision: response.revision,
             mark: Mark::from_bytes(&response.mark),
+            former: Vec::new(),
         },
         addresses: addresses
             .collect::<Result<_, _>>()
@@ -255,6 +256,14 @@ pub enum MemberError {
         /// The revision it is offered.
         at: u64,
     },
+    /// The service offers the state of a store that it had before it was recovered.
+    #[error(
+        "this member has seen revision {seen} of the set after the federation service was recovered, and the service offers its state from before: its store was restored from a copy older than the recovery, or it lies; compare `fedctl members` and `fedctl revoke list` with what was done since that copy, and then run `fedctl recover`"
+    )]
+    Unrecovered {
+        /// The revision this member has seen.
+        seen: u64,
+    },
 }
 
 impl MemberError {
@@ -264,7 +273,7 @@ impl MemberError {
         match self {
             Self::Call(error) => error.refusal() == Some(Refusal::Rewound),
             Self::Dial(_) => false,
-            Self::Rewound { .. } => true,
+            Self::Rewound { .. } | Self::Unrecovered { .. } => true,
         }
     }
 
@@ -273,7 +282,7 @@ impl MemberError {
     pub fn not_a_member(&self) -> bool {
         match self {
             Self::Call(error) => error.refusal() == Some(Refusal::NotAMember),
-            Self::Dial(_) | Self::Rewound { .. } => false,
+            Self::Dial(_) | Self::Rewound { .. } | Self::Unrecovered { .. } => false,
         }
     }
 
@@ -282,7 +291,7 @@ impl MemberError {
     pub fn revoked(&self) -> bool {
         match self {
             Self::Call(error) => error.refusal() == Some(Refusal::Revoked),
-            Self::Dial(_) | Self::Rewound { .. } => false,
+            Self::Dial(_) | Self::Rewound { .. } | Self::Unrecovered { .. } => false,
         }
     }
 
@@ -294,7 +303,7 @@ impl MemberError {
             Self::Call(CallError::Refused { refusal: Refusal::NotAMember, store_id: told, .. }) => {
                 told.as_deref() == Some(store_id)
             }
-            Self::Call(_) | Self::Dial(_) | Self::Rewound { .. } => false,
+            Self::Call(_) | Self::Dial(_) | Self::Rewound { .. } | Self::Unrecovered { .. } => false,
         }
     }
 }

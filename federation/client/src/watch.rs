@@ -32,7 +32,13 @@ pub struct Position {
     pub revision: u64,
     /// What that revision is recognised by, when the service tells it.
     pub mark: Option<Mark>,
+    /// The stores that were followed before this one, oldest first: a service that is recovered goes on under another id, so
+    /// that one of these comes from a copy of before the recovery. At most [`MAX_FORMER`].
+    pub former: Vec<String>,
 }
+
+/// Stores that are remembered: each is a recovery by an operator.
+pub const MAX_FORMER: usize = 16;
 
 impl Position {
     /// What a service says that has come to this position by itself, and not to `self`: an older revision of the same store, or
@@ -42,7 +48,18 @@ impl Position {
     pub fn contradicted_by(&self, offered: &Self) -> bool {
         let another = matches!((self.mark, offered.mark), (Some(held), Some(offered)) if held != offered);
         let older = offered.revision < self.revision || (offered.revision == self.revision && another);
-        self.store_id == offered.store_id && older
+        let same = self.store_id == offered.store_id;
+        (same && older) || (!same && self.former.contains(&offered.store_id))
+    }
+
+    /// What is known after `offered` was taken in.
+    fn followed_by(&self, offered: Self) -> Self {
+        let mut former = self.former.clone();
+        if !self.store_id.is_empty() && self.store_id != offered.store_id {
+            former.push(self.store_id.clone());
+            former.drain(..former.len().saturating_sub(MAX_FORMER));
+        }
+        Self { former, ..offered }
     }
 }
 
@@ -209,9 +226,11 @@ impl Machine {
 
     fn update(&mut self, response: wire::WatchResponse) -> Result<WatchUpdate, MemberError> {
         let mark = Mark::from_bytes(&response.mark);
-        let position = Position { store_id: response.store_id, revision: response.revision, mark };
-        if self.position.contradicted_by(&position) {
-            return Err(MemberError::Rewound { seen: self.position.revision, at: position.revision });
+        let offered = Position { store_id: response.store_id, revision: response.revision, mark, former: Vec::new() };
+        if self.position.contradicted_by(&offered) {
+            let (seen, at) = (self.position.revision, offered.revision);
+            let same = self.position.store_id == offered.store_id;
+            return Err(if same { MemberError::Rewound { seen, at } } else { MemberError::Unrecovered { seen } });
         }
         let changes: Vec<Change> =
             response.changes.into_iter().map(TryInto::try_into).collect::<Result<_, _>>().map_err(CallError::from)?;
@@ -220,7 +239,7 @@ impl Machine {
                 self.trust(bundle.clone());
             }
         }
-        self.position = position;
+        self.position = self.position.followed_by(offered);
         self.pauses = pauses();
         Ok(WatchUpdate { position: self.position.clone(), reset: response.reset, changes, pending: response.pending })
     }
@@ -255,7 +274,21 @@ mod tests {
 
     fn at(store_id: &str, revision: u64, mark: Option<&str>) -> Position {
         let mark = mark.map(|log| Mark::of(&Head::start(log)));
-        Position { store_id: store_id.to_owned(), revision, mark }
+        Position { store_id: store_id.to_owned(), revision, mark, former: Vec::new() }
+    }
+
+    #[test]
+    fn a_store_that_was_followed_before_a_recovery_contradicts_until_there_is_another_one() {
+        let recovered = at("a", 7, Some("a")).followed_by(at("b", 7, Some("b")));
+        assert_eq!(recovered.former, ["a"]);
+        for offered in [at("a", 5, None), at("a", 7, Some("a")), at("a", 9, Some("c"))] {
+            assert!(recovered.contradicted_by(&offered), "{offered:?}");
+        }
+        let again = recovered.followed_by(at("c", 5, None));
+        assert!(!recovered.contradicted_by(&again) && again.contradicted_by(&at("b", 8, None)));
+        let many = (0..2 * MAX_FORMER).fold(again, |held, n| held.followed_by(at(&format!("s{n}"), 1, None)));
+        assert_eq!(many.former.len(), MAX_FORMER);
+        assert_eq!(Position::default().followed_by(at("a", 1, None)).former, [""; 0]);
     }
 
     #[test]

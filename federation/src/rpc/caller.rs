@@ -31,6 +31,15 @@ impl Peer {
     }
 }
 
+/// What to do when a member is of another authority than the store knows: a gateway tells of a new one before it uses it.
+fn remedy(error: &VerifyError) -> &'static str {
+    if matches!(error, VerifyError::NoAuthority { .. } | VerifyError::WrongAuthority { .. }) {
+        ". If its cluster has replaced its authority and the store of the federation service was restored from a copy of before: `fedctl token create` for that cluster, then `fedctl leave --force` and `fedctl join` at its gateway"
+    } else {
+        ""
+    }
+}
+
 impl Context {
     /// The member that calls.
     pub(super) fn member(&self, peer: &Peer) -> Result<Arc<MemberRecord>, Status> {
@@ -76,7 +85,7 @@ impl Context {
             } else {
                 Refusal::CertificateRefused
             };
-            self.refuse(refusal, error.to_string())
+            self.refuse(refusal, format!("{error}{}", remedy(&error)))
         })
     }
 }

@@ -108,6 +108,7 @@ impl Membership for Calls {
             foreign: state.foreign_bundles().map(Into::into).collect(),
             revocations: revocation::messages(&state.revocations),
             mark: mark.map(|mark| mark.as_bytes().to_vec().into()).unwrap_or_default(),
+            former_store_ids: Vec::new(),
         }))
     }
 

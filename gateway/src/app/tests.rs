@@ -57,7 +57,7 @@ fn settings(dir: &Path, west: &[&str]) -> Config {
         federation_id: service.gateway_id,
         members: vec![member("west", west)],
         revocations: Arc::default(),
-        position: Position { store_id: "s".to_owned(), revision: 1, mark: None },
+        position: Position { store_id: "s".to_owned(), revision: 1, mark: None, former: Vec::new() },
         addresses: Vec::new(),
         pending: false,
         foreign: Vec::new(),

@@ -113,3 +113,67 @@ async fn a_cluster_that_was_truly_removed_is_told_so() {
     assert!(error.not_a_member_in(&answer.position.store_id), "{error}");
     service.stopped().await;
 }
+
+#[tokio::test]
+async fn a_copy_of_before_the_last_recovery_is_not_taken_for_another_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = service(&dir).await;
+    let (old, western) = joined(&first, &cluster("west")).await;
+    let mut seen = None;
+    let service = restored(&dir, first, async |service| {
+        service.operator().await.recover().await.unwrap();
+        joined(service, &cluster("east")).await;
+        seen = Some(update(&mut western.watch(old.position.clone())).await.position);
+    })
+    .await;
+    let seen = seen.unwrap();
+    assert_eq!(seen.former, std::slice::from_ref(&old.position.store_id));
+    let mut watch = western.watch(seen.clone());
+    let told = loop {
+        match event(&mut watch).await {
+            WatchEvent::Connected { .. } => {}
+            WatchEvent::Disconnected { error, .. } => break error,
+            WatchEvent::Update(update) => panic!("{update:?}"),
+        }
+    };
+    assert!(told.rewound(), "{told}");
+    assert!(told.to_string().contains("a copy older than the recovery"), "{told}");
+    assert!(told.to_string().contains("`fedctl recover`"), "{told}");
+    service.operator().await.recover().await.unwrap();
+    let after = update(&mut western.watch(seen.clone())).await;
+    assert!(after.reset);
+    assert_eq!(after.position.former, [seen.former[0].clone(), seen.store_id]);
+    service.stopped().await;
+}
+
+#[tokio::test]
+async fn a_member_whose_authority_was_rotated_since_the_copy_is_told_how_to_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = service(&dir).await;
+    let (west, next) = (cluster("west"), cluster("west"));
+    let (old, western) = joined(&first, &west).await;
+    let newest = west.member.lineage.newest().unwrap();
+    let now = (&west.signer, SystemTime::now().into());
+    let rotated = continuity::next(newest, vec![next.authority.certificate().clone()], now).unwrap();
+    let lineage = Lineage::new(vec![newest.clone(), rotated.clone()]);
+    let service = restored(&dir, first, async |_| {
+        western.publish_bundle(&lineage).await.unwrap();
+        next.client(&old).publish(&Publication::default()).await.unwrap();
+    })
+    .await;
+
+    let MemberError::Call(error) = next.client(&old).publish(&Publication::default()).await.unwrap_err() else {
+        panic!("the service answers")
+    };
+    assert_eq!(error.refusal(), Some(Refusal::CertificateRefused));
+    let told = error.to_string();
+    for words in ["restored from a copy", "`fedctl token create`", "`fedctl leave --force` and `fedctl join`"] {
+        assert!(told.contains(words), "{told}");
+    }
+    // What it is told to do works, as its lineage goes on from what the store knows.
+    let member = Member { bundle: rotated.bundle, lineage, ..west.member.clone() };
+    let again = Cluster { member, authority: next.authority, signer: next.signer };
+    let (_, client) = joined(&service, &again).await;
+    client.publish(&Publication::default()).await.unwrap();
+    service.stopped().await;
+}

@@ -73,7 +73,7 @@ async fn joined(dir: &Path) -> Arc<Follower> {
         federation_id: service(),
         members: vec![member("west", "west.example")],
         revocations: Arc::default(),
-        position: Position { store_id: "s".to_owned(), revision: 4, mark: None },
+        position: Position { store_id: "s".to_owned(), revision: 4, mark: None, former: Vec::new() },
         addresses: Vec::new(),
         pending: false,
         foreign: Vec::new(),
@@ -84,7 +84,7 @@ async fn joined(dir: &Path) -> Arc<Follower> {
 
 fn update(changes: Vec<Change>) -> WatchUpdate {
     WatchUpdate {
-        position: Position { store_id: "s".to_owned(), revision: 5, mark: None },
+        position: Position { store_id: "s".to_owned(), revision: 5, mark: None, former: Vec::new() },
         reset: false,
         changes,
         pending: false,
@@ -188,7 +188,7 @@ async fn a_restored_service_does_not_bring_a_revoked_cluster_back() {
     assert!(follower.apply(&service(), update(vec![whole])).await);
     assert_eq!(others(&follower), Vec::<String>::new());
     let listed = ["east", "west", "north"].map(|name| Change::Upsert(member(name, &format!("{name}.example"))));
-    let position = Position { store_id: "restored".to_owned(), revision: 2, mark: None };
+    let position = Position { store_id: "restored".to_owned(), revision: 2, mark: None, former: Vec::new() };
     let reset = WatchUpdate { position, reset: true, changes: listed.into(), pending: false };
     assert!(follower.apply(&service(), reset).await);
     assert_eq!(others(&follower), ["north"]);

@@ -20,7 +20,7 @@ fn of_path(number: u64) -> Arc<Revocation> {
 
 fn update(reset: bool, changes: Vec<Change>) -> WatchUpdate {
     WatchUpdate {
-        position: Position { store_id: "s".to_owned(), revision: 5, mark: None },
+        position: Position { store_id: "s".to_owned(), revision: 5, mark: None, former: Vec::new() },
         reset,
         changes,
         pending: false,
