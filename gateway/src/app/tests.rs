@@ -1,7 +1,10 @@
 use std::{collections::BTreeMap, net::Ipv4Addr, path::Path, time::Duration};
 
 use federation_client::{membership::Joined, watch::Position};
-use federation_model::{member::Member, names::ClusterName, outcome::Outcome, spiffe::SpiffeId, trace::TraceContext};
+use federation_model::{
+    addr::Port, caller::Caller, member::Member, names::ClusterName, outcome::Outcome, spiffe::SpiffeId,
+    trace::TraceContext,
+};
 use federation_pki::{Validity, ca::Authority};
 use federation_runtime::{config, reference};
 use gateway_tunnel::TunnelEvent;
@@ -155,6 +158,20 @@ async fn ask(server: SocketAddr) {
     timeout(DEADLINE, socket.recv(&mut [0; 512])).await.unwrap().unwrap();
 }
 
+fn exchange() -> gateway_http::Exchange {
+    gateway_http::Exchange {
+        method: http::Method::GET,
+        target: None,
+        trace: TraceContext::from_random(1, 1),
+        status: None,
+        sent: 0,
+        received: 0,
+        took: Duration::ZERO,
+        outcome: Outcome::Completed,
+        rule: None,
+    }
+}
+
 #[tokio::test]
 async fn the_reference_of_metrics_is_what_a_gateway_measures() {
     let dir = tempfile::tempdir().unwrap();
@@ -167,6 +184,9 @@ async fn the_reference_of_metrics_is_what_a_gateway_measures() {
     let record = parts.path.recorder.begin(Direction::Outbound, None, TraceContext::from_random(1, 1));
     record.connected();
     record.end(Outcome::Completed, Counts::default(), "");
+    let (caller, service) = (Caller::Unknown, "shop/api".parse().unwrap());
+    let from = (&caller, &parts.path.cluster);
+    parts.path.recorder.request(&exchange(), from, (&service, Port::new(80).unwrap()));
     ask(address).await;
     let known = async {
         loop {
