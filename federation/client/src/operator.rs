@@ -1,15 +1,8 @@
 //! The calls of those who operate the federation service.
 //!
-//! Owns reading the operator credential and the calls made with it, some in modules of their own. Never
-//! writes a credential.
+//! Owns the calls made with an operator credential, some in modules of their own. Never writes a credential.
 
-use std::{
-    io,
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use federation_model::{
     addr::GatewayAddr,
@@ -22,7 +15,6 @@ use federation_model::{
 };
 use federation_pki::{
     identity::LiveIdentity,
-    svid::{Svid, SvidError},
     tls::{TlsConfigError, client_config},
     token::{JoinToken, TokenError, TokenId},
     trust::{TrustError, TrustStore},
@@ -32,7 +24,7 @@ use proto::{
     convert::{ConvertError, member::Refusal},
     federation::v1::{self as wire, operator_client::OperatorClient as Client},
 };
-use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+use rustls::pki_types::CertificateDer;
 use tokio::time::timeout;
 use tonic::{Streaming, transport::Channel};
 
@@ -41,59 +33,22 @@ use crate::{
     dial::{ALPN, DialError, Dialer},
 };
 
+mod credential;
 mod foreign;
 mod recovery;
 mod revocation;
 
+pub use credential::{Credential, CredentialError, authorities};
 pub use foreign::ForeignStatus;
 pub use recovery::Recovered;
 pub use revocation::{Acknowledgement, Acknowledgements, Reinstated, Revoked};
 
-/// Certificates and keys are a few KiB.
-const MAX_FILE: u64 = 1 << 20;
 /// Each message of a stream takes one look into the store.
 const NEXT_MESSAGE: Duration = Duration::from_secs(15);
 /// Verifiers take no longer chains.
 const MAX_CHAIN: usize = 8;
 /// The service gives less at once.
 const MAX_ENTRIES: usize = 100_000;
-
-/// Why a credential cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum CredentialError {
-    /// A file is not there.
-    #[error(
-        "there is no operator credential in {}: landbridge-federation writes one to <store>/operator at its first start; name that directory, or a copy, with --operator DIR", .0.display()
-    )]
-    Missing(PathBuf),
-    /// A file cannot be read.
-    #[error("{} cannot be read: {error}", .path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-    /// Others may read the key.
-    #[error("{} may be read by others: run `chmod 600 {}`", .0.display(), .0.display())]
-    Shared(PathBuf),
-    /// The certificate or its key.
-    #[error("the credential in {} is not usable: {error}", .path.display())]
-    Svid {
-        /// The directory.
-        path: PathBuf,
-        /// Why.
-        error: SvidError,
-    },
-    /// The authorities.
-    #[error("{} is not usable: {reason}", .path.display())]
-    Authorities {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
-}
 
 /// Why a call of an operator failed.
 #[derive(Debug, thiserror::Error)]
@@ -130,79 +85,6 @@ impl From<ConvertError> for OperatorError {
     fn from(error: ConvertError) -> Self {
         Self::Call(error.into())
     }
-}
-
-/// `ca.crt`, `tls.crt` and `tls.key` of a directory.
-#[derive(Debug)]
-pub struct Credential {
-    svid: Svid,
-    federation: TrustBundle,
-}
-
-impl Credential {
-    /// Reads the three files.
-    ///
-    /// # Errors
-    /// When one is missing, is not usable, or the key is open to others.
-    pub fn load(directory: &Path) -> Result<Self, CredentialError> {
-        let certificate = read(directory, "tls.crt", false)?;
-        let key = read(directory, "tls.key", true)?;
-        let svid = Svid::from_pem(&certificate, &key)
-            .map_err(|error| CredentialError::Svid { path: directory.to_owned(), error })?;
-        let authorities = authorities(directory)?;
-        let federation = TrustBundle { trust_domain: svid.id().trust_domain().clone(), sequence: 0, authorities };
-        Ok(Self { svid, federation })
-    }
-
-    /// Who the operator is.
-    #[must_use]
-    pub fn id(&self) -> &SpiffeId {
-        self.svid.id()
-    }
-
-    /// Its certificate, then those above it.
-    #[must_use]
-    pub fn chain(&self) -> &[CertificateDer<'static>] {
-        self.svid.chain()
-    }
-
-    /// When the credential ends.
-    #[must_use]
-    pub fn expires_at(&self) -> Timestamp {
-        self.svid.not_after()
-    }
-}
-
-/// The authorities of the federation service in `ca.crt` of a credential's directory; the key is not needed for them.
-///
-/// # Errors
-/// When the file is missing or holds no certificate.
-pub fn authorities(directory: &Path) -> Result<Vec<CertificateDer<'static>>, CredentialError> {
-    let text = read(directory, "ca.crt", false)?;
-    let unusable = |reason| CredentialError::Authorities { path: directory.join("ca.crt"), reason };
-    let authorities: Vec<_> = CertificateDer::pem_slice_iter(text.as_bytes())
-        .collect::<Result<_, _>>()
-        .map_err(|error| unusable(error.to_string()))?;
-    if authorities.is_empty() { Err(unusable("it holds no certificate".to_owned())) } else { Ok(authorities) }
-}
-
-fn read(directory: &Path, name: &str, secret: bool) -> Result<String, CredentialError> {
-    let path = directory.join(name);
-    let unreadable = |error: io::Error| {
-        if error.kind() == io::ErrorKind::NotFound {
-            CredentialError::Missing(directory.to_owned())
-        } else {
-            CredentialError::Unreadable { path: path.clone(), error }
-        }
-    };
-    let metadata = std::fs::metadata(&path).map_err(unreadable)?;
-    if secret && metadata.permissions().mode() & 0o077 != 0 {
-        return Err(CredentialError::Shared(path));
-    }
-    if metadata.len() > MAX_FILE {
-        return Err(unreadable(io::Error::other(format!("it has more than {MAX_FILE} bytes"))));
-    }
-    std::fs::read_to_string(&path).map_err(unreadable)
 }
 
 /// The id of the federation service of a trust domain.
@@ -496,42 +378,4 @@ fn listing(response: wire::ListMembersResponse) -> Result<Listing, ConvertError>
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use federation_pki::{
-        ca::{Authority, SvidRequest},
-        validity::Validity,
-    };
-
-    fn credential() -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        let trust_domain = TrustDomain::new("federation.internal").unwrap();
-        let validity = Validity::starting(Timestamp(1_700_000_000), Duration::from_secs(3600));
-        let authority = Authority::generate(&trust_domain, "federation", validity).unwrap();
-        let id = parse_workload_id("spiffe://federation.internal/landbridge/operator/admin").unwrap();
-        let svid = authority.issue(&SvidRequest { id, names: Vec::new(), validity }).unwrap();
-        std::fs::write(dir.path().join("ca.crt"), authority.certificate_pem()).unwrap();
-        std::fs::write(dir.path().join("tls.crt"), svid.certificate_pem()).unwrap();
-        std::fs::write(dir.path().join("tls.key"), svid.key_pem().expose()).unwrap();
-        std::fs::set_permissions(dir.path().join("tls.key"), std::fs::Permissions::from_mode(0o600)).unwrap();
-        dir
-    }
-
-    #[test]
-    fn a_credential_is_three_files_with_a_private_key() {
-        let dir = credential();
-        assert_eq!(Credential::load(dir.path()).unwrap().id().path(), "/landbridge/operator/admin");
-        std::fs::set_permissions(dir.path().join("tls.key"), std::fs::Permissions::from_mode(0o640)).unwrap();
-        let error = Credential::load(dir.path()).unwrap_err().to_string();
-        assert!(error.contains("run `chmod 600 "), "{error}");
-        std::fs::remove_file(dir.path().join("ca.crt")).unwrap();
-        std::fs::set_permissions(dir.path().join("tls.key"), std::fs::Permissions::from_mode(0o600)).unwrap();
-        assert!(matches!(Credential::load(dir.path()), Err(CredentialError::Missing(_))));
-    }
-
-    #[test]
-    fn the_id_of_the_service_follows_from_its_trust_domain() {
-        let id = federation_id(&TrustDomain::new("federation.internal").unwrap());
-        assert_eq!(id.to_string(), "spiffe://federation.internal/landbridge/federation");
-    }
-}
+mod tests;
