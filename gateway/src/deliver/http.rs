@@ -230,14 +230,11 @@ struct Rulings {
 impl Judge for Rulings {
     fn judge(&self, method: &Method, path: &str) -> Result<(), Refused> {
         let request = HttpRequest { method: method.as_str(), path };
-        let tables = self.path.tables.borrow().clone();
-        let refusal = match policy::rule_on(&self.path, &tables, &self.parties.call(), request) {
-            Ok(()) => {
-                self.requests.begin(request);
-                return Ok(());
-            }
-            Err(refusal) => refusal,
+        let rule = || {
+            let tables = self.path.tables.borrow().clone();
+            policy::rule_on(&self.path, &tables, &self.parties.call(), request)
         };
+        let Err(refusal) = self.requests.admit(request, rule) else { return Ok(()) };
         self.story.tell(Step::RequestRefused(format!("{method} {path}: {refusal}; {}", refusal.remedy())));
         let ambiguous = matches!(refusal.by, RefusedBy::Path { .. });
         let cluster = &self.path.cluster;
@@ -256,7 +253,7 @@ impl Judge for Rulings {
 
 impl Observe for Rulings {
     fn ended(&self, exchange: &Exchange) {
-        if exchange.outcome != Outcome::Denied {
+        if exchange.admitted {
             // Over HTTP/2 a WebSocket begins with CONNECT, and is judged as the GET that it is otherwise.
             let websocket = exchange.method == Method::CONNECT;
             let method = if websocket { Method::GET.as_str() } else { exchange.method.as_str() };
