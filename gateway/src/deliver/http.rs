@@ -241,11 +241,11 @@ impl Judge for Rulings {
         Err(Refused {
             outcome: Outcome::Denied,
             status: if ambiguous { StatusCode::BAD_REQUEST } else { StatusCode::FORBIDDEN },
-            reason: Cow::Owned(match &refusal.principal {
-                _ if ambiguous => "the path can be read in more than one way: send it in its plain form".to_owned(),
-                Some(id) => format!("the policies of cluster {cluster} refuse this request of {id}"),
-                None => format!("the policies of cluster {cluster} refuse this request of a caller that is not known"),
-            }),
+            reason: if ambiguous {
+                Cow::Borrowed("the path can be read in more than one way: send it in its plain form")
+            } else {
+                Cow::Owned(policy::told(cluster, &self.parties.caller))
+            },
             rule: Some(format!("{}; remedy: {}", refusal.by, refusal.remedy())),
         })
     }
