@@ -36,6 +36,9 @@ use crate::{
 /// How long the speaker may take to end when both directions of its connection have.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// How much of a method or a path is told in the story of a connection, bytes.
+const SHOWN: usize = 128;
+
 /// One connection to be delivered as HTTP.
 #[derive(Debug)]
 pub struct HttpDelivery {
@@ -235,6 +238,7 @@ impl Judge for Rulings {
             policy::rule_on(&self.path, &tables, &self.parties.call(), request)
         };
         let Err(refusal) = self.requests.admit(request, rule) else { return Ok(()) };
+        let (method, path) = (start(method.as_str()), start(path));
         self.story.tell(Step::RequestRefused(format!("{method} {path}: {refusal}; {}", refusal.remedy())));
         let ambiguous = matches!(refusal.by, RefusedBy::Path { .. });
         let cluster = &self.path.cluster;
@@ -249,6 +253,11 @@ impl Judge for Rulings {
             rule: Some(format!("{}; remedy: {}", refusal.by, refusal.remedy())),
         })
     }
+}
+
+/// The beginning of what a client has chosen, long enough to know it again.
+fn start(text: &str) -> &str {
+    &text[..text.floor_char_boundary(SHOWN)]
 }
 
 impl Observe for Rulings {
