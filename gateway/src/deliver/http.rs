@@ -133,8 +133,7 @@ impl HttpDelivery {
         let (spoken, mut source, mut sink, tell) = pipe();
         let serving = async {
             let served = gateway_http::serve(spoken, delivery, cut, path.draining.cancelled()).await;
-            // Who carried the bytes may be gone.
-            let _ = tell.send(served.outcome);
+            tell.send_replace(Some(served.outcome));
             served
         };
         let carrying = splice(client, (&mut source, &mut sink), first, path.limits.idle_timeout, pending());
