@@ -51,19 +51,27 @@ pub struct Rejected {
     record: Box<Record>,
     outcome: Outcome,
     reason: String,
+    /// What the peer is told, when that is not the reason.
+    told: Option<String>,
 }
 
 impl Rejected {
     /// A stream that ends with `outcome`.
     #[must_use]
     pub fn new(stream: InboundStream, record: Record, outcome: Outcome, reason: String) -> Self {
-        Self { stream: Box::new(stream), record: Box::new(record), outcome, reason }
+        Self { stream: Box::new(stream), record: Box::new(record), outcome, reason, told: None }
+    }
+
+    /// The same, of which the peer is told no more than this.
+    #[must_use]
+    pub fn telling(self, told: String) -> Self {
+        Self { told: Some(told), ..self }
     }
 
     /// Tells the peer, and records the outcome.
     pub async fn answer(self) {
         // A peer that takes no bytes does not get to keep the connection's place.
-        match timeout(REPLY_LIMIT, self.stream.refuse(self.outcome, &self.reason)).await {
+        match timeout(REPLY_LIMIT, self.stream.refuse(self.outcome, self.told.as_ref().unwrap_or(&self.reason))).await {
             Ok(Ok(())) => {}
             Ok(Err(ended)) => tracing::debug!(%ended, "the peer did not wait for the refusal"),
             Err(_elapsed) => tracing::debug!("the peer did not take the refusal"),
@@ -117,7 +125,10 @@ pub fn authorize(mut stream: InboundStream, path: &DataPath) -> Result<Authorize
     let call = Call { caller: &caller, source_cluster: &stream.peer, service, port };
     let admitted = match policy::admit(path, &tables, &call, &mut record) {
         Ok(admitted) => admitted,
-        Err((outcome, reason)) => return Err(Rejected::new(stream, record, outcome, reason)),
+        Err((outcome, reason)) => {
+            let told = policy::told(&path.cluster, &caller);
+            return Err(Rejected::new(stream, record, outcome, reason).telling(told));
+        }
     };
     if header.destination.transport != Transport::Tcp {
         let reason = format!("{} is asked for over UDP, which is not carried", header.destination.service);

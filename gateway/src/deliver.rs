@@ -188,8 +188,10 @@ pub async fn connect(
         .local_endpoints(delivery.service, delivery.port, Transport::Tcp, delivery.endpoint)
         .map_err(|outcome| (outcome, format!("{target} has no endpoint here")))?;
     match &mode {
+        // Another cluster says that this is the client's own TLS: an endpoint that is to get TLS gets nothing else.
+        Deliver::Tls(_) if delivery.is_tls_already() => expect_tls(&target, &mode, client, path).await?,
         Deliver::Plain | Deliver::ProxyV2 | Deliver::Tls(_) => {}
-        Deliver::Passthrough => expect_tls(&target, client, path).await?,
+        Deliver::Passthrough => expect_tls(&target, &mode, client, path).await?,
         Deliver::Http => {
             let http = HttpDelivery::begin(delivery, path).await?;
             return Ok(Delivered::Http(Box::new(http)));
@@ -210,9 +212,10 @@ pub async fn connect(
     Err(last)
 }
 
-/// Waits for the ClientHello of the client: what is delivered as passthrough is its own TLS and nothing else.
+/// Waits for the ClientHello of the client: what goes through as its own TLS is TLS and nothing else.
 async fn expect_tls(
     target: &str,
+    mode: &Deliver,
     (source, seen): (&mut impl Source, &mut BytesMut),
     path: &DataPath,
 ) -> Result<(), NotDelivered> {
@@ -224,7 +227,8 @@ async fn expect_tls(
         Err((outcome, reason)) => Err((
             outcome,
             format!(
-                "{target} is delivered as passthrough, which is for TLS alone ({reason}); write landbridge.dev/deliver: plain where clients speak something else, or wait for the server to speak first"
+                "{target} is delivered as {}, and this is no TLS of the client ({reason}); write landbridge.dev/deliver: plain where clients speak something else, or wait for the server to speak first",
+                mode.label()
             ),
         )),
     }

@@ -33,6 +33,9 @@ const MAX_ENDED: usize = 2_048;
 const MAX_FAILED: usize = 2_048;
 /// How many steps of one connection are remembered; a connection over HTTP may be refused many requests.
 const MAX_STEPS: usize = 32;
+/// The longest text of one step, bytes: clients choose the paths of their requests, up to kilobytes, and with all that is
+/// remembered this comes to 64 MB at the very most.
+const MAX_TEXT: usize = 512;
 
 /// One thing that was decided, or that happened, at one stage.
 #[derive(Debug, Clone)]
@@ -113,6 +116,32 @@ impl Step {
             Self::Ended { .. } => "end",
         }
     }
+
+    /// The step as it is remembered: its text within the limit, and without a certificate.
+    fn remembered(mut self) -> Self {
+        match &mut self {
+            Self::Tried { reason, .. } | Self::Ended { reason, .. } | Self::RequestRefused(reason) => shorten(reason),
+            Self::Identified(Caller::Workload { certificate, .. }) => *certificate = None,
+            Self::Identified(Caller::Vouched { .. } | Caller::Unknown)
+            | Self::Accepted { .. }
+            | Self::Received { .. }
+            | Self::Asked { .. }
+            | Self::Routed(_)
+            | Self::Taken(_)
+            | Self::Authorized(_)
+            | Self::Audited(_)
+            | Self::Delivered { .. } => {}
+        }
+        self
+    }
+}
+
+fn shorten(text: &mut String) {
+    if text.len() > MAX_TEXT {
+        text.truncate(text.floor_char_boundary(MAX_TEXT));
+        text.push_str("...");
+        text.shrink_to_fit();
+    }
 }
 
 impl fmt::Display for Step {
@@ -173,7 +202,7 @@ impl Story {
 
     fn add(&mut self, step: Step) {
         if self.steps.len() < MAX_STEPS || matches!(step, Step::Ended { .. }) {
-            self.steps.push((self.started.elapsed(), step));
+            self.steps.push((self.started.elapsed(), step.remembered()));
         } else {
             self.forgotten = self.forgotten.saturating_add(1);
         }
@@ -292,6 +321,19 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].outcome(), Some(Outcome::Denied));
         assert_eq!(history.find("", 10 * MAX_ENDED).len(), MAX_ENDED + 1);
+    }
+
+    #[test]
+    fn what_a_client_chooses_takes_no_more_than_its_limit_of_a_story() {
+        let telling = History::default().begin(TraceContext::from_random(1, 1));
+        let long = "é".repeat(MAX_TEXT);
+        telling.add(Step::RequestRefused(long.clone()));
+        telling.add(Step::Tried { cluster: "west".parse().unwrap(), outcome: Outcome::Denied, reason: long.clone() });
+        telling.add(Step::Ended { outcome: Outcome::Denied, reason: long, counts: Counts::default() });
+        let story = locked(&telling.story).clone();
+        for (_, step) in story.steps {
+            assert!(step.to_string().len() < MAX_TEXT + 100, "{step}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Owns the way from a judgement to its record: the rule that decided, and what policies in AUDIT would have refused. Never
 //! decides: the tables do.
 
-use federation_model::{export::Deliver, outcome::Outcome};
+use federation_model::{caller::Caller, export::Deliver, names::ClusterName, outcome::Outcome};
 use gateway_core::{
     ledger::Audited,
     policy::{Aspect, Call, HttpRequest, Refusal, Rule, Verdict},
@@ -77,6 +77,15 @@ pub fn rule_on(
     match judgement.verdict {
         Verdict::Allowed(_) => Ok(()),
         Verdict::Refused(refusal) => Err(refusal),
+    }
+}
+
+/// What a refused caller is told, here or in another cluster: not the rule, which is for those who may read the policies.
+#[must_use]
+pub fn told(cluster: &ClusterName, caller: &Caller) -> String {
+    match caller.principal() {
+        Some(id) => format!("the policies of cluster {cluster} refuse this call of {id}"),
+        None => format!("the policies of cluster {cluster} refuse this call of a caller that is not known"),
     }
 }
 

@@ -17,13 +17,19 @@ const MAX_REQUESTS: usize = 1024;
 pub struct Requests(Mutex<BTreeMap<(String, String), u32>>);
 
 impl Requests {
-    /// A request was let through.
-    pub fn begin(&self, request: HttpRequest<'_>) {
+    /// Lets a request through if `judge`, which asks the newest tables, does. The list is locked meanwhile: whoever judges
+    /// it by newer tables finds the request in it, or `judge` has seen those tables.
+    ///
+    /// # Errors
+    /// As `judge` says.
+    pub fn admit<E>(&self, request: HttpRequest<'_>, judge: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         let mut requests = self.locked();
+        judge()?;
         let key = (request.method.to_owned(), request.path.to_owned());
         if requests.len() < MAX_REQUESTS || requests.contains_key(&key) {
             *requests.entry(key).or_default() += 1;
         }
+        Ok(())
     }
 
     /// A request that was let through has ended.
@@ -58,13 +64,24 @@ mod tests {
         let requests = Requests::default();
         let request = HttpRequest { method: "GET", path: "/slow" };
         let slow = || requests.any(|request| request.path == "/slow");
-        requests.begin(request);
-        requests.begin(request);
+        let let_through = || requests.admit(request, || Ok::<_, ()>(()));
+        assert_eq!((let_through(), let_through()), (Ok(()), Ok(())));
         requests.end(request);
         assert!(slow());
         requests.end(request);
         assert!(!slow());
         requests.end(request);
         assert!(!slow());
+    }
+
+    #[test]
+    fn a_request_is_not_under_way_when_it_is_refused_and_nobody_looks_while_it_is_judged() {
+        let requests = Requests::default();
+        let refused = requests.admit(HttpRequest { method: "GET", path: "/" }, || {
+            assert!(requests.0.try_lock().is_err());
+            Err("no")
+        });
+        assert_eq!(refused, Err("no"));
+        assert!(!requests.any(|_| true));
     }
 }

@@ -23,7 +23,7 @@ use tokio::{net::TcpStream, time::Instant};
 /// The most bytes read from a socket at once: fits the first-level windows, large enough to amortise the system call.
 const READ_BUFFER: usize = 64 * 1024;
 /// How long a client that has its answer may go on sending: as long as nginx lets it.
-const LINGER: Duration = Duration::from_secs(5);
+pub(crate) const LINGER: Duration = Duration::from_secs(5);
 /// Chunks passed on at once; one system call writes them all.
 pub const BATCH: usize = 32;
 
@@ -151,7 +151,7 @@ impl Source for TcpEnd {
 }
 
 /// A small read does not keep a large buffer alive while it waits in a send window.
-fn right_sized(buffer: BytesMut) -> Bytes {
+pub(crate) fn right_sized(buffer: BytesMut) -> Bytes {
     if buffer.len() < READ_BUFFER / 4 { Bytes::copy_from_slice(&buffer) } else { buffer.freeze() }
 }
 

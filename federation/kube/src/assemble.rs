@@ -10,7 +10,7 @@
 //!
 //! A policy without a last good version is broken: it refuses what it selects, as far as that can be read. A document that
 //! speaks of policies and does not say which one it is, in a file of which no policy is remembered, may be any policy, so it
-//! refuses everything. Another reading would open, at the next start, what the policy had kept shut.
+//! refuses everything; so does a manifest that cannot be read, or not wholly, and of which nothing is remembered. Another reading would open, at the next start, what the policy had kept shut.
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
@@ -24,7 +24,7 @@ use federation_model::{
 };
 
 use crate::{
-    directory::{self, MAX_FILE_BYTES, MAX_TOTAL_BYTES},
+    directory::{self, MAX_FILE_BYTES, MAX_TOTAL_BYTES, Seen},
     document::{self, Fault, Object, ObjectId, Reading, UnreadPolicy},
     manifests::{Manifests, Quarantined},
 };
@@ -82,7 +82,13 @@ impl Assembler {
                 Ok(None) => continue,
                 Err(unreadable) => {
                     let fault = Fault::new(None, unreadable.reason);
-                    let fault = if unreadable.mentions_policies { fault.of_any_policy() } else { fault };
+                    // What was read before is remembered, and is known to hold no other policies.
+                    let may_be_policies = match unreadable.seen {
+                        Seen::Policies => true,
+                        Seen::NoPolicies => false,
+                        Seen::NotAll => !self.last_good.contains_key(&file),
+                    };
+                    let fault = if may_be_policies { fault.of_any_policy() } else { fault };
                     Reading { faults: vec![fault], ..Reading::default() }
                 }
             };

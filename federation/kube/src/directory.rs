@@ -95,18 +95,30 @@ fn is_manifest(path: &Path) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unreadable {
     pub(crate) reason: String,
-    /// Whether what could be seen of it speaks of policies.
-    pub(crate) mentions_policies: bool,
+    /// What could be seen of it.
+    pub(crate) seen: Seen,
+}
+
+/// What is known of a file that is not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// It speaks of policies.
+    Policies,
+    /// There is nothing to read, or all of it was seen and none of it speaks of policies.
+    NoPolicies,
+    /// Not all of it was seen.
+    NotAll,
 }
 
 impl Unreadable {
-    /// Nothing can be seen of it.
-    fn unseen(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), mentions_policies: false }
+    fn new(reason: impl Into<String>, seen: Seen) -> Self {
+        Self { reason: reason.into(), seen }
     }
 
-    fn seen(reason: impl Into<String>, bytes: &[u8]) -> Self {
-        Self { reason: reason.into(), mentions_policies: mentions_policies(&String::from_utf8_lossy(bytes)) }
+    /// The beginning of it was seen; `otherwise` is what is known when that does not speak of policies.
+    fn begins(reason: impl Into<String>, bytes: &[u8], otherwise: Seen) -> Self {
+        let policies = mentions_policies(&String::from_utf8_lossy(bytes));
+        Self::new(reason, if policies { Seen::Policies } else { otherwise })
     }
 }
 
@@ -117,17 +129,21 @@ pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Option<String>, Unrea
         Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(path).is_err() => {
             return Ok(None);
         }
-        Err(error) => return Err(Unreadable::unseen(format!("the file cannot be read: {error}"))),
+        Err(error) => {
+            // A link that leads nowhere has nothing to say.
+            let seen = if error.kind() == io::ErrorKind::NotFound { Seen::NoPolicies } else { Seen::NotAll };
+            return Err(Unreadable::new(format!("the file cannot be read: {error}"), seen));
+        }
     };
     // Opening a named pipe would wait for its writer.
     if !metadata.is_file() {
-        return Err(Unreadable::unseen("this is not a regular file"));
+        return Err(Unreadable::new("this is not a regular file", Seen::NoPolicies));
     }
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes));
     let length = match read {
         Ok(length) => u64::try_from(length).unwrap_or(u64::MAX),
-        Err(error) => return Err(Unreadable::unseen(format!("the file cannot be read: {error}"))),
+        Err(error) => return Err(Unreadable::new(format!("the file cannot be read: {error}"), Seen::NotAll)),
     };
     if length > limit {
         let reason = if limit < MAX_FILE_BYTES {
@@ -135,11 +151,11 @@ pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Option<String>, Unrea
         } else {
             format!("the file is over {} MiB", MAX_FILE_BYTES >> 20)
         };
-        return Err(Unreadable::seen(reason, &bytes));
+        return Err(Unreadable::begins(reason, &bytes, Seen::NotAll));
     }
     String::from_utf8(bytes).map(Some).map_err(|error| {
         let reason = format!("the file is not UTF-8: {}", error.utf8_error());
-        Unreadable::seen(reason, error.as_bytes())
+        Unreadable::begins(reason, error.as_bytes(), Seen::NoPolicies)
     })
 }
 

@@ -17,8 +17,11 @@ use serde::{Deserialize, Serialize};
 
 /// How long counts are kept: a policy is tried for weeks before it is made real.
 pub const KEPT_SECONDS: u64 = 30 * 24 * HOUR;
-/// How many counts are kept: about 10 MB. The oldest hours go first.
+/// How many counts are kept. The oldest hours go first.
 pub const MAX_COUNTS: usize = 50_000;
+/// How many bytes of names and ids they may have together: another cluster chooses the ids of its callers, and all of this is
+/// written to disk again and again. An id of a common length leaves room for [`MAX_COUNTS`].
+pub const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 const HOUR: u64 = 3600;
 
@@ -39,6 +42,16 @@ pub struct Audited {
     pub port: Port,
 }
 
+impl Audited {
+    /// The bytes of its names and ids.
+    fn weight(&self) -> usize {
+        let Self { policy, principal, assurance: _, cluster, service, port: _ } = self;
+        let principal = principal.as_ref().map_or(0, |id| id.trust_domain().as_str().len() + id.path().len());
+        let policy = policy.namespace.as_str().len() + policy.name.len();
+        policy + principal + cluster.as_str().len() + service.namespace.as_str().len() + service.name.as_str().len()
+    }
+}
+
 /// How often, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Count {
@@ -56,6 +69,8 @@ pub struct Ledger {
     /// By the hour since 1970, so that the oldest are found first.
     hours: BTreeMap<u64, BTreeMap<Audited, Count>>,
     counts: usize,
+    /// The weight of all counts.
+    bytes: usize,
     /// How many calls were counted in hours that had to go before their time.
     dropped: u64,
 }
@@ -77,8 +92,9 @@ impl Ledger {
                 count.last = count.last.max(new.last);
             }
             std::collections::btree_map::Entry::Vacant(entry) => {
-                entry.insert(new);
                 self.counts += 1;
+                self.bytes += entry.key().weight();
+                entry.insert(new);
             }
         }
     }
@@ -87,16 +103,19 @@ impl Ledger {
     fn forget(&mut self, now: Timestamp) {
         let oldest = now.0.saturating_sub(KEPT_SECONDS) / HOUR;
         while let Some(entry) = self.hours.first_entry().filter(|entry| *entry.key() < oldest) {
-            self.counts -= entry.remove().len();
+            let gone = entry.remove();
+            self.counts -= gone.len();
+            self.bytes -= gone.keys().map(Audited::weight).sum::<usize>();
         }
     }
 
-    /// Drops the oldest hours, within an hour the first counts, until [`MAX_COUNTS`] are left.
+    /// Drops the oldest hours, within an hour the first counts, until [`MAX_COUNTS`] and [`MAX_BYTES`] are kept to.
     fn bound(&mut self) {
-        while self.counts > MAX_COUNTS {
+        while self.counts > MAX_COUNTS || self.bytes > MAX_BYTES {
             let Some(mut hour) = self.hours.first_entry() else { return };
-            if let Some((_, count)) = hour.get_mut().pop_first() {
+            if let Some((audited, count)) = hour.get_mut().pop_first() {
                 self.counts -= 1;
+                self.bytes -= audited.weight();
                 self.dropped = self.dropped.saturating_add(count.calls);
             }
             if hour.get().is_empty() {
@@ -259,6 +278,24 @@ mod tests {
         assert_eq!(report.len(), MAX_COUNTS);
         assert_eq!(ledger.dropped(), u64::from(u16::MAX) - MAX_COUNTS as u64);
         assert!(report.contains_key(&audited("a", u16::MAX)) && !report.contains_key(&audited("a", 1)));
+    }
+
+    #[test]
+    fn callers_with_long_ids_do_not_fill_the_memory_and_what_is_forgotten_gives_its_place_back() {
+        let long = |n: usize| {
+            let id = format!("spiffe://east.example/{n:06}/{}", "x".repeat(1900));
+            Audited { principal: Some(SpiffeId::new(id).unwrap()), ..audited("a", 80) }
+        };
+        let mut ledger = Ledger::default();
+        for n in 0..10_000 {
+            ledger.count(long(n), Timestamp(0));
+        }
+        let kept = ledger.report(Timestamp(0), None);
+        let bytes = |kept: &BTreeMap<Audited, Count>| kept.keys().map(Audited::weight).sum::<usize>();
+        assert!(bytes(&kept) <= MAX_BYTES && bytes(&kept) > MAX_BYTES - 2048, "{}", bytes(&kept));
+        assert_eq!(ledger.dropped() + kept.len() as u64, 10_000);
+        ledger.count(audited("a", 80), Timestamp(2 * KEPT_SECONDS));
+        assert_eq!((ledger.counts, ledger.bytes), (1, audited("a", 80).weight()));
     }
 
     #[test]

@@ -61,7 +61,10 @@ fn two(parts: &mut Parts) -> Result<Kind, Refusal> {
     if parts.method != Method::CONNECT {
         return Ok(Kind::Plain);
     }
-    if parts.extensions.get::<Protocol>().is_some() { Ok(Kind::Tunnel) } else { Err(no_proxy()) }
+    match parts.extensions.get::<Protocol>() {
+        Some(protocol) if !headers::carries_http(protocol.as_str()) => Ok(Kind::Tunnel),
+        Some(_) | None => Err(no_proxy()),
+    }
 }
 
 fn one(parts: &mut Parts) -> Result<Kind, Refusal> {

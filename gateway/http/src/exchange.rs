@@ -30,6 +30,8 @@ pub struct Exchange {
     pub took: Duration,
     /// How it ended.
     pub outcome: Outcome,
+    /// Whether the judge let it through; one that is malformed never comes before the judge.
+    pub admitted: bool,
     /// The rule that refused it.
     pub rule: Option<String>,
 }
@@ -74,6 +76,7 @@ impl<O: Observe> Open<O> {
             received: 0,
             took: Duration::ZERO,
             outcome: Outcome::ClientReset,
+            admitted: false,
             rule: None,
         };
         Self { exchange, ended: false, refused: false, upload: None, started: Instant::now(), desk: Arc::clone(desk) }

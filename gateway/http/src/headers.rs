@@ -52,12 +52,14 @@ pub(crate) fn wanted_upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     }
     let mut all = headers.get_all(header::UPGRADE).iter();
     let (Some(upgrade), None) = (all.next(), all.next()) else { return None };
-    let carries_http = |token: &str| {
-        let name = token.split('/').next().unwrap_or_default().trim().to_ascii_lowercase();
-        matches!(name.as_str(), "" | "h2c" | "h2" | "h3" | "http" | "https" | "tls")
-    };
     let refused = upgrade.to_str().ok()?.split(',').any(carries_http);
     (!refused).then(|| upgrade.clone())
+}
+
+/// Whether a protocol that is upgraded to, or that an HTTP/2 stream is asked for, can carry requests of HTTP.
+pub(crate) fn carries_http(protocol: &str) -> bool {
+    let name = protocol.split('/').next().unwrap_or_default().trim().to_ascii_lowercase();
+    matches!(name.as_str(), "" | "h2c" | "h2" | "h3" | "http" | "https" | "tls")
 }
 
 fn remove_hop(headers: &mut HeaderMap) {

@@ -41,7 +41,10 @@ impl<J: Judge, C: Connect, O: Observe> Proxy<J, C, O> {
         let grpc = answer::is_grpc(&parts.headers);
         let client = parts.extensions.remove::<OnUpgrade>();
         let answered = match self.admit(&mut parts) {
-            Ok(kind) => self.ask(kind, parts, body, &mut open).await,
+            Ok(kind) => {
+                open.exchange.admitted = true;
+                self.ask(kind, parts, body, &mut open).await
+            }
             Err(refusal) => Err(refusal),
         };
         Ok(match answered {

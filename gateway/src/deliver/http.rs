@@ -36,6 +36,9 @@ use crate::{
 /// How long the speaker may take to end when both directions of its connection have.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// How much of a method or a path is told in the story of a connection, bytes.
+const SHOWN: usize = 128;
+
 /// One connection to be delivered as HTTP.
 #[derive(Debug)]
 pub struct HttpDelivery {
@@ -130,8 +133,7 @@ impl HttpDelivery {
         let (spoken, mut source, mut sink, tell) = pipe();
         let serving = async {
             let served = gateway_http::serve(spoken, delivery, cut, path.draining.cancelled()).await;
-            // Who carried the bytes may be gone.
-            let _ = tell.send(served.outcome);
+            tell.send_replace(Some(served.outcome));
             served
         };
         let carrying = splice(client, (&mut source, &mut sink), first, path.limits.idle_timeout, pending());
@@ -230,33 +232,36 @@ struct Rulings {
 impl Judge for Rulings {
     fn judge(&self, method: &Method, path: &str) -> Result<(), Refused> {
         let request = HttpRequest { method: method.as_str(), path };
-        let tables = self.path.tables.borrow().clone();
-        let refusal = match policy::rule_on(&self.path, &tables, &self.parties.call(), request) {
-            Ok(()) => {
-                self.requests.begin(request);
-                return Ok(());
-            }
-            Err(refusal) => refusal,
+        let rule = || {
+            let tables = self.path.tables.borrow().clone();
+            policy::rule_on(&self.path, &tables, &self.parties.call(), request)
         };
+        let Err(refusal) = self.requests.admit(request, rule) else { return Ok(()) };
+        let (method, path) = (start(method.as_str()), start(path));
         self.story.tell(Step::RequestRefused(format!("{method} {path}: {refusal}; {}", refusal.remedy())));
         let ambiguous = matches!(refusal.by, RefusedBy::Path { .. });
         let cluster = &self.path.cluster;
         Err(Refused {
             outcome: Outcome::Denied,
             status: if ambiguous { StatusCode::BAD_REQUEST } else { StatusCode::FORBIDDEN },
-            reason: Cow::Owned(match &refusal.principal {
-                _ if ambiguous => "the path can be read in more than one way: send it in its plain form".to_owned(),
-                Some(id) => format!("the policies of cluster {cluster} refuse this request of {id}"),
-                None => format!("the policies of cluster {cluster} refuse this request of a caller that is not known"),
-            }),
+            reason: if ambiguous {
+                Cow::Borrowed("the path can be read in more than one way: send it in its plain form")
+            } else {
+                Cow::Owned(policy::told(cluster, &self.parties.caller))
+            },
             rule: Some(format!("{}; remedy: {}", refusal.by, refusal.remedy())),
         })
     }
 }
 
+/// The beginning of what a client has chosen, long enough to know it again.
+fn start(text: &str) -> &str {
+    &text[..text.floor_char_boundary(SHOWN)]
+}
+
 impl Observe for Rulings {
     fn ended(&self, exchange: &Exchange) {
-        if exchange.outcome != Outcome::Denied {
+        if exchange.admitted {
             // Over HTTP/2 a WebSocket begins with CONNECT, and is judged as the GET that it is otherwise.
             let websocket = exchange.method == Method::CONNECT;
             let method = if websocket { Method::GET.as_str() } else { exchange.method.as_str() };

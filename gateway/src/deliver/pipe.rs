@@ -5,12 +5,12 @@
 
 use std::{
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -20,10 +20,10 @@ use tokio::{
         AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf, ReadHalf, WriteHalf,
         duplex, split,
     },
-    sync::oneshot,
+    sync::watch,
 };
 
-use crate::splice::{Sink, Source};
+use crate::splice::{LINGER, Sink, Source, right_sized};
 
 /// Bytes that wait in each direction, and the most that is read at once.
 const CAPACITY: usize = 64 * 1024;
@@ -40,20 +40,36 @@ pub(super) struct Spoken {
 pub(super) struct PipeSource {
     read: ReadHalf<DuplexStream>,
     shut: Arc<AtomicBool>,
-    ended: oneshot::Receiver<Outcome>,
+    ended: Ended,
 }
 
 /// Where bytes go to be heard.
 #[derive(Debug)]
-pub(super) struct PipeSink(WriteHalf<DuplexStream>);
+pub(super) struct PipeSink {
+    write: WriteHalf<DuplexStream>,
+    ended: Ended,
+}
+
+/// How the speaker ended, once it has.
+#[derive(Debug, Clone)]
+struct Ended(watch::Receiver<Option<Outcome>>);
+
+impl Ended {
+    /// Waits for it. A speaker that is dropped tells nothing.
+    async fn told(&mut self) -> Outcome {
+        self.0.wait_for(Option::is_some).await.ok().and_then(|outcome| *outcome).unwrap_or(Outcome::Aborted)
+    }
+}
 
 /// A pipe: the side that is spoken on, the two ends for a splice, and where the speaker tells how it ended.
-pub(super) fn pipe() -> (Spoken, PipeSource, PipeSink, oneshot::Sender<Outcome>) {
+pub(super) fn pipe() -> (Spoken, PipeSource, PipeSink, watch::Sender<Option<Outcome>>) {
     let (near, far) = duplex(CAPACITY);
     let (read, write) = split(near);
     let shut = Arc::new(AtomicBool::new(false));
-    let (tell, ended) = oneshot::channel();
-    (Spoken { io: far, shut: shut.clone() }, PipeSource { read, shut, ended }, PipeSink(write), tell)
+    let (tell, ended) = watch::channel(None);
+    let ended = Ended(ended);
+    let source = PipeSource { read, shut: shut.clone(), ended: ended.clone() };
+    (Spoken { io: far, shut }, source, PipeSink { write, ended }, tell)
 }
 
 impl AsyncRead for Spoken {
@@ -80,14 +96,19 @@ impl AsyncWrite for Spoken {
 
 impl Source for PipeSource {
     async fn read(&mut self, batch: &mut Vec<Bytes>) -> Result<bool, Outcome> {
-        let mut buffer = BytesMut::with_capacity(CAPACITY);
-        match self.read.read_buf(&mut buffer).await {
-            Ok(0) if self.shut.load(Ordering::Acquire) => Ok(false),
-            Ok(0) | Err(_) => Err((&mut self.ended).await.unwrap_or(Outcome::Aborted)),
-            Ok(_) => {
-                batch.push(buffer.freeze());
+        let read = std::future::poll_fn(|cx| {
+            // Given back where nothing is there, so that an idle connection holds no buffer.
+            let mut buffer = BytesMut::with_capacity(CAPACITY);
+            let read = ready!(pin!(self.read.read_buf(&mut buffer)).poll(cx));
+            Poll::Ready(read.map(|_| buffer))
+        });
+        match read.await {
+            Ok(buffer) if !buffer.is_empty() => {
+                batch.push(right_sized(buffer));
                 Ok(true)
             }
+            Ok(_) if self.shut.load(Ordering::Acquire) => Ok(false),
+            Ok(_) | Err(_) => Err(self.ended.told().await),
         }
     }
 
@@ -104,13 +125,13 @@ impl Sink for PipeSink {
     async fn write(&mut self, batch: &mut Vec<Bytes>) -> Result<(), Outcome> {
         for bytes in batch.drain(..) {
             // Who hears no more says why when it ends.
-            self.0.write_all(&bytes).await.map_err(|_| Outcome::DestinationReset)?;
+            self.write.write_all(&bytes).await.map_err(|_| Outcome::DestinationReset)?;
         }
         Ok(())
     }
 
     async fn finish(&mut self) -> Result<(), Outcome> {
-        self.0.shutdown().await.map_err(|_| Outcome::DestinationReset)
+        self.write.shutdown().await.map_err(|_| Outcome::DestinationReset)
     }
 
     fn reset(&mut self, _outcome: Outcome) {
@@ -118,14 +139,24 @@ impl Sink for PipeSink {
     }
 
     async fn stopped(&mut self) -> Outcome {
-        // It shows up when writing.
-        std::future::pending().await
+        let outcome = self.ended.told().await;
+        if outcome == Outcome::Completed {
+            // Most clients close by themselves now. One that does not would keep the connection of a speaker that has ended.
+            tokio::time::sleep(LINGER).await;
+            return Outcome::IdleTimeout;
+        }
+        outcome
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
     use super::*;
+    use crate::splice::splice;
 
     #[tokio::test]
     async fn what_was_shut_down_ends_cleanly_and_what_was_dropped_ends_as_told() {
@@ -136,9 +167,32 @@ mod tests {
         assert_eq!((source.read(&mut batch).await, source.read(&mut Vec::new()).await), (Ok(true), Ok(false)));
         assert_eq!(batch, ["last words"]);
 
-        let (spoken, mut source, _sink, tell) = pipe();
+        let (spoken, mut source, mut sink, tell) = pipe();
         drop(spoken);
-        tell.send(Outcome::Denied).unwrap();
+        tell.send_replace(Some(Outcome::Denied));
         assert_eq!(source.read(&mut batch).await, Err(Outcome::Denied));
+        assert_eq!(sink.stopped().await, Outcome::Denied);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_close_does_not_keep_a_connection_whose_speaker_has_ended() {
+        struct Silent;
+        impl Source for Silent {
+            async fn read(&mut self, _batch: &mut Vec<Bytes>) -> Result<bool, Outcome> {
+                std::future::pending().await
+            }
+            fn stop(&mut self, _outcome: Outcome) {}
+            fn decline(&mut self, _outcome: Outcome) {}
+        }
+        let ((mut spoken, mut source, mut sink, tell), (_far, _heard, mut client_out, _tell)) = (pipe(), pipe());
+        spoken.write_all(b"last words").await.unwrap();
+        spoken.shutdown().await.unwrap();
+        drop(spoken);
+        tell.send_replace(Some(Outcome::Completed));
+        let (idle, never) = (Duration::from_secs(3600), std::future::pending());
+        let client = (&mut Silent, &mut client_out);
+        let carried = splice(client, (&mut source, &mut sink), Vec::new(), idle, never);
+        let (outcome, counts) = timeout(Duration::from_secs(60), carried).await.expect("it ends by itself");
+        assert_eq!((outcome, counts.received), (Outcome::IdleTimeout, 10));
     }
 }

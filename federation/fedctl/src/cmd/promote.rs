@@ -5,6 +5,7 @@
 use std::{
     fs, io,
     io::Write as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -96,11 +97,23 @@ fn replace(file: &Path, text: &str) -> io::Result<()> {
     let file = fs::canonicalize(file)?;
     let name = file.file_name().ok_or_else(|| io::Error::other("it is not a file"))?.to_string_lossy().into_owned();
     let draft = file.with_file_name(format!(".{name}.new"));
-    let permissions = fs::metadata(&file)?.permissions();
-    let write = || -> io::Result<()> {
-        let mut new = fs::File::create(&draft)?;
+    let old = fs::metadata(&file)?;
+    // What is left of an interrupted draft goes. Whatever takes its place meanwhile is not written to, a link least of all:
+    // others may write to this directory.
+    if let Err(error) = fs::remove_file(&draft)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    let mut new = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    let mut write = || -> io::Result<()> {
         new.write_all(text.as_bytes())?;
-        new.set_permissions(permissions)?;
+        let made = new.metadata()?;
+        if (made.uid(), made.gid()) != (old.uid(), old.gid()) {
+            // The gateway reads it as another user than the one who promotes.
+            fchown(&new, Some(old.uid()), Some(old.gid()))?;
+        }
+        new.set_permissions(old.permissions())?;
         new.sync_all()?;
         fs::rename(&draft, &file)
     };
@@ -165,5 +178,31 @@ mod tests {
         assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o640);
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_link_where_the_draft_goes_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (manifest, other) = (dir.path().join("a.yaml"), dir.path().join("other"));
+        fs::write(&manifest, "old").unwrap();
+        fs::write(&other, "precious").unwrap();
+        symlink(&other, dir.path().join(".a.yaml.new")).unwrap();
+        replace(&manifest, "new").unwrap();
+        assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
+        assert_eq!(fs::read_to_string(&manifest).unwrap(), "new");
+    }
+
+    #[test]
+    fn a_manifest_keeps_its_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let manifest = dir.path().join("a.yaml");
+        fs::write(&manifest, "old").unwrap();
+        if std::os::unix::fs::chown(&manifest, Some(12_345), Some(12_345)).is_err() {
+            eprintln!("SKIPPED: only root can give a file away");
+            return;
+        }
+        replace(&manifest, "new").unwrap();
+        let metadata = fs::metadata(&manifest).unwrap();
+        assert_eq!((metadata.uid(), metadata.gid()), (12_345, 12_345));
     }
 }

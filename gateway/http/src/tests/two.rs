@@ -37,6 +37,29 @@ async fn client(set: &Set) -> (Stage, hyper::client::conn::http2::SendRequest<Bo
 }
 
 #[tokio::test]
+async fn only_what_the_judge_let_through_is_recorded_as_admitted() {
+    let mut set = Set::echo(true);
+    set.verdict = Arc::new(|_, _, path| {
+        let (outcome, status) = (Outcome::Denied, StatusCode::FORBIDDEN);
+        let refused = Refused { outcome, status, reason: "no".into(), rule: None };
+        if path == "/no" { Err(refused) } else { Ok(()) }
+    });
+    let (stage, mut client) = client(&set).await;
+    let mut malformed = get("/held");
+    malformed.headers_mut().insert("host", "another.example".parse().unwrap());
+    for (request, status) in [(get("/held"), 200), (get("/no"), 403), (malformed, 400)] {
+        let response = soon(client.send_request(request)).await.unwrap();
+        assert_eq!(response.status(), status);
+        drop(soon(response.into_body().collect()).await);
+    }
+    drop(client);
+    stage.leave().await;
+    let admitted = |exchange: crate::Exchange| (exchange.path().to_owned(), exchange.admitted);
+    let records: Vec<_> = set.records().into_iter().map(admitted).collect();
+    assert_eq!(records, [("/held".to_owned(), true), ("/no".to_owned(), false), ("/held".to_owned(), false)]);
+}
+
+#[tokio::test]
 async fn a_grpc_call_passes_with_its_messages_and_trailers() {
     let set = Set::answering(true, |request| {
         Box::pin(async move {

@@ -162,6 +162,20 @@ async fn a_websocket_over_http_2_is_judged_as_get_and_carried() {
 }
 
 #[tokio::test]
+async fn a_tunnel_over_http_2_that_would_carry_unjudged_requests_is_a_501() {
+    let set = Set::echo(true);
+    let mut stage = set.open();
+    let io = std::mem::replace(&mut stage.client, tokio::io::duplex(1).0);
+    let mut client = two(io, &mut stage.tasks).await;
+    for protocol in ["h2c", "HTTP/2.0", "tls"] {
+        let request = Request::connect("http://a.example/chat").extension(Protocol::from_static(protocol));
+        let response = soon(client.send_request(request.body(no_body()).unwrap())).await.unwrap();
+        assert_eq!(response.status(), StatusCode::NOT_IMPLEMENTED, "{protocol}");
+    }
+    assert_eq!((set.judged(), set.dialled()), (0, 0));
+}
+
+#[tokio::test]
 async fn an_endpoint_that_takes_no_tunnels_over_http_2_is_a_501() {
     let set = Set::answering_without_tunnels();
     let mut stage = set.open();

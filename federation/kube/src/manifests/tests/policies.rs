@@ -118,6 +118,29 @@ fn a_file_that_is_no_text_and_speaks_of_policies_refuses_everything() {
 }
 
 #[test]
+fn a_manifest_that_is_not_read_wholly_may_be_a_policy_unless_it_is_remembered() {
+    let dir = tempfile::tempdir().unwrap();
+    write(&dir, "a.yaml", &service("api", 80));
+    let mut assembler = assembler(dir.path());
+    assert_eq!(broken(&assembler.read()), []);
+    let long = format!("{}{}\n", service("api", 80), "#".repeat(5 << 20));
+    write(&dir, "a.yaml", &long);
+    let manifests = assembler.read();
+    assert_eq!((services(&manifests).len(), broken(&manifests)), (1, vec![]));
+    // The policy at its end was not seen.
+    write(&dir, "b.yaml", &(long + &policy("shop", "one", GOOD)));
+    assert_eq!(broken(&assembler.read()), [("landbridge-system/(b.yaml)".to_owned(), vec![])]);
+    fs::remove_file(dir.path().join("b.yaml")).unwrap();
+    std::os::unix::fs::symlink("c.yaml", dir.path().join("c.yaml")).unwrap();
+    let manifests = assembler.read();
+    assert_eq!(broken(&manifests), [("landbridge-system/(c.yaml)".to_owned(), vec![])]);
+    // What is not there is nothing.
+    fs::remove_file(dir.path().join("c.yaml")).unwrap();
+    std::os::unix::fs::symlink("nowhere", dir.path().join("d.yaml")).unwrap();
+    assert_eq!(broken(&assembler.read()), []);
+}
+
+#[test]
 fn a_document_that_may_be_a_remembered_policy_of_its_file_leaves_that_in_force() {
     let dir = tempfile::tempdir().unwrap();
     let mut assembler = assembler(dir.path());
