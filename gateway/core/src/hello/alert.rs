@@ -48,8 +48,7 @@ impl AlertDescription {
             | Outcome::DestinationReset
             | Outcome::IdleTimeout
             | Outcome::ClientSilent
-            | Outcome::NotTls
-            | Outcome::BadRequest => None,
+            | Outcome::NotTls => None,
             Outcome::NoServerName | Outcome::UnknownService | Outcome::UnknownPort | Outcome::NotExported => {
                 Some(Self::UnrecognizedName)
             }
