@@ -9,7 +9,12 @@ use federation_model::{outcome::Outcome, trace::TraceContext};
 use http::{Method, StatusCode, uri::PathAndQuery};
 use tokio::time::Instant;
 
-use crate::{body::Upload, destination::Observe, limits, wire::Activity};
+use crate::{
+    body::Upload,
+    destination::{Observe, Ruling},
+    limits,
+    wire::Activity,
+};
 
 /// One request and its response.
 #[derive(Debug, Clone)]
@@ -31,7 +36,7 @@ pub struct Exchange {
     /// How it ended.
     pub outcome: Outcome,
     /// The rule that refused it.
-    pub rule: Option<String>,
+    pub rule: Option<Ruling>,
 }
 
 impl Exchange {
