@@ -154,6 +154,7 @@ set_up() {
 story() {
     show_names
     show_http
+    show_policy
     open_session
     show_tls
     show_overview

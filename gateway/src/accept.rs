@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     client_end::ClientEnd,
+    history::Step,
     path::DataPath,
     record::{Direction, Record},
     splice::{Counts, TcpEnd},
@@ -31,6 +32,17 @@ pub enum Via {
     ServerName,
     /// By the server name in its ClientHello, and its TLS ends here.
     Terminated,
+}
+
+impl Via {
+    /// In words.
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Address => "import address",
+            Self::ServerName => "server name",
+            Self::Terminated => "server name, and ends the client's TLS",
+        }
+    }
 }
 
 /// A connection of an application, before anything is known of it.
@@ -134,6 +146,7 @@ fn admit(stream: TcpStream, client: SocketAddr, via: Via, path: &Arc<DataPath>) 
     let Ok(local) = stream.local_addr() else {
         return record.end(Outcome::ClientReset, Counts::default(), "the socket has no local address any more");
     };
+    record.tell(Step::Accepted { client: Some(client), local, via: via.label() });
     // Small writes of interactive protocols must not wait for acknowledgements.
     let _ = stream.set_nodelay(true);
     let end = TcpEnd::new(stream, Outcome::ClientReset);

@@ -99,6 +99,8 @@ pub enum Step {
         reason: String,
         /// What was carried.
         counts: Counts,
+        /// What a person can do about it.
+        remedy: String,
     },
 }
 
@@ -168,7 +170,7 @@ impl fmt::Display for Step {
             Self::Audited(rule) => write!(f, "{rule} is on trial, and would refuse it"),
             Self::Delivered { endpoint, mode } => write!(f, "endpoint {endpoint} accepted it, delivered as {mode}"),
             Self::RequestRefused(why) => write!(f, "a request was refused: {why}"),
-            Self::Ended { outcome, reason, counts } => {
+            Self::Ended { outcome, reason, counts, remedy: _ } => {
                 write!(f, "{outcome}, {} bytes sent, {} received", counts.sent, counts.received)?;
                 if reason.is_empty() { Ok(()) } else { write!(f, ": {reason}") }
             }
@@ -197,6 +199,15 @@ impl Story {
         match self.steps.last() {
             Some((_, Step::Ended { outcome, .. })) => Some(*outcome),
             Some(_) | None => None,
+        }
+    }
+
+    /// What a person can do about how it ended; empty when nothing went wrong, or as long as it lives.
+    #[must_use]
+    pub fn remedy(&self) -> &str {
+        match self.steps.last() {
+            Some((_, Step::Ended { remedy, .. })) => remedy,
+            Some(_) | None => "",
         }
     }
 
@@ -307,7 +318,7 @@ mod tests {
     use super::*;
 
     fn ended(outcome: Outcome) -> Step {
-        Step::Ended { outcome, reason: String::new(), counts: Counts::default() }
+        Step::Ended { outcome, reason: String::new(), counts: Counts::default(), remedy: outcome.remedy().to_owned() }
     }
 
     #[test]

@@ -168,8 +168,8 @@ impl Recorder {
             received = exchange.received,
             duration_ms = u64::try_from(exchange.took.as_millis()).unwrap_or(u64::MAX),
             trace_id = format!("{:032x}", exchange.trace.trace_id),
-            rule = exchange.rule.as_deref().unwrap_or("-"),
-            remedy = exchange.outcome.remedy(),
+            rule = exchange.rule.as_ref().map_or("-", |ruling| ruling.rule.as_str()),
+            remedy = exchange.rule.as_ref().map_or_else(|| exchange.outcome.remedy(), |ruling| ruling.remedy.as_str()),
         );
     }
 
@@ -292,7 +292,8 @@ impl Record {
     fn write(&mut self, outcome: Outcome, counts: Counts, reason: &str) {
         self.ended = true;
         self.count(outcome, counts);
-        self.tell(Step::Ended { outcome, reason: reason.to_owned(), counts });
+        let remedy = self.rule.as_ref().map_or_else(|| outcome.remedy(), |(_, remedy)| remedy.as_str());
+        self.tell(Step::Ended { outcome, reason: reason.to_owned(), counts, remedy: remedy.to_owned() });
         let text = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
         let peer = text(self.peer.as_ref().map(ToString::to_string));
         let (source, destination) = match self.direction {
@@ -317,7 +318,7 @@ impl Record {
             trace_id = format!("{:032x}", self.trace.trace_id),
             rule = self.rule.as_ref().map_or("-", |(rule, _)| rule.as_str()),
             reason,
-            remedy = self.rule.as_ref().map_or_else(|| outcome.remedy(), |(_, remedy)| remedy.as_str()),
+            remedy,
         );
     }
 

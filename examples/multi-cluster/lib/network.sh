@@ -102,9 +102,9 @@ show_dig_status() {
     printf '    %s\n' "$OUT"
 }
 
-# show_curl CLUSTER FROM NAME PORT PATH: a call of a service by name, from an address of the cluster.
+# show_curl CLUSTER FROM NAME PORT PATH [OPTION]...: a call of a service by name, from an address of the cluster.
 show_curl() {
-    local cluster=$1 from=$2 name=$3 port=$4 path=$5 how=(--silent --show-error --max-time 15)
+    local cluster=$1 from=$2 name=$3 port=$4 path=$5 how=(--silent --show-error --max-time 15 "${@:6}")
     if ((WITH_NETNS)); then
         # Nothing but a name: the namespace's resolver knows it, and a plain call comes from 127.0.0.1.
         [[ $from == 127.0.0.1 ]] || how+=(--interface "$from")

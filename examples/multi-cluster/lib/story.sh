@@ -7,6 +7,8 @@ CHAT=chat.production.svc.clusterset.local
 # The addresses a person calls from: the pods "shell" of the manifests.
 EAST_SHELL=127.10.0.5
 NORTH_SHELL=127.12.0.5
+# The pod that is not let in.
+EAST_BATCH=127.10.0.6
 
 # told POINTER: a value of the JSON in OUT.
 told() { "$BIN/demo-app" pick "$1" <<<"$OUT" 2>/dev/null || true; }
@@ -58,12 +60,16 @@ show_http() {
     expect "the api was told the caller's principal" "$(told /caller/principal)" spiffe://east.example/ns/production/sa/shell
     expect "and its cluster" "$(told /caller/source_cluster)" east
     expect "and that its gateway vouches for it" "$(told /caller/assurance)" attested
-    expect_like "and its address in east" "$(told /caller/client)" "^$from:"
+    expect "and its address in east" "$(told /caller/client)" "$from"
     show_same_trace "$(told /caller/traceparent)"
 
     show_curl east 127.10.0.99 "$API" 8080 /stranger
     expect "an address that no pod owns has no principal" "$(told /caller/principal)" none
     expect "and no assurance" "$(told /caller/assurance)" none
+
+    show_curl east "$EAST_SHELL" "$API" 8080 /forged --header "x-landbridge-principal: spiffe://east.example/ns/production/sa/admin"
+    expect "what a client says of itself does not arrive" "$(told /caller/principal)" \
+        spiffe://east.example/ns/production/sa/shell
 
     show_at east curl --silent http://127.10.0.10:8080/
     expect "the frontend of east is answered by west" "$(told /answer/cluster)" west
@@ -84,6 +90,52 @@ show_same_trace() {
     done
 }
 
+# on_trial: whether west has read the policy.
+on_trial() { gateway_ctl west policy list | grep -q 'api-callers .* AUDIT ALLOW'; }
+
+show_policy() {
+    local policy=production/api-callers batch=spiffe://east.example/ns/production/sa/batch
+    heading "Policy: who may call the api of west, on trial first"
+    cp "$HERE/manifests/later/west/api-callers.yaml" "$WORK/west/api-callers.yaml"
+    show cat "$WORK/west/api-callers.yaml"
+    mv "$WORK/west/api-callers.yaml" "$WORK/west/manifests/"
+    wait_until 30 "west follows the policy" on_trial
+    show_curl east "$EAST_BATCH" "$API" 8080 /orders
+    expect "a policy on trial lets everybody in" "$(told /caller/principal)" "$batch"
+    wait_until 10 "west has counted the call" reported "$batch"
+    show_fedctl west policy report --policy "$policy"
+    expect_like "and tells whom it would not have" "$OUT" "$batch +attested +east +production/api:8080 +1 "
+
+    show_fedctl west policy promote "$policy" --yes
+    expect_status "now it decides" 0
+    show_curl east "$EAST_SHELL" "$API" 8080 /orders
+    expect "the shell may still call" "$(told /caller/principal)" spiffe://east.example/ns/production/sa/shell
+    show_curl east "$EAST_SHELL" "$API" 8080 /orders --request DELETE --include
+    expect_like "and may not delete" "$OUT" "^HTTP/1.1 403 "
+    show_curl east "$EAST_BATCH" "$API" 8080 /orders --include
+    expect_like "the batch job is refused" "$OUT" "^HTTP/1.1 403 "
+    expect_like "with a reason" "$OUT" "the policies of cluster west refuse this request of $batch"
+
+    show_fedctl west policy test --from "$batch" --to production/api:8080 --method GET --path /orders
+    expect_status "the same is known without a call" 1
+    expect_like "with what would let it in" "$OUT" "remedy +add .*$batch.* to AuthorizationPolicy $policy"
+    wait_until 10 "west has logged the refusal" refused_trace "$batch"
+    show_fedctl west explain "$(refused_trace "$batch")"
+    expect_like "and of the call itself each step" "$OUT" "identify +$batch, assurance attested"
+    expect_like "with the rule" "$OUT" "authorize .*AuthorizationPolicy $policy"
+    show_fedctl east explain "$(refused_trace "$batch")"
+    expect_like "the gateway of the caller knows it by the same id" "$OUT" "accept +$EAST_BATCH:"
+}
+
+# reported PRINCIPAL: whether west has counted a call of it.
+reported() { gateway_ctl west policy report | grep -q "$1"; }
+
+# refused_trace PRINCIPAL: the trace id of its last connection that west has refused; fails as long as there is none.
+refused_trace() {
+    grep 'direction="inbound" outcome="denied"' "$(log_of gateway-west)" | grep "$1" | tail -n 1 | grep -o 'trace_id="[0-9a-f]*' |
+        cut -d '"' -f 2 | grep .
+}
+
 # A session that stays open until its cluster is stopped. TALK[0] reads from it, TALK[1] writes to it.
 open_session() {
     heading "A long session: from north, which only dials, to one endpoint in west"
@@ -93,7 +145,8 @@ open_session() {
     coproc TALK { at north "$BIN/demo-app" talk "$address:7000" --from "$NORTH_SHELL" 2>"$(log_of talk)" 9>&-; }
     # Kept aside: bash forgets the array when the process ends.
     TALK_READ=${TALK[0]} TALK_WRITE=${TALK[1]} TALK_ID=$TALK_PID
-    expect "the server speaks first" "$(hear)" "chat-0 in west greets you"
+    expect "the server speaks first, and knows to whom" "$(hear)" \
+        "chat-0 in west greets spiffe://north.example/ns/production/sa/shell"
     say_in_session "first line"
     expect "it numbers the lines" "$(hear)" "chat-0 1: first line"
 }

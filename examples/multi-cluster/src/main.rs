@@ -1,7 +1,7 @@
 //! The applications of the demo: what stands in for the workloads of three clusters.
 //!
-//! Owns the command line. None of the applications knows anything of Landbridge, but that `http` and `tls` understand a PROXY
-//! protocol header where one comes first.
+//! Owns the command line. None of the applications knows anything of Landbridge, but that they understand a PROXY protocol header
+//! where one comes first, and `http` the headers that name its caller.
 
 use std::{
     net::{IpAddr, SocketAddr},

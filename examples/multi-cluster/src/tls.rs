@@ -13,7 +13,13 @@ use rustls::{ServerConfig, pki_types::PrivateKeyDer};
 use serde_json::json;
 use tokio_rustls::TlsAcceptor;
 
-use crate::{Workload, answer::answer, arrival::arrive, listen::listen, say};
+use crate::{
+    Workload,
+    answer::{Headers, answer},
+    arrival::arrive,
+    listen::listen,
+    say,
+};
 
 /// How long a caller may take for its handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,7 +38,7 @@ pub(crate) async fn serve(workload: Workload, name: &str, out: &Path) -> anyhow:
                 "server_name": session.server_name(),
                 "version": session.protocol_version().map(|version| format!("{version:?}")),
             });
-            answer(stream, &workload, arrival.caller).await
+            answer(stream, &workload, (arrival.caller, Headers::Claim)).await
         }
     })
     .await

@@ -33,8 +33,10 @@ Examples:
   fedctl status                        who am I, who are my peers, what is wrong
   fedctl check                         tests the same, and says what to do
   fedctl analyze manifests             what is wrong in manifests, before a gateway reads them
+  fedctl policy report                 whom policies in AUDIT would have refused
+  fedctl explain 0af7651916cd43dd      what was decided about a connection, by its trace id
 
-Exit codes: 0 done, 1 a check failed or peers are missing, 2 could not run.";
+Exit codes: 0 done, 1 a check failed, peers are missing or a call is refused, 2 could not run.";
 
 /// The command line.
 #[derive(Debug, Parser)]

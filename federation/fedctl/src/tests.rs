@@ -3,6 +3,7 @@
 mod analyze;
 mod audit;
 mod gateway;
+mod policy;
 
 use std::{
     io::{self, Cursor, Write},

@@ -104,7 +104,7 @@ outcomes! {
     /// The header names a principal outside the trust domain of the peer.
     ForeignPrincipal = 40, "foreign-principal", Gateway, "the peer's gateway claims an identity it cannot vouch for: treat it as compromised";
     /// A policy refuses the caller.
-    Denied = 41, "denied", Client, "see the rule in this line; fedctl policy test shows what would allow it";
+    Denied = 41, "denied", Client, "see the rule that is named; fedctl policy test shows what would allow it";
     /// The destination cluster does not export the service.
     NotExported = 42, "not-exported", Destination, "create the ServiceExport in the destination cluster";
     /// The peer was removed or revoked.

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::{
     body::Answer,
-    destination::{ConnectError, Observe, Refused},
+    destination::{ConnectError, Observe, Refused, Ruling},
     exchange::Open,
 };
 
@@ -27,7 +27,7 @@ pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
     pub(crate) outcome: Outcome,
     pub(crate) reason: Cow<'static, str>,
-    pub(crate) rule: Option<String>,
+    pub(crate) rule: Option<Ruling>,
     /// Whether the judge refused.
     pub(crate) judged: bool,
 }

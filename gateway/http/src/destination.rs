@@ -31,7 +31,16 @@ pub struct Refused {
     /// One short line for the client.
     pub reason: Cow<'static, str>,
     /// The rule that decided, for the record; the client never sees it.
-    pub rule: Option<String>,
+    pub rule: Option<Ruling>,
+}
+
+/// A rule that refused a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ruling {
+    /// Its name.
+    pub rule: String,
+    /// What to do about it.
+    pub remedy: String,
 }
 
 /// Connects to endpoints of the service.

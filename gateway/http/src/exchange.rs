@@ -9,7 +9,12 @@ use federation_model::{outcome::Outcome, trace::TraceContext};
 use http::{Method, StatusCode, uri::PathAndQuery};
 use tokio::time::Instant;
 
-use crate::{body::Upload, destination::Observe, limits, wire::Activity};
+use crate::{
+    body::Upload,
+    destination::{Observe, Ruling},
+    limits,
+    wire::Activity,
+};
 
 /// One request and its response.
 #[derive(Debug, Clone)]
@@ -33,7 +38,7 @@ pub struct Exchange {
     /// Whether the judge let it through; one that is malformed never comes before the judge.
     pub admitted: bool,
     /// The rule that refused it.
-    pub rule: Option<String>,
+    pub rule: Option<Ruling>,
 }
 
 impl Exchange {

@@ -41,7 +41,7 @@ mod tunnelled;
 mod upstream;
 mod wire;
 
-pub use destination::{Connect, ConnectError, Judge, Observe, Refused};
+pub use destination::{Connect, ConnectError, Judge, Observe, Refused, Ruling};
 pub use exchange::Exchange;
 pub use introduction::Introduction;
 pub use limits::HttpLimits;

@@ -23,7 +23,7 @@ fn story(story: &Story) -> wire::Story {
         trace_id: format!("{:032x}", story.trace.trace_id),
         began_unix_millis: u64::try_from(began.as_millis()).unwrap_or(u64::MAX),
         outcome: outcome.map(|outcome| outcome.label().to_owned()).unwrap_or_default(),
-        remedy: outcome.map(|outcome| outcome.remedy().to_owned()).unwrap_or_default(),
+        remedy: story.remedy().to_owned(),
         steps: story.steps.iter().map(|(after, step)| message(*after, step)).collect(),
         forgotten: story.forgotten,
     }

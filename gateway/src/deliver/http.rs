@@ -20,7 +20,7 @@ use federation_model::{
     trace::TraceContext,
 };
 use gateway_core::policy::{Call, HttpRequest, RefusedBy};
-use gateway_http::{Connect, ConnectError, Exchange, HttpLimits, Introduction, Judge, Observe, Refused};
+use gateway_http::{Connect, ConnectError, Exchange, HttpLimits, Introduction, Judge, Observe, Refused, Ruling};
 use http::{Method, StatusCode};
 use tokio::{net::TcpStream, time::timeout};
 
@@ -238,7 +238,8 @@ impl Judge for Rulings {
         };
         let Err(refusal) = self.requests.admit(request, rule) else { return Ok(()) };
         let (method, path) = (start(method.as_str()), start(path));
-        self.story.tell(Step::RequestRefused(format!("{method} {path}: {refusal}; {}", refusal.remedy())));
+        let (cause, remedy) = (refusal.cause(), refusal.remedy());
+        self.story.tell(Step::RequestRefused(format!("{method} {path}: {cause}; remedy: {remedy}")));
         let ambiguous = matches!(refusal.by, RefusedBy::Path { .. });
         let cluster = &self.path.cluster;
         Err(Refused {
@@ -249,7 +250,7 @@ impl Judge for Rulings {
             } else {
                 Cow::Owned(policy::told(cluster, &self.parties.caller))
             },
-            rule: Some(format!("{}; remedy: {}", refusal.by, refusal.remedy())),
+            rule: Some(Ruling { rule: refusal.by.to_string(), remedy }),
         })
     }
 }

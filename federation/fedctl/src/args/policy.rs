@@ -18,20 +18,20 @@ use crate::clock::parse_span;
 /// Who may reach what.
 #[derive(Debug, Subcommand)]
 pub enum Policy {
-    /// Ask the gateway what its policies decide about a call that nobody makes
+    /// Ask what the policies decide about a call that nobody makes (exit code 1: refused)
     Test(PolicyTest),
     /// List the policies of the gateway, what they hold for, and what is wrong with them
     List,
     /// Show what policies in AUDIT would have refused
     Report(PolicyReport),
-    /// Make a policy in AUDIT real: rewrites its manifest, and waits until the gateway follows it
+    /// Put a policy in AUDIT in force: edits its manifest, and waits until the gateway follows
     Promote(PolicyPromote),
 }
 
 /// `fedctl policy test`
 #[derive(Debug, Args)]
 pub struct PolicyTest {
-    /// The SPIFFE ID of the caller; left out for a caller that nobody knows
+    /// The SPIFFE ID of the caller; left out for a caller that is not known
     #[arg(long, value_name = "SPIFFE-ID", value_parser = parse_principal)]
     pub from: Option<SpiffeId>,
     /// How the caller is known
@@ -40,7 +40,7 @@ pub struct PolicyTest {
     /// The cluster it calls from [default: the one that has its trust domain]
     #[arg(long, value_name = "NAME")]
     pub cluster: Option<ClusterName>,
-    /// What it calls; every port when none is written
+    /// What it calls in the cluster of this gateway; every port when none is written
     #[arg(long, value_name = "NAMESPACE/SERVICE[:PORT]")]
     pub to: Destination,
     /// The method of a request, where the port is delivered as http

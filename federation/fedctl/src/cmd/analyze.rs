@@ -3,7 +3,10 @@
 //! Asks nobody: the directories are read as a gateway reads its own when it starts. Nothing is remembered, so a document
 //! that is wrong here has no good version before it.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use federation_catalog::{
     findings,
@@ -14,9 +17,8 @@ use federation_kube::manifests::{Manifests, Quarantined, read_once};
 use federation_model::{
     export::Deliver,
     finding::{Finding, Level},
-    names::Namespace,
-    policy::{Policies, ROOT_NAMESPACE},
-    spiffe::TrustDomain,
+    policy::Policies,
+    spiffe::{SpiffeId, TrustDomain},
 };
 use gateway_core::policy::{Surroundings, TrustDomainAliases, analyze};
 use serde_json::json;
@@ -33,17 +35,69 @@ use crate::{
     },
 };
 
+/// A directory that was read.
+struct Cluster<'a> {
+    directory: &'a Path,
+    manifests: Manifests,
+    local: LocalState,
+}
+
+/// What policies are compared with, beside the exports of their own cluster.
+#[derive(Default)]
+struct Known {
+    /// All principals of the trust domains that were named.
+    principals: BTreeMap<TrustDomain, BTreeSet<SpiffeId>>,
+    aliases: TrustDomainAliases,
+}
+
 pub(super) fn run(what: &Analyze, console: &mut Console) -> Result<Ending, Failure> {
+    let (clusters, known) = read(what)?;
     let mut found = Vec::new();
-    for directory in &what.directories {
-        let manifests = read_once(directory, root()).or_hint("nothing was analyzed", "a directory of manifests")?;
-        let of = directory.display().to_string();
-        found.extend(of_manifests(&manifests).into_iter().map(|finding| FindingView::new(of.clone(), finding)));
+    for cluster in &clusters {
+        let of = cluster.directory.display().to_string();
+        let findings = of_cluster(cluster, what, &known).into_iter();
+        found.extend(findings.map(|finding| FindingView::new(of.clone(), finding)));
     }
     let ok = !found.iter().any(|finding| fails(finding.level, what.strict));
     let look = look(console);
     console.answer(&json!({ "ok": ok, "findings": found }), || table(&found, look));
     Ok(if ok { Ending::Done } else { Ending::ChecksFailed })
+}
+
+/// Reads every directory before any is judged: policies of one name callers of another.
+fn read(what: &Analyze) -> Result<(Vec<Cluster<'_>>, Known), Failure> {
+    let (directories, domains) = (what.directories.len(), what.trust_domains.len());
+    if domains != 0 && domains != directories {
+        return Err(Failure::because(
+            format!(
+                "{} and {}",
+                count(directories, "directory", "directories"),
+                count(domains, "trust domain", "trust domains")
+            ),
+            "--trust-domain once for each directory, in the same order, or not at all",
+        ));
+    }
+    let nameless = nameless();
+    let (mut clusters, mut known) = (Vec::new(), Known::default());
+    for (alias, domain) in &what.aliases {
+        known.aliases.0.entry(alias.clone()).or_default().insert(domain.clone());
+    }
+    for (at, directory) in what.directories.iter().enumerate() {
+        let root = what.root_namespace.clone();
+        let manifests = read_once(directory, root).or_hint("nothing was analyzed", "a directory of manifests")?;
+        let domain = what.trust_domains.get(at);
+        let local = local::compile(&manifests.objects, domain.unwrap_or(&nameless));
+        if let Some(domain) = domain {
+            known.principals.entry(domain.clone()).or_default().extend(local.pods.values().cloned());
+        }
+        clusters.push(Cluster { directory, manifests, local });
+    }
+    Ok((clusters, known))
+}
+
+/// The trust domain of a cluster whose own was not named: the ids that it makes of service accounts are not looked at.
+fn nameless() -> TrustDomain {
+    TrustDomain::new("cluster.local").expect("the constant is a trust domain")
 }
 
 fn fails(level: Level, strict: bool) -> bool {
@@ -54,14 +108,12 @@ fn fails(level: Level, strict: bool) -> bool {
     }
 }
 
-fn root() -> Namespace {
-    ROOT_NAMESPACE.parse().expect("the constant is a label")
-}
-
-fn of_manifests(manifests: &Manifests) -> Vec<Finding> {
+fn of_cluster(cluster: &Cluster<'_>, what: &Analyze, known: &Known) -> Vec<Finding> {
+    let Cluster { manifests, local, .. } = cluster;
     let mut found = vec![summary(&manifests.objects)];
     found.extend(manifests.quarantined.iter().map(of_document));
-    found.extend(of_objects(&manifests.objects));
+    found.extend(findings::of_local(local));
+    found.extend(of_policies(&manifests.objects.policies, local, what, known));
     found
 }
 
@@ -90,19 +142,9 @@ fn of_document(quarantined: &Quarantined) -> Finding {
     Finding::failed(quarantined.object.as_deref().unwrap_or("document"), detail, "mend the document")
 }
 
-/// What is wrong with objects that are read, whatever they are read from.
-fn of_objects(objects: &Objects) -> Vec<Finding> {
-    // The ids that it makes of service accounts are not looked at.
-    let trust_domain = TrustDomain::new("cluster.local").expect("the constant is a trust domain");
-    let local = local::compile(objects, &trust_domain);
-    let mut found = findings::of_local(&local);
-    found.extend(of_policies(&objects.policies, &local));
-    found
-}
-
-/// What is wrong with policies that can be read; the others are told with their documents. Callers of other clusters are
-/// not known here, so nobody is missed.
-fn of_policies(policies: &Policies, local: &LocalState) -> Vec<Finding> {
+/// What is wrong with policies that can be read; the others are told with their documents. A caller is missed only in a trust
+/// domain that was named, since the callers of others are not known here.
+fn of_policies(policies: &Policies, local: &LocalState, what: &Analyze, known: &Known) -> Vec<Finding> {
     let exports = || local.exports.iter();
     let http = exports().flat_map(|(service, export)| {
         let ports = export.service.ports.iter().map(|port| port.port);
@@ -112,8 +154,8 @@ fn of_policies(policies: &Policies, local: &LocalState) -> Vec<Finding> {
     let surroundings = Surroundings {
         services: Some(exports().map(|(service, _)| service.clone()).collect()),
         http_ports: Some(http.collect()),
-        ..Surroundings::default()
+        principals: known.principals.clone(),
     };
     let readable = Policies { broken: BTreeMap::new(), ..policies.clone() };
-    analyze(&readable, &root(), &TrustDomainAliases::default(), &surroundings).iter().map(Finding::from).collect()
+    analyze(&readable, &what.root_namespace, &known.aliases, &surroundings).iter().map(Finding::from).collect()
 }

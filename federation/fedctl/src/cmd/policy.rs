@@ -15,7 +15,7 @@ use crate::{
     connect,
     failure::Failure,
     print::Console,
-    render::policy::{PoliciesView, ReportView, TestsView},
+    render::policy::{PoliciesView, PolicyView, ReportView, TestsView},
 };
 
 pub(super) async fn run(what: Policy, target: &Target, console: &mut Console) -> Result<Ending, Failure> {
@@ -54,8 +54,15 @@ async fn list(target: &Target, console: &mut Console) -> Result<Ending, Failure>
 
 async fn report(report: PolicyReport, target: &Target, console: &mut Console) -> Result<Ending, Failure> {
     let since = Timestamp(console.now.0.saturating_sub(report.since.as_secs()));
+    let mut gateway = connect::gateway(target).await?;
     let policy = report.policy.map(|policy| policy.0);
-    let view = ask(&mut connect::gateway(target).await?, since, policy.as_ref()).await?;
+    let view = ask(&mut gateway, since, policy.as_ref()).await?;
+    if let Some(policy) = policy.filter(|_| view.calls.is_empty() && view.on_trial.is_empty()) {
+        return Err(Failure::because(
+            format!("the gateway has no AuthorizationPolicy {policy} in AUDIT, and had none since then"),
+            "fedctl policy list",
+        ));
+    }
     let look = look(console);
     console.answer(&view, || view.text(look));
     Ok(Ending::Done)
@@ -67,7 +74,10 @@ pub(super) async fn ask(
     since: Timestamp,
     policy: Option<&PolicyKey>,
 ) -> Result<ReportView, Failure> {
-    let policy = policy.map(ToString::to_string).unwrap_or_default();
-    let response = gateway.policy_report(ReportPoliciesRequest { since: since.0, policy }).await?;
-    Ok(ReportView::new(since, response))
+    let wanted = policy.map(ToString::to_string);
+    let policies = PoliciesView::from(gateway.policies().await?).policies;
+    let on_trial = policies.iter().filter(|policy| policy.is_on_trial()).map(PolicyView::key);
+    let on_trial = on_trial.filter(|key| wanted.as_ref().is_none_or(|wanted| wanted == key)).collect();
+    let request = ReportPoliciesRequest { since: since.0, policy: wanted.unwrap_or_default() };
+    Ok(ReportView::new(since, on_trial, gateway.policy_report(request).await?))
 }

@@ -21,7 +21,10 @@ use crate::{
     connect,
     failure::{Failure, OrHint as _},
     print::Console,
-    render::policy::{PoliciesView, PolicyView, ReportView},
+    render::{
+        count,
+        policy::{PoliciesView, PolicyView, ReportView},
+    },
 };
 
 /// What a policy would have refused is looked at for this long.
@@ -127,9 +130,9 @@ fn replace(file: &Path, text: &str) -> io::Result<()> {
 async fn follow(gateway: &mut connect::Gateway, key: &PolicyKey, wait: Duration) -> Result<Option<String>, Failure> {
     let deadline = Instant::now() + wait;
     loop {
-        let action = find(gateway, key).await?.map(|policy| policy.action);
-        if action.as_deref().is_some_and(|action| !action.starts_with("AUDIT")) {
-            return Ok(action);
+        let policy = find(gateway, key).await?;
+        if let Some(policy) = policy.filter(PolicyView::decides) {
+            return Ok(Some(policy.action));
         }
         if Instant::now() >= deadline {
             return Ok(None);
@@ -139,12 +142,12 @@ async fn follow(gateway: &mut connect::Gateway, key: &PolicyKey, wait: Duration)
 }
 
 fn question(key: &PolicyKey, report: &ReportView) -> String {
-    let callers = report.calls.len();
     match report.total() {
-        0 => format!("{key} would have refused nothing in the last 7 days. Put it in force?"),
+        0 => format!("{key} would have refused no call in the last 7 days. Put it in force?"),
         calls => format!(
-            "{key} would have refused {calls} calls in the last 7 days, see fedctl policy report --since 7d --policy {key} \
-             ({callers} lines). Put it in force, so that such calls are refused?"
+            "{key} would have refused {} in the last 7 days: fedctl policy report --since 7d --policy {key}. Put it in force, so \
+             that such calls are refused?",
+            count(usize::try_from(calls).unwrap_or(usize::MAX), "call", "calls")
         ),
     }
 }

@@ -9,6 +9,11 @@ use serde::Serialize;
 use super::{Look, Mood, count, mood_cell, or_dash, some, text_of};
 use crate::clock;
 
+/// Services of one policy that a table names; the rest are counted.
+const SHOWN_SERVICES: usize = 4;
+/// A caller without a principal.
+const NOBODY: &str = "a caller that is not known";
+
 /// What the tables in force decide about calls that nobody makes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct TestsView {
@@ -26,7 +31,8 @@ pub(crate) struct TestView {
     pub(crate) principal: Option<String>,
     pub(crate) assurance: String,
     pub(crate) allowed: bool,
-    pub(crate) rule: String,
+    /// What decides alone: nothing when no policy does, or several do together.
+    pub(crate) rule: Option<String>,
     pub(crate) reason: Option<String>,
     pub(crate) remedy: Option<String>,
     pub(crate) considered: Vec<ConsideredView>,
@@ -58,7 +64,7 @@ impl From<TestedCall> for TestView {
             principal: some(call.principal),
             assurance: call.assurance,
             allowed: call.allowed,
-            rule: call.rule,
+            rule: some(call.rule),
             reason: some(call.reason),
             remedy: some(call.remedy),
             considered: call.considered.into_iter().map(ConsideredView::from).collect(),
@@ -88,12 +94,9 @@ impl TestsView {
 impl TestView {
     fn text(&self, look: Look) -> String {
         let (word, mood) = if self.allowed { ("allowed", Mood::Good) } else { ("refused", Mood::Bad) };
-        let caller = self.principal.as_deref().unwrap_or("a caller nobody knows");
         let mut verdict = look.facts();
-        let call = format!("{}:{} ({})", self.service, self.port, self.delivered);
-        verdict.add_row([mood_cell(word, mood), format!("{caller} -> {call}").into()]);
-        verdict.add_row(["by".into(), comfy_table::Cell::new(&self.rule)]);
-        for (name, text) in [("because", &self.reason), ("remedy", &self.remedy)] {
+        verdict.add_row([mood_cell(word, mood), self.call().into()]);
+        for (name, text) in [("why", &self.reason), ("remedy", &self.remedy)] {
             if let Some(text) = text {
                 verdict.add_row([name, text.as_str()]);
             }
@@ -106,12 +109,22 @@ impl TestView {
             let mut table = look.table(&["  POLICY", "ACTION", "MATCHES", "WHY"]);
             for ConsideredView { policy, action, matched, detail } in &self.considered {
                 let matches = if *matched { "yes" } else { "no" };
-                table.add_row([&format!("  {policy}"), action, matches, detail]);
+                table.add_row([&format!("  {policy}"), action, matches, or_dash(detail)]);
             }
             text.push('\n');
             text.push_str(&text_of(table));
         }
         text
+    }
+
+    /// Who calls what, and how well the caller is known.
+    fn call(&self) -> String {
+        let Self { service, port, delivered, cluster, principal, assurance, .. } = self;
+        let caller = match principal {
+            Some(principal) => format!("{principal} ({assurance}, cluster {cluster})"),
+            None => format!("{NOBODY} (cluster {cluster})"),
+        };
+        format!("{caller} -> {service}:{port} ({delivered})")
     }
 }
 
@@ -181,6 +194,24 @@ impl PolicyView {
     pub(crate) fn key(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
     }
+
+    /// Whether it is an `AuthorizationPolicy` that decides nothing yet.
+    pub(crate) fn is_on_trial(&self) -> bool {
+        self.action.starts_with("AUDIT")
+    }
+
+    /// Whether it is an `AuthorizationPolicy` that decides.
+    pub(crate) fn decides(&self) -> bool {
+        matches!(self.action.as_str(), "ALLOW" | "DENY")
+    }
+
+    fn holds_for(&self) -> String {
+        let shown = self.services.iter().take(SHOWN_SERVICES).map(String::as_str).collect::<Vec<_>>().join(" ");
+        match self.services.len().saturating_sub(SHOWN_SERVICES) {
+            0 => or_dash(&shown).to_owned(),
+            more => format!("{shown} and {more} more"),
+        }
+    }
 }
 
 impl PoliciesView {
@@ -202,19 +233,18 @@ impl PoliciesView {
                 (Some(file), None) => file.clone(),
                 (None, _) => "-".to_owned(),
             };
-            let services = policy.services.join(" ");
             table.add_row([
                 mood_cell(policy.key(), policy.mood()),
                 policy.kind.as_str().into(),
                 policy.action.as_str().into(),
-                or_dash(&services).into(),
+                policy.holds_for().into(),
                 place.into(),
             ]);
         }
         let mut text = text_of(table);
         for policy in &self.policies {
             for PolicyFinding { detail, hint, .. } in &policy.findings {
-                text.push_str(&format!("\n{}: {detail}\n  {hint}\n", policy.key()));
+                text.push_str(&format!("\n{}: {detail}\n  try: {hint}\n", policy.key()));
             }
         }
         text
@@ -225,6 +255,8 @@ impl PoliciesView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct ReportView {
     pub(crate) since: Option<String>,
+    /// The policies in AUDIT, of which these are the counts; those that are not any more may have counts too.
+    pub(crate) on_trial: Vec<String>,
     pub(crate) calls: Vec<AuditedView>,
     /// Calls that are not counted any more.
     pub(crate) dropped: u64,
@@ -266,11 +298,11 @@ impl From<AuditedCalls> for AuditedView {
 }
 
 impl ReportView {
-    pub(crate) fn new(since: Timestamp, response: ReportPoliciesResponse) -> Self {
+    pub(crate) fn new(since: Timestamp, on_trial: Vec<String>, response: ReportPoliciesResponse) -> Self {
         let ReportPoliciesResponse { calls, dropped } = response;
         let mut calls: Vec<AuditedView> = calls.into_iter().map(AuditedView::from).collect();
         calls.sort_by(|a, b| (&a.policy, b.calls, &a.principal).cmp(&(&b.policy, a.calls, &b.principal)));
-        Self { since: clock::date(since), calls, dropped }
+        Self { since: clock::date(since), on_trial, calls, dropped }
     }
 
     /// How many calls would have been refused.
@@ -279,14 +311,20 @@ impl ReportView {
     }
 
     pub(crate) fn text(&self, look: Look) -> String {
+        let since = self.since.as_deref().unwrap_or("the beginning");
         if self.calls.is_empty() {
-            return "No policy in AUDIT would have refused a call in this time.\n".to_owned();
+            let next = "action: AUDIT and audits: ALLOW or DENY in an AuthorizationPolicy put it on trial";
+            return match self.on_trial.as_slice() {
+                [] => format!("No policy is in AUDIT. Next: {next}\n"),
+                [policy] => format!("{policy} would have refused no call since {since}\n"),
+                policies => format!("{} would have refused no call since {since}\n", policies.join(", ")),
+            };
         }
-        let mut table = look.table(&["POLICY", "WOULD HAVE REFUSED", "ASSURANCE", "FROM", "CALLING", "CALLS", "LAST"]);
+        let mut table = look.table(&["POLICY", "CALLER", "ASSURANCE", "CLUSTER", "CALLED", "CALLS", "LAST"]);
         for audited in &self.calls {
             table.add_row([
                 audited.policy.clone(),
-                audited.principal.clone().unwrap_or_else(|| "a caller nobody knows".to_owned()),
+                audited.principal.clone().unwrap_or_else(|| NOBODY.to_owned()),
                 audited.assurance.clone(),
                 audited.cluster.clone(),
                 format!("{}:{}", audited.service, audited.port),
@@ -294,14 +332,16 @@ impl ReportView {
                 format!("{} ago", clock::ago(look.now, audited.last_at)),
             ]);
         }
-        let mut text = text_of(table);
+        let total = counted(self.total(), "call", "calls");
+        let mut text = format!("Since {since} policies in AUDIT would have refused {total}:\n\n{}", text_of(table));
         if self.dropped > 0 {
-            let dropped = usize::try_from(self.dropped).unwrap_or(usize::MAX);
-            text.push_str(&format!(
-                "\n{} of older hours not counted any more: too many different callers\n",
-                count(dropped, "call is", "calls are")
-            ));
+            let dropped = counted(self.dropped, "call is", "calls are");
+            text.push_str(&format!("\n{dropped} not in these counts: there were too many different ones\n"));
         }
         text
     }
+}
+
+fn counted(number: u64, one: &str, many: &str) -> String {
+    count(usize::try_from(number).unwrap_or(usize::MAX), one, many)
 }

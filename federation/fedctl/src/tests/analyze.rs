@@ -85,3 +85,42 @@ fn a_directory_that_is_not_there_cannot_be_analyzed() {
     assert_eq!(ran.stdout, "");
     assert!(Cli::try_parse_from(["fedctl", "analyze"]).is_err());
 }
+
+/// A Pod of a service account of namespace shop.
+fn pod(account: &str, address: &str) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {account}-0, namespace: shop}}\n\
+         spec: {{serviceAccountName: {account}}}\nstatus: {{phase: Running, podIP: {address}}}\n"
+    )
+}
+
+#[test]
+fn callers_are_missed_in_the_trust_domains_that_are_named_under_their_aliases_too() {
+    let (east, west) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(east.path().join("pods.yaml"), pod("web", "127.0.0.2")).unwrap();
+    let policy = "{action: ALLOW, to: [{services: [api]}], from: [{principals: [\"spiffe://east.example/ns/shop/sa/wbe\", \
+                  cluster.local/ns/shop/sa/web, cluster.local/ns/shop/sa/cron, north.example/ns/shop/sa/web]}]}";
+    fs::write(west.path().join("a.yaml"), shop("deliver: plain", policy)).unwrap();
+    let both = [east.path(), west.path()];
+    analyze(&both, &["--strict"]).assert_code(0);
+    let known = ["--trust-domain", "east.example", "--trust-domain", "west.example"];
+    let ran = analyze(&both, &[&known[..], &["--alias", "cluster.local=east.example"]].concat());
+    ran.assert_code(0);
+    let missed = |name: &str| ran.stdout.contains(&format!("{name} matches no principal"));
+    assert!(missed("east.example/ns/shop/sa/wbe") && missed("cluster.local/ns/shop/sa/cron"), "{}", ran.stdout);
+    assert!(!missed("cluster.local/ns/shop/sa/web") && !missed("north.example/ns/shop/sa/web"), "{}", ran.stdout);
+    let uneven = analyze(&both, &known[..2]);
+    uneven.assert_code(2);
+    assert!(uneven.stderr.contains("2 directories and 1 trust domain"), "{}", uneven.stderr);
+    assert!(Cli::try_parse_from(["fedctl", "analyze", "--alias", "east.example", "."]).is_err());
+}
+
+#[test]
+fn the_root_namespace_is_the_one_that_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = shop("deliver: plain", "{action: DENY, from: [{clusters: [lab]}], to: [{services: [shop/api]}]}")
+        .replace("name: callers, namespace: shop", "name: callers, namespace: mesh");
+    fs::write(dir.path().join("a.yaml"), policy).unwrap();
+    analyze(&[dir.path()], &["--strict"]).assert_code(1);
+    analyze(&[dir.path()], &["--strict", "--root-namespace", "mesh"]).assert_code(0);
+}

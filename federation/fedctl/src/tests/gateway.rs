@@ -9,6 +9,7 @@ use proto::{
         self as wire, Done, Federation, Fingerprints, JoinProgress, Joined, Peer, PeerState, Status as GatewayStatus,
         Tunnel,
         gateway_admin_server::{GatewayAdmin, GatewayAdminServer},
+        gateway_policies_server::GatewayPoliciesServer,
         join_progress::Step,
     },
 };
@@ -16,18 +17,25 @@ use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Status};
 
-use super::*;
+use super::{policy::Policies, *};
 
 /// What the gateway answers.
 #[derive(Clone, Default)]
-struct Script {
+pub(super) struct Script {
     status: GatewayStatus,
     steps: Vec<Step>,
     findings: Vec<Finding>,
     left: wire::LeaveResponse,
     standings: Vec<wire::RotationStanding>,
     certificates: wire::ListCertificatesResponse,
+    policies: Policies,
     asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl From<Policies> for Script {
+    fn from(policies: Policies) -> Self {
+        Self { policies, ..Self::default() }
+    }
 }
 
 #[tonic::async_trait]
@@ -86,7 +94,7 @@ impl GatewayAdmin for Script {
 }
 
 /// A gateway that serves until it is dropped.
-struct Serving {
+pub(super) struct Serving {
     _dir: tempfile::TempDir,
     socket: String,
     script: Script,
@@ -95,7 +103,7 @@ struct Serving {
 }
 
 impl Serving {
-    fn start(script: Script) -> Self {
+    pub(super) fn start(script: Script) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path: PathBuf = dir.path().join("admin.sock");
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -107,6 +115,7 @@ impl Serving {
                 let listener = UnixListener::bind(path).unwrap();
                 ready.send(()).unwrap();
                 tonic::transport::Server::builder()
+                    .add_service(GatewayPoliciesServer::new(served.policies.clone()))
                     .add_service(GatewayAdminServer::new(served))
                     .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async { drop(stopped.await) })
                     .await
@@ -117,7 +126,7 @@ impl Serving {
         Self { _dir: dir, socket, script, stop: Some(stop), thread: Some(thread) }
     }
 
-    fn run(&self, arguments: &[&str], input: Option<&str>) -> Ran {
+    pub(super) fn run(&self, arguments: &[&str], input: Option<&str>) -> Ran {
         fedctl(&[arguments, &["--gateway", &self.socket]].concat(), input)
     }
 

@@ -101,7 +101,7 @@ impl PolicyTable {
         let policies: Vec<Considered> = shown.map(|(_, one)| one.considered(&facts, one.decides(&judgement))).collect();
         let (reason, remedy) = match &judgement.verdict {
             Verdict::Allowed(basis) => (basis.to_string(), None),
-            Verdict::Refused(refusal) => (refusal.to_string(), Some(refusal.remedy())),
+            Verdict::Refused(refusal) => (refusal.cause(), Some(refusal.remedy())),
         };
         Explanation {
             allowed: judgement.is_allowed(),

@@ -172,22 +172,8 @@ impl fmt::Display for RefusedBy {
 impl fmt::Display for Refusal {
     /// Writes what refuses the call and who calls; [`Refusal::remedy`] says what to do.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let by = &self.by;
-        match by {
-            RefusedBy::Strict { .. } => write!(f, "{by} is STRICT: callers have to prove their own key")?,
-            RefusedBy::Broken { reason, .. } => {
-                write!(f, "{by} cannot be read, so it refuses all it selects: {reason}")?
-            }
-            RefusedBy::Path { problem, .. } => {
-                write!(f, "{by} decides by path, and the path of the request {problem}")?
-            }
-            RefusedBy::Rule(_) => write!(f, "{by} denies it")?,
-            RefusedBy::NotAllowed { policies: 1, .. } => {
-                write!(f, "{by} selects the service and does not allow the call")?
-            }
-            RefusedBy::NotAllowed { .. } => write!(f, "{by} select the service, and none allows the call")?,
-        }
         let (service, port, assurance, from) = (&self.service, self.port, self.assurance, &self.source_cluster);
+        write!(f, "{}", self.cause())?;
         match &self.principal {
             Some(id) => write!(f, "; {id} (assurance {assurance})")?,
             None => write!(f, "; a caller that is not known")?,
@@ -197,6 +183,22 @@ impl fmt::Display for Refusal {
 }
 
 impl Refusal {
+    /// What refuses the call, for those who know who calls what.
+    #[must_use]
+    pub fn cause(&self) -> String {
+        let by = &self.by;
+        match by {
+            RefusedBy::Strict { .. } => format!("{by} is STRICT: callers have to prove their own key"),
+            RefusedBy::Broken { reason, .. } => format!("{by} cannot be read, so it refuses all it selects: {reason}"),
+            RefusedBy::Path { problem, .. } => format!("{by} decides by path, and the path of the request {problem}"),
+            RefusedBy::Rule(_) => format!("{by} denies it"),
+            RefusedBy::NotAllowed { policies: 1, .. } => {
+                format!("{by} selects the service and does not allow the call")
+            }
+            RefusedBy::NotAllowed { .. } => format!("{by} select the service, and none allows the call"),
+        }
+    }
+
     /// What to change, and where, so that the call passes; for those who want it to.
     #[must_use]
     pub fn remedy(&self) -> String {

@@ -5,7 +5,7 @@ use http::StatusCode;
 use tokio::io::AsyncWriteExt as _;
 
 use super::stage::{Set, field, head, rest, until};
-use crate::{ConnectError, Refused};
+use crate::{ConnectError, Refused, Ruling};
 
 const GET: &str = "GET /a?b=c HTTP/1.1\r\nHost: api.example\r\n\r\n";
 
@@ -67,7 +67,7 @@ async fn a_kept_connection_is_judged_at_every_request() {
                 outcome: Outcome::Denied,
                 status: StatusCode::FORBIDDEN,
                 reason: Cow::Borrowed("spiffe://x may not GET /a"),
-                rule: Some("shop/only-admins".into()),
+                rule: Some(Ruling { rule: "shop/only-admins".to_owned(), remedy: "ask".to_owned() }),
             });
         }
         Ok(())
