@@ -23,6 +23,14 @@ pub(crate) const SINK: u8 = b's';
 pub(crate) const SOURCE: u8 = b'd';
 /// The answer is the name of the backend.
 pub(crate) const NAME: u8 = b'n';
+/// The first letter of every request of HTTP that is made here: all are answered with the same, as long as the client stays.
+pub(crate) const HTTP: u8 = b'G';
+/// The answer to a request.
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 14\r\n\r\nhello, client\n";
+/// The end of a request, which has no body.
+const END_OF_HEAD: &[u8] = b"\r\n\r\n";
+/// The longest head of a request, in bytes: those that introduce a caller among it.
+const LONGEST_HEAD: usize = 8192;
 /// Read and written at once in bulk: what fills a socket buffer without leaving the cache.
 pub(crate) const CHUNK: usize = 128 * 1024;
 /// How long accepting rests when the process has run out of something.
@@ -80,8 +88,21 @@ async fn serve(mut stream: TcpStream, name: u8) -> std::io::Result<()> {
             stream.write_u8(name).await?;
             stream.shutdown().await
         }
+        HTTP => answer(stream).await,
         _ => Ok(()),
     }
+}
+
+/// Answers requests, of which the first letter has been read.
+async fn answer(mut stream: TcpStream) -> std::io::Result<()> {
+    let mut head = Vec::with_capacity(LONGEST_HEAD);
+    while head.len() < LONGEST_HEAD && stream.read_buf(&mut head).await? > 0 {
+        while let Some(at) = head.windows(END_OF_HEAD.len()).position(|end| end == END_OF_HEAD) {
+            head.drain(..at + END_OF_HEAD.len());
+            stream.write_all(ANSWER).await?;
+        }
+    }
+    stream.shutdown().await
 }
 
 async fn echo(mut stream: TcpStream) -> std::io::Result<()> {

@@ -150,7 +150,13 @@ impl Gateway {
 
     /// Exports a service with one endpoint.
     pub(crate) fn export(&self, service: &str, endpoint: SocketAddr, priority: u32) -> anyhow::Result<()> {
-        exports::write(&self.manifests(), service, endpoint, priority)
+        let priority = priority.to_string();
+        exports::write(&self.manifests(), service, endpoint, ("priority", &priority))
+    }
+
+    /// Exports a service that is delivered in this way.
+    pub(crate) fn export_as(&self, service: &str, endpoint: SocketAddr, deliver: &str) -> anyhow::Result<()> {
+        exports::write(&self.manifests(), service, endpoint, ("deliver", deliver))
     }
 
     /// Says whose address `address` is.

@@ -11,6 +11,7 @@ use clap::{Parser, ValueEnum};
 mod backend;
 mod dns;
 mod fleet;
+mod http;
 mod load;
 mod measure;
 mod policy;
@@ -54,6 +55,7 @@ impl Options {
 enum Part {
     Memory,
     Traffic,
+    Http,
     Propagation,
     Revocation,
     Failover,
@@ -93,6 +95,9 @@ async fn run(programs: &Path, options: &Options) -> anyhow::Result<Report> {
     }
     if options.measures(Part::Traffic) {
         measure::compare(&mut fleet, options.rounds, options.bulk_millis, &mut report).await?;
+    }
+    if options.measures(Part::Http) {
+        http::compare(&fleet, options.rounds, &mut report).await?;
     }
     if options.measures(Part::Propagation) {
         report::progress("a changed manifest in west until a changed DNS answer in east");

@@ -18,6 +18,9 @@ pub const TLV_ASSURANCE: u8 = 0xE2;
 const SUB_TLV_CLIENT_CERTIFICATE: u8 = 0x28;
 /// The version of TLS with which a gateway lets clients prove who they are, as OpenSSL calls it.
 const TLS_VERSION: &str = "TLSv1.3";
+/// The longest certificate that is passed on, in bytes: a header holds 65535, of which the longest SPIFFE ID and names take
+/// under 3000. It tells nothing that the id does not.
+const MAX_CERTIFICATE: usize = 60 * 1024;
 
 /// What a destination is told of a connection.
 #[derive(Debug, Clone)]
@@ -61,10 +64,10 @@ impl Introduction<'_> {
 }
 
 impl Introduction<'_> {
-    /// The certificate with which the client proved who it is to the gateway of its cluster, on this very connection. TLS that
-    /// passes through is not told of: the destination sees it itself.
+    /// The certificate with which the client proved who it is to the gateway of its cluster, on this very connection, unless
+    /// it is too large for a header. TLS that passes through is not told of: the destination sees it itself.
     fn ssl(&self) -> Option<SslInfo<'static>> {
-        let certificate = self.caller.certificate()?;
+        let certificate = self.caller.certificate().filter(|certificate| certificate.len() <= MAX_CERTIFICATE)?;
         let (speaks_tls, on_this_connection, of_the_session, verified) = (true, true, false, 0);
         let mut ssl = SslInfo::new(speaks_tls, on_this_connection, of_the_session, verified);
         ssl.append_tlv(Tlv::SslVersion(TLS_VERSION.into()));

@@ -7,6 +7,7 @@ pub mod client;
 pub mod company;
 pub mod dns;
 pub mod fleet;
+pub mod fuzz;
 pub mod http;
 pub mod logs;
 pub mod manifests;

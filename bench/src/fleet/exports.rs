@@ -8,8 +8,13 @@ use std::{
     path::Path,
 };
 
-/// Writes Service, EndpointSlice and ServiceExport of `service` into one file.
-pub(super) fn write(directory: &Path, service: &str, endpoint: SocketAddr, priority: u32) -> anyhow::Result<()> {
+/// Writes Service, EndpointSlice and ServiceExport of `service` into one file; the export has one annotation of ours.
+pub(super) fn write(
+    directory: &Path,
+    service: &str,
+    endpoint: SocketAddr,
+    (annotation, value): (&str, &str),
+) -> anyhow::Result<()> {
     let (address, port) = (endpoint.ip(), endpoint.port());
     let yaml = format!(
         "\
@@ -31,7 +36,7 @@ metadata:
   namespace: bench
   name: {service}
   creationTimestamp: \"2026-01-01T00:00:00Z\"
-  annotations: {{ landbridge.dev/priority: \"{priority}\" }}
+  annotations: {{ landbridge.dev/{annotation}: \"{value}\" }}
 ",
         service_port = super::super::backend::PORT,
     );

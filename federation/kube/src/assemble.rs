@@ -94,7 +94,18 @@ impl Assembler {
             };
             draft.add_file(file, reading);
         }
-        self.keep_last_good(&mut draft, &walk.faults);
+        self.finish(draft, &walk.faults)
+    }
+
+    /// Reads `text` as if it were all that the directory holds, in `file`.
+    pub(crate) fn read_text(&mut self, file: PathBuf, text: &str) -> Manifests {
+        let mut draft = Draft::default();
+        draft.add_file(file, document::read(text));
+        self.finish(draft, &[])
+    }
+
+    fn finish(&mut self, mut draft: Draft, directory_faults: &[(PathBuf, String)]) -> Manifests {
+        self.keep_last_good(&mut draft, directory_faults);
         self.last_good = draft.in_force;
         draft.quarantined.sort();
         let Draft { objects, quarantined, policy_origins, .. } = draft;

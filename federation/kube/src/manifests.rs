@@ -117,6 +117,12 @@ pub fn read_once(directory: impl Into<PathBuf>, root: Namespace) -> Result<Manif
     first_reading(directory.into(), root).map(|(_, manifests)| manifests)
 }
 
+/// Reads a text as the only manifest of a directory, where it is called `file`.
+#[must_use]
+pub fn read_text(file: impl Into<PathBuf>, text: &str, root: Namespace) -> Manifests {
+    Assembler::new(PathBuf::new(), root).read_text(file.into(), text)
+}
+
 fn first_reading(directory: PathBuf, root: Namespace) -> Result<(Assembler, Manifests), OpenError> {
     if let Err(source) = fs::read_dir(&directory) {
         return Err(OpenError { directory, source });

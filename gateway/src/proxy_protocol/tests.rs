@@ -82,3 +82,16 @@ fn a_client_without_a_known_address_is_local_to_the_gateway() {
     let sent = encoded(&Caller::Unknown, None, "192.0.2.1:8080");
     assert_eq!(sent, vector(0, &[0x00], &[], &about));
 }
+
+#[test]
+fn a_certificate_that_no_header_holds_is_left_out_and_everything_else_is_told() {
+    let sent = |length: usize| {
+        let certificate = Some(Arc::new(vec![0x30; length].into()));
+        encoded(&Caller::Workload { id: id(), certificate }, Some("10.0.0.5:1234"), "192.0.2.1:8080")
+    };
+    let addresses = [0x11, 10, 0, 0, 5, 192, 0, 2, 1, 0x04, 0xD2, 0x1F, 0x90];
+    let about = [PRINCIPAL, SOURCE_CLUSTER, b"\xE2\x00\x04mtls"].concat();
+    assert_eq!(sent(65_526), vector(1, &addresses, &[], &about));
+    assert_eq!(sent(MAX_CERTIFICATE + 1), vector(1, &addresses, &[], &about));
+    assert!(sent(MAX_CERTIFICATE).len() > MAX_CERTIFICATE);
+}

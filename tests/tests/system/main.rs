@@ -13,6 +13,7 @@ mod discovery;
 mod failover;
 mod fedctl;
 mod foreign;
+mod fuzz;
 mod hostile;
 mod hub;
 mod identify;

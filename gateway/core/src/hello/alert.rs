@@ -52,7 +52,7 @@ impl AlertDescription {
             Outcome::NoServerName | Outcome::UnknownService | Outcome::UnknownPort | Outcome::NotExported => {
                 Some(Self::UnrecognizedName)
             }
-            Outcome::BadHello | Outcome::BadRequest => Some(Self::DecodeError),
+            Outcome::BadHello => Some(Self::DecodeError),
             Outcome::HelloTooLarge => Some(Self::IllegalParameter),
             Outcome::ForeignPrincipal | Outcome::Denied | Outcome::Revoked | Outcome::CallerGone => {
                 Some(Self::AccessDenied)

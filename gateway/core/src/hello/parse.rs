@@ -141,10 +141,11 @@ fn host_name(name: &[u8]) -> Field<Option<String>> {
     if text.parse::<IpAddr>().is_ok() {
         return Ok(None);
     }
-    let absolute = text.strip_suffix('.').unwrap_or(text);
-    if absolute.len() > MAX_SERVER_NAME {
+    // The final dot counts: what is read here has to fit into a stream header.
+    if text.len() > MAX_SERVER_NAME {
         return Err("the host name is over 253 bytes");
     }
+    let absolute = text.strip_suffix('.').unwrap_or(text);
     let label = |label: &str| {
         (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
     };

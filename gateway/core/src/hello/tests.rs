@@ -182,6 +182,15 @@ fn names_that_are_no_dns_names_are_malformed() {
 }
 
 #[test]
+fn the_longest_name_has_253_bytes_with_its_final_dot() {
+    let of = |length| format!("{}.", vec!["a".repeat(60); 5].join(".").split_at(length - 1).0);
+    let longest = of(MAX_SERVER_NAME);
+    assert_eq!(hello_of(&built(&[host_name_extension(&[(0, longest.as_bytes())])])).server_name, Some(longest));
+    let longer = built(&[host_name_extension(&[(0, of(MAX_SERVER_NAME + 1).as_bytes())])]);
+    assert!(malformed(&longer).contains("over 253 bytes"));
+}
+
+#[test]
 fn ambiguous_hellos_are_malformed() {
     let name = || host_name_extension(&[(0, b"a.example")]);
     let protocols = || (16, vec![0, 3, 2, b'h', b'2']);
