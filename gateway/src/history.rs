@@ -23,7 +23,7 @@ use federation_model::{
     trace::TraceContext,
 };
 
-use gateway_core::policy::{Basis, Rule};
+use gateway_core::policy::{Basis, Refusal, Rule};
 
 use crate::splice::Counts;
 
@@ -79,6 +79,8 @@ pub enum Step {
     Authorized(Basis),
     /// A policy in AUDIT would have refused it.
     Audited(Rule),
+    /// A policy refuses it.
+    Refused(Box<Refusal>),
     /// An endpoint of this cluster accepted it.
     Delivered {
         /// The endpoint.
@@ -108,7 +110,7 @@ impl Step {
             Self::Identified(_) => "identify",
             Self::Asked { .. } | Self::Routed(_) => "route",
             Self::Tried { .. } | Self::Taken(_) => "forward",
-            Self::Authorized(_) | Self::Audited(_) | Self::RequestRefused(_) => "authorize",
+            Self::Authorized(_) | Self::Audited(_) | Self::Refused(_) | Self::RequestRefused(_) => "authorize",
             Self::Delivered { .. } => "deliver",
             Self::Ended { .. } => "end",
         }
@@ -137,6 +139,7 @@ impl fmt::Display for Step {
             Self::Taken(cluster) => write!(f, "{cluster} took it"),
             Self::Authorized(basis) => write!(f, "passes: {basis}"),
             Self::Audited(rule) => write!(f, "{rule} is on trial, and would refuse it"),
+            Self::Refused(refusal) => write!(f, "refused: {refusal}; remedy: {}", refusal.remedy()),
             Self::Delivered { endpoint, mode } => write!(f, "endpoint {endpoint} accepted it, delivered as {mode}"),
             Self::RequestRefused(why) => write!(f, "a request was refused: {why}"),
             Self::Ended { outcome, reason, counts } => {

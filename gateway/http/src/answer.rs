@@ -28,6 +28,7 @@ pub(crate) struct Refusal {
     pub(crate) outcome: Outcome,
     pub(crate) reason: Cow<'static, str>,
     pub(crate) rule: Option<String>,
+    pub(crate) remedy: Option<String>,
     /// Whether the judge refused.
     pub(crate) judged: bool,
 }
@@ -35,7 +36,11 @@ pub(crate) struct Refusal {
 impl Refusal {
     /// A request that is not as it should be.
     pub(crate) const fn bad(status: StatusCode, reason: &'static str) -> Self {
-        Self { status, outcome: Outcome::BadRequest, reason: Cow::Borrowed(reason), rule: None, judged: false }
+        Self::ours(status, Outcome::BadRequest, reason)
+    }
+
+    const fn ours(status: StatusCode, outcome: Outcome, reason: &'static str) -> Self {
+        Self { status, outcome, reason: Cow::Borrowed(reason), rule: None, remedy: None, judged: false }
     }
 
     /// The client left in the middle of its request; it may hear this when it only gave up its own direction.
@@ -48,19 +53,13 @@ impl Refusal {
 
     /// The endpoint gave no answer, or none that can be passed on.
     pub(crate) const fn broken(reason: &'static str) -> Self {
-        Self {
-            status: StatusCode::BAD_GATEWAY,
-            outcome: Outcome::DestinationReset,
-            reason: Cow::Borrowed(reason),
-            rule: None,
-            judged: false,
-        }
+        Self::ours(StatusCode::BAD_GATEWAY, Outcome::DestinationReset, reason)
     }
 }
 
 impl From<Refused> for Refusal {
-    fn from(Refused { outcome, status, reason, rule }: Refused) -> Self {
-        Self { status, outcome, reason, rule, judged: true }
+    fn from(Refused { outcome, status, reason, rule, remedy }: Refused) -> Self {
+        Self { status, outcome, reason, rule, remedy, judged: true }
     }
 }
 
@@ -71,7 +70,7 @@ impl From<ConnectError> for Refusal {
             ConnectError::Refused => (StatusCode::BAD_GATEWAY, "the endpoint refused the connection"),
             ConnectError::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "the endpoint did not answer in time"),
         };
-        Self { status, outcome: error.outcome(), reason: Cow::Borrowed(reason), rule: None, judged: false }
+        Self::ours(status, error.outcome(), reason)
     }
 }
 
@@ -84,7 +83,7 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
 /// Answers in place of the endpoint; with that the exchange is decided.
 pub(crate) fn refuse<O: Observe>(refusal: Refusal, grpc: bool, mut open: Open<O>) -> Response<Answer<O>> {
     open.ends(refusal.outcome);
-    open.exchange.rule = refusal.rule;
+    (open.exchange.rule, open.exchange.remedy) = (refusal.rule, refusal.remedy);
     open.refused = refusal.judged;
     let status = if grpc { StatusCode::OK } else { refusal.status };
     open.exchange.status = Some(status);

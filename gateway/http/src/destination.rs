@@ -32,6 +32,8 @@ pub struct Refused {
     pub reason: Cow<'static, str>,
     /// The rule that decided, for the record; the client never sees it.
     pub rule: Option<String>,
+    /// What to do about that rule, for the record; the client never sees it either.
+    pub remedy: Option<String>,
 }
 
 /// Connects to endpoints of the service.

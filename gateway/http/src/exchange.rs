@@ -30,8 +30,12 @@ pub struct Exchange {
     pub took: Duration,
     /// How it ended.
     pub outcome: Outcome,
+    /// Whether the judge let it through.
+    pub admitted: bool,
     /// The rule that refused it.
     pub rule: Option<String>,
+    /// What to do about that rule.
+    pub remedy: Option<String>,
 }
 
 impl Exchange {
@@ -74,7 +78,9 @@ impl<O: Observe> Open<O> {
             received: 0,
             took: Duration::ZERO,
             outcome: Outcome::ClientReset,
+            admitted: false,
             rule: None,
+            remedy: None,
         };
         Self { exchange, ended: false, refused: false, upload: None, started: Instant::now(), desk: Arc::clone(desk) }
     }

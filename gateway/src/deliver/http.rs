@@ -28,7 +28,7 @@ use super::{Delivery, MAX_ENDPOINTS, NotDelivered, endpoint_io::EndpointIo, pipe
 use crate::{
     history::{Step, Storyteller},
     path::DataPath,
-    policy::{self, Admitted},
+    policy::{self, Admitted, Ruling},
     requests::Requests,
     splice::{Counts, Sink, Source, splice},
 };
@@ -230,15 +230,13 @@ struct Rulings {
 impl Judge for Rulings {
     fn judge(&self, method: &Method, path: &str) -> Result<(), Refused> {
         let request = HttpRequest { method: method.as_str(), path };
+        // In this order: whoever judges live connections meanwhile sees the request, or what that judged by is seen here.
+        self.requests.begin(request);
         let tables = self.path.tables.borrow().clone();
-        let refusal = match policy::rule_on(&self.path, &tables, &self.parties.call(), request) {
-            Ok(()) => {
-                self.requests.begin(request);
-                return Ok(());
-            }
-            Err(refusal) => refusal,
-        };
-        self.story.tell(Step::RequestRefused(format!("{method} {path}: {refusal}; {}", refusal.remedy())));
+        let Err(refusal) = policy::rule_on(&self.path, &tables, &self.parties.call(), request) else { return Ok(()) };
+        let ruling = Ruling::from(&*refusal);
+        self.requests.refuse(request, ruling.clone());
+        self.story.tell(Step::RequestRefused(format!("{method} {path}: {refusal}; remedy: {}", ruling.remedy)));
         let ambiguous = matches!(refusal.by, RefusedBy::Path { .. });
         let cluster = &self.path.cluster;
         Err(Refused {
@@ -249,14 +247,15 @@ impl Judge for Rulings {
                 Some(id) => format!("the policies of cluster {cluster} refuse this request of {id}"),
                 None => format!("the policies of cluster {cluster} refuse this request of a caller that is not known"),
             }),
-            rule: Some(format!("{}; remedy: {}", refusal.by, refusal.remedy())),
+            rule: Some(ruling.rule),
+            remedy: Some(ruling.remedy),
         })
     }
 }
 
 impl Observe for Rulings {
     fn ended(&self, exchange: &Exchange) {
-        if exchange.outcome != Outcome::Denied {
+        if exchange.admitted {
             // Over HTTP/2 a WebSocket begins with CONNECT, and is judged as the GET that it is otherwise.
             let websocket = exchange.method == Method::CONNECT;
             let method = if websocket { Method::GET.as_str() } else { exchange.method.as_str() };

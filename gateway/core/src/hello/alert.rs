@@ -48,12 +48,12 @@ impl AlertDescription {
             | Outcome::DestinationReset
             | Outcome::IdleTimeout
             | Outcome::ClientSilent
-            | Outcome::NotTls
-            | Outcome::BadRequest => None,
+            | Outcome::NotTls => None,
             Outcome::NoServerName | Outcome::UnknownService | Outcome::UnknownPort | Outcome::NotExported => {
                 Some(Self::UnrecognizedName)
             }
-            Outcome::BadHello | Outcome::BadRequest => Some(Self::DecodeError),
+            Outcome::BadHello => Some(Self::DecodeError),
+            Outcome::BadRequest => Some(Self::HandshakeFailure),
             Outcome::HelloTooLarge => Some(Self::IllegalParameter),
             Outcome::ForeignPrincipal | Outcome::Denied | Outcome::Revoked | Outcome::CallerGone => {
                 Some(Self::AccessDenied)

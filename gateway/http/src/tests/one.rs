@@ -68,6 +68,7 @@ async fn a_kept_connection_is_judged_at_every_request() {
                 status: StatusCode::FORBIDDEN,
                 reason: Cow::Borrowed("spiffe://x may not GET /a"),
                 rule: Some("shop/only-admins".into()),
+                remedy: Some("become an admin".into()),
             });
         }
         Ok(())
@@ -89,6 +90,7 @@ async fn a_kept_connection_is_judged_at_every_request() {
     assert_eq!(set.dialled(), 1, "one connection to the endpoint");
     let refused = &set.records()[2];
     assert_eq!((refused.outcome, refused.rule.as_deref()), (Outcome::Denied, Some("shop/only-admins")));
+    assert_eq!((refused.admitted, refused.remedy.as_deref()), (false, Some("become an admin")));
 }
 
 #[tokio::test]
@@ -155,7 +157,7 @@ async fn the_client_is_told_to_continue_only_when_it_may() {
 }
 
 fn refused() -> Refused {
-    Refused { outcome: Outcome::Denied, status: StatusCode::FORBIDDEN, reason: "no".into(), rule: None }
+    Refused { outcome: Outcome::Denied, status: StatusCode::FORBIDDEN, reason: "no".into(), rule: None, remedy: None }
 }
 
 #[tokio::test]

@@ -89,6 +89,7 @@ async fn a_client_whose_upload_is_refused_reads_why() {
             status: StatusCode::FORBIDDEN,
             reason: "no uploads".into(),
             rule: None,
+            remedy: None,
         })
     });
     let mut tasks = JoinSet::new();

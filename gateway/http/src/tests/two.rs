@@ -72,6 +72,7 @@ async fn a_grpc_call_that_is_refused_or_finds_no_endpoint_ends_with_a_status_of_
             status: StatusCode::FORBIDDEN,
             reason: "not for you: 100 %".into(),
             rule: None,
+            remedy: None,
         };
         if path == "/a.B/Denied" { Err(denied) } else { Ok(()) }
     });
