@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     client_end::ClientEnd,
     client_hello,
+    history::Step,
     path::DataPath,
     record::{Direction, Record},
     splice::{Counts, TcpEnd},
@@ -37,6 +38,17 @@ pub enum Via {
     ServerName,
     /// By the server name in its ClientHello, and its TLS ends here.
     Terminated,
+}
+
+impl Via {
+    /// In words, for the story of a connection.
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::ServerName => "server name",
+            Self::Terminated => "server name, and ends TLS",
+        }
+    }
 }
 
 /// A connection of an application, before anything is known of it.
@@ -156,6 +168,7 @@ fn admit(stream: TcpStream, client: SocketAddr, via: Via, path: &Arc<DataPath>) 
     let Ok(local) = stream.local_addr() else {
         return record.end(Outcome::ClientReset, Counts::default(), "the socket has no local address any more");
     };
+    record.tell(Step::Accepted { client, local, via: via.words() });
     // Small writes of interactive protocols must not wait for acknowledgements.
     let _ = stream.set_nodelay(true);
     let end = TcpEnd::new(stream, Outcome::ClientReset);

@@ -40,7 +40,7 @@ pub enum Step {
     /// A client connected here.
     Accepted {
         /// The client.
-        client: Option<SocketAddr>,
+        client: SocketAddr,
         /// What it dialled.
         local: SocketAddr,
         /// How it says where it wants to go.
@@ -120,10 +120,9 @@ impl Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Accepted { client, local, via } => match client {
-                Some(client) => write!(f, "{client} connected to {local}, which routes by {via}"),
-                None => write!(f, "a client connected to {local}, which routes by {via}"),
-            },
+            Self::Accepted { client, local, via } => {
+                write!(f, "{client} connected to {local}, which routes by {via}")
+            }
             Self::Received { peer, client: Some(client) } => write!(f, "cluster {peer} opened a stream for {client}"),
             Self::Received { peer, client: None } => write!(f, "cluster {peer} opened a stream"),
             Self::Identified(caller) => match caller.principal() {
