@@ -58,7 +58,7 @@ fn expected(client: Client, mode: Mode, passes: bool) -> Sees {
         _ if passes => Sees::Service,
         (_, Mode::Http) => Sees::Status(403),
         (Client::ServerName | Client::Proven, _) | (_, Mode::Passthrough) => Sees::Alert(ACCESS_DENIED),
-        (Client::Pod | Client::Stranger | Client::Local, Mode::Plain | Mode::ProxyV2) => Sees::Reset,
+        (Client::Pod | Client::Stranger | Client::Local, Mode::Plain | Mode::ProxyV2 | Mode::Tls) => Sees::Reset,
     }
 }
 

@@ -64,7 +64,7 @@ async fn a_client_that_says_nothing_is_reset_all_the_same() {
     let world = World::new().await;
     world.policies(&authorization("closed", "action: DENY"), &["closed"]).await;
     let (east, west) = (world.east(), world.west());
-    for mode in [Mode::Plain, Mode::ProxyV2, Mode::Passthrough] {
+    for mode in [Mode::Plain, Mode::ProxyV2, Mode::Passthrough, Mode::Tls] {
         for (cluster, host) in [(east, POD), (east, NOBODY), (west, POD)] {
             let refusal = cluster.refusal_from(cluster.host(host), mode.service(), mode.port()).await;
             assert_eq!(refusal, ErrorKind::ConnectionReset, "{} {mode:?}", cluster.name());

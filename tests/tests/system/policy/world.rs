@@ -8,7 +8,7 @@ use std::{
 
 use federation_client::gateway::messages::TestPolicyRequest;
 use federation_model::spiffe::SpiffeId;
-use federation_pki::{Validity, ca::SvidRequest, tls::provider};
+use federation_pki::{Validity, ca::SvidRequest, svid::Svid, tls::provider};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{PrivateKeyDer, pem::PemObject as _};
 use tests::{
@@ -32,6 +32,7 @@ pub(super) const POD: u8 = 20;
 pub(super) const NOBODY: u8 = 99;
 pub(super) const WEB: &str = "spiffe://east.example/ns/production/sa/web";
 pub(super) const CRON: &str = "spiffe://east.example/ns/production/sa/cron";
+const SECURED: &str = "spiffe://west.example/ns/production/sa/secured";
 pub(super) const LOCAL: &str = "spiffe://west.example/ns/production/sa/local";
 
 /// How a service is delivered.
@@ -41,10 +42,11 @@ pub(super) enum Mode {
     ProxyV2,
     Http,
     Passthrough,
+    Tls,
 }
 
 impl Mode {
-    pub(super) const ALL: [Self; 4] = [Self::Plain, Self::ProxyV2, Self::Http, Self::Passthrough];
+    pub(super) const ALL: [Self; 5] = [Self::Plain, Self::ProxyV2, Self::Http, Self::Passthrough, Self::Tls];
 
     pub(super) const fn service(self) -> &'static str {
         match self {
@@ -52,13 +54,14 @@ impl Mode {
             Self::ProxyV2 => "production/introduced",
             Self::Http => "production/site",
             Self::Passthrough => "production/sealed",
+            Self::Tls => "production/secured",
         }
     }
 
     pub(super) const fn port(self) -> u16 {
         match self {
             Self::Plain | Self::ProxyV2 | Self::Http => 8080,
-            Self::Passthrough => 8443,
+            Self::Passthrough | Self::Tls => 8443,
         }
     }
 
@@ -68,6 +71,7 @@ impl Mode {
             Self::ProxyV2 => "proxy-v2",
             Self::Http => "http",
             Self::Passthrough => "passthrough",
+            Self::Tls => "tls",
         }
     }
 }
@@ -95,8 +99,8 @@ impl Client {
         match (self, mode) {
             (Self::Pod | Self::Stranger | Self::Local, _)
             | (Self::ServerName, Mode::Http | Mode::Passthrough)
-            | (Self::Proven, Mode::Plain | Mode::ProxyV2 | Mode::Http) => true,
-            (Self::ServerName, Mode::Plain | Mode::ProxyV2) | (Self::Proven, Mode::Passthrough) => false,
+            | (Self::Proven, Mode::Plain | Mode::ProxyV2 | Mode::Http | Mode::Tls) => true,
+            (Self::ServerName, Mode::Plain | Mode::ProxyV2 | Mode::Tls) | (Self::Proven, Mode::Passthrough) => false,
         }
     }
 }
@@ -120,6 +124,7 @@ pub(super) struct World {
     pub(super) site: Web,
     pub(super) sealed: TlsEcho,
     _plain: Echo,
+    _secured: TlsEcho,
 }
 
 impl World {
@@ -128,12 +133,16 @@ impl World {
         let (east, west) = (&fleet["east"], &fleet["west"]);
         for (number, mode) in (10_u8..).zip(Mode::ALL) {
             let export = Export::new(mode.service(), mode.port(), west.host(number));
-            west.export(&export.annotated("deliver", mode.annotation()));
+            let export = export.annotated("deliver", mode.annotation());
+            west.export(&if mode == Mode::Tls { export.annotated("tls-spiffe-id", SECURED) } else { export });
         }
+        let secured = svid(west, SECURED);
+        let key = PrivateKeyDer::from_pem_slice(secured.key_pem().expose().as_bytes()).unwrap();
         east.write("pod.yaml", &pod("production", "web-1", "web", east.host(POD)));
         west.write("pod.yaml", &pod("production", "local-1", "local", west.host(POD)));
         let world = Self {
             _plain: Echo::start("west", west.at(10, 8080), false).await.unwrap(),
+            _secured: TlsEcho::with("west", (secured.chain()[0].clone(), key), west.at(14, 8443)).await.unwrap(),
             introduced: Echo::start("west", west.at(11, 8080), true).await.unwrap(),
             site: Web::start("west", west.at(12, 8080)).await.unwrap(),
             sealed: TlsEcho::start("west", &host_of(Mode::Passthrough.service()), west.at(13, 8443)).await.unwrap(),
@@ -206,7 +215,7 @@ impl World {
         let config = match (client, mode) {
             (Client::Proven, _) => self.proving(CRON),
             (Client::ServerName, _) | (_, Mode::Passthrough) => tls::believing(self.sealed.certificate()),
-            (_, Mode::Plain | Mode::ProxyV2 | Mode::Http) => return Ok(Box::new(tcp)),
+            (_, Mode::Plain | Mode::ProxyV2 | Mode::Http | Mode::Tls) => return Ok(Box::new(tcp)),
         };
         let stream: TlsStream<TcpStream> = tls::connect(config, &host_of(service), tcp).await?;
         Ok(Box::new(stream))
@@ -214,13 +223,10 @@ impl World {
 
     /// A client that has the key of this workload of east.
     fn proving(&self, id: &str) -> ClientConfig {
-        let authority = self.east().authority();
-        let validity = Validity::starting(SystemTime::now().into(), Duration::from_secs(3600));
-        let request = SvidRequest { id: SpiffeId::new(id).unwrap(), names: Vec::new(), validity };
-        let svid = authority.issue(&request).unwrap();
+        let svid = svid(self.east(), id);
         let key = PrivateKeyDer::from_pem_slice(svid.key_pem().expose().as_bytes()).unwrap();
         let mut roots = RootCertStore::empty();
-        roots.add(authority.certificate().clone()).unwrap();
+        roots.add(self.east().authority().certificate().clone()).unwrap();
         let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
         builder.with_root_certificates(Arc::new(roots)).with_client_auth_cert(svid.chain().to_vec(), key).unwrap()
     }
@@ -238,6 +244,13 @@ impl World {
     }
 }
 
+/// An SVID of a workload of this cluster.
+fn svid(cluster: &Cluster, id: &str) -> Svid {
+    let validity = Validity::starting(SystemTime::now().into(), Duration::from_secs(3600));
+    let request = SvidRequest { id: SpiffeId::new(id).unwrap(), names: Vec::new(), validity };
+    cluster.authority().issue(&request).unwrap()
+}
+
 /// A connection of a client, whatever it is made of.
 pub(super) type Connection = Box<dyn Stream>;
 
@@ -248,7 +261,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 /// Speaks with the destination, as what is delivered so wants to be spoken with.
 async fn converse(stream: &mut Connection, mode: Mode) -> io::Result<Sees> {
     match mode {
-        Mode::Plain | Mode::ProxyV2 | Mode::Passthrough => {
+        Mode::Plain | Mode::ProxyV2 | Mode::Passthrough | Mode::Tls => {
             // Where the write fails, the read says why.
             let said = say(stream, "hello").await?;
             assert_eq!((said.as_str(), line(stream).await?.as_str()), ("west", "hello"));
