@@ -1,19 +1,23 @@
 //! Stage one: a socket becomes an [`Accepted`] connection with a record and a place among the limited connections.
 //!
-//! Owns the accept loop of one listener. Never reads a byte: that is `identify`.
+//! Owns the accept loop of one listener, and how a connection that goes no further is told so. Never reads a byte of one
+//! that does: that is `identify`.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use bytes::BytesMut;
 use federation_model::{outcome::Outcome, trace::TraceContext};
 use gateway_core::hello::AlertDescription;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::OwnedSemaphorePermit,
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     client_end::ClientEnd,
+    client_hello,
     history::Step,
     path::DataPath,
     record::{Direction, Record},
@@ -22,6 +26,8 @@ use crate::{
 
 /// How long accepting rests after an error that concerns the process, such as too many open files.
 const REST_AFTER_ERROR: Duration = Duration::from_millis(50);
+/// How long a client that is refused may take to show that it speaks TLS: its ClientHello follows its connect at once.
+const SHOW_TLS: Duration = Duration::from_millis(500);
 
 /// How a connection says where it wants to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +75,8 @@ pub struct Refused {
     outcome: Outcome,
     reason: String,
     farewell: Farewell,
+    /// What was read of the client and not taken by anybody.
+    heard: BytesMut,
 }
 
 /// What a client that speaks TLS is told.
@@ -89,6 +97,12 @@ impl Accepted {
         self.end_with(Farewell::Outcome, outcome, reason.into())
     }
 
+    /// Ends the connection at this stage, after these bytes were read of the client.
+    #[must_use]
+    pub fn refuse_after(self, heard: BytesMut, outcome: Outcome, reason: String) -> Refused {
+        Refused { heard, ..self.refuse(outcome, reason) }
+    }
+
     /// Ends the connection with an alert that says more than its outcome does.
     #[must_use]
     pub fn refuse_saying(self, alert: AlertDescription, outcome: Outcome, reason: String) -> Refused {
@@ -102,24 +116,32 @@ impl Accepted {
     }
 
     fn end_with(self, farewell: Farewell, outcome: Outcome, reason: String) -> Refused {
-        Refused { accepted: Box::new(self), outcome, reason, farewell }
+        Refused { accepted: Box::new(self), outcome, reason, farewell, heard: BytesMut::new() }
     }
 }
 
 impl Refused {
     /// Tells the client honestly, and records the outcome: a TLS alert where the client speaks TLS, else a reset.
     pub async fn answer(self) {
-        let Accepted { end, via, record, place: _place, .. } = *self.accepted;
-        match (self.farewell, via) {
+        let Self { accepted, outcome, reason, farewell, heard } = self;
+        let Accepted { mut end, via, record, place: _place, .. } = *accepted;
+        let alert = AlertDescription::of(outcome);
+        match (farewell, via) {
             (Farewell::Told, _) => end.part().await,
             (Farewell::Alert(alert), _) => end.refuse(Some(alert)).await,
-            (Farewell::Outcome, Via::Address) => end.refuse(None).await,
-            (Farewell::Outcome, Via::ServerName | Via::Terminated) => {
-                end.refuse(AlertDescription::of(self.outcome)).await;
+            (Farewell::Outcome, Via::Address) => {
+                let understood = alert.is_some() && speaks_tls(&mut end, heard).await;
+                end.refuse(alert.filter(|_| understood)).await;
             }
+            (Farewell::Outcome, Via::ServerName | Via::Terminated) => end.refuse(alert).await,
         }
-        record.end(self.outcome, Counts::default(), &self.reason);
+        record.end(outcome, Counts::default(), &reason);
     }
+}
+
+/// Whether a client that has said this so far speaks TLS; for whoever says nothing the wait is short.
+async fn speaks_tls(end: &mut ClientEnd, heard: BytesMut) -> bool {
+    timeout(SHOW_TLS, client_hello::is_tls(end, heard)).await.unwrap_or(false)
 }
 
 /// Accepts connections until `stop`; each is served by a task of its own, owned by `path`.
@@ -146,7 +168,7 @@ fn admit(stream: TcpStream, client: SocketAddr, via: Via, path: &Arc<DataPath>) 
     let Ok(local) = stream.local_addr() else {
         return record.end(Outcome::ClientReset, Counts::default(), "the socket has no local address any more");
     };
-    record.tell(Step::Accepted { client: Some(client), local, via: via.label() });
+    record.tell(Step::Accepted { client, local, via: via.label() });
     // Small writes of interactive protocols must not wait for acknowledgements.
     let _ = stream.set_nodelay(true);
     let end = TcpEnd::new(stream, Outcome::ClientReset);

@@ -8,6 +8,21 @@ use gateway_core::hello::{self, ClientHello, Peek};
 
 use crate::splice::Source;
 
+/// Reads until the first bytes of `source` tell whether it speaks TLS, `seen` being those read before. Whoever ends before
+/// does not.
+pub async fn is_tls(source: &mut impl Source, mut seen: BytesMut) -> bool {
+    let mut batch = Vec::new();
+    loop {
+        if let Some(told) = hello::is_tls(&seen) {
+            return told;
+        }
+        match source.read(&mut batch).await {
+            Ok(true) => batch.drain(..).for_each(|bytes| seen.extend_from_slice(&bytes)),
+            Ok(false) | Err(_) => return false,
+        }
+    }
+}
+
 /// Reads until the first bytes of `source` are a ClientHello. `seen` holds those read before and gets those read now: all of
 /// them belong to whoever the connection is for. Loses nothing when dropped half-way.
 ///

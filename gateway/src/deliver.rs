@@ -104,7 +104,7 @@ pub async fn deliver(path: Arc<DataPath>, stream: InboundStream) {
 }
 
 async fn to_endpoint(authorized: Authorized, path: &Arc<DataPath>) -> Result<(), Rejected> {
-    let Authorized { mut stream, header, caller, admitted, tables, record, place: _place } = authorized;
+    let Authorized { mut stream, header, caller, admitted, tables, mut record, place: _place } = authorized;
     let peer = stream.peer.clone();
     let story = record.storyteller();
     let delivery = Delivery {
@@ -136,9 +136,12 @@ async fn to_endpoint(authorized: Authorized, path: &Arc<DataPath>) -> Result<(),
         requests: delivered.requests(),
         attested_at: None,
     };
-    let registered = path.live.register(grant);
+    let mut registered = path.live.register(grant);
     let InboundStream { send: to_peer, recv: from_peer, .. } = &mut stream;
-    let (outcome, counts) = delivered.carry((from_peer, to_peer), seen.freeze(), (path, story), registered).await;
+    let (outcome, counts) = delivered.carry((from_peer, to_peer), seen.freeze(), (path, story), &mut registered).await;
+    if let Some(ruling) = registered.refused_by() {
+        record.refused_by(ruling);
+    }
     record.end(outcome, counts, "");
     Ok(())
 }
@@ -159,7 +162,7 @@ impl Delivered {
         client: (&mut impl Source, &mut C),
         first: Bytes,
         (path, story): (&Arc<DataPath>, Storyteller),
-        mut registered: Registered,
+        registered: &mut Registered,
     ) -> (Outcome, Counts) {
         match self {
             Self::Bytes(mut endpoint_in) => {

@@ -30,7 +30,7 @@ use crate::{
     identify::Identified,
     live::Grant,
     path::DataPath,
-    policy,
+    policy::{self, Ruling},
     record::Record,
     route::Routed,
     splice::{Counts, Source, splice},
@@ -121,7 +121,10 @@ pub async fn forward(routed: Routed, path: &Arc<DataPath>) -> Result<(), Refused
                 accepted.record.tell(Step::Taken(cluster.clone()));
                 accepted.record.connected();
                 let story = accepted.record.storyteller();
-                let (outcome, counts) = forwarding.carry(carrier, cluster, story).await;
+                let (outcome, counts, ruling) = forwarding.carry(carrier, cluster, story).await;
+                if let Some(ruling) = ruling {
+                    accepted.record.refused_by(ruling);
+                }
                 accepted.record.end(outcome, counts, "");
                 return Ok(());
             }
@@ -140,7 +143,7 @@ pub async fn forward(routed: Routed, path: &Arc<DataPath>) -> Result<(), Refused
             }
         }
     }
-    Err(accepted.refuse(last.0, last.1))
+    Err(accepted.refuse_after(forwarding.replay.bytes, last.0, last.1))
 }
 
 impl Forwarding<'_> {
@@ -243,8 +246,13 @@ impl Forwarding<'_> {
         }
     }
 
-    /// Moves bytes until the connection ends.
-    async fn carry(self, carrier: Carrier, cluster: ClusterName, story: Storyteller) -> (Outcome, Counts) {
+    /// Moves bytes until the connection ends; what refused it, when a policy of this cluster did.
+    async fn carry(
+        self,
+        carrier: Carrier,
+        cluster: ClusterName,
+        story: Storyteller,
+    ) -> (Outcome, Counts, Option<Ruling>) {
         let Self { path, client: mut client_in, replay, header, attested_at, .. } = self;
         let mut client_out = client_in.clone();
         let idle = path.limits.idle_timeout;
@@ -254,8 +262,10 @@ impl Forwarding<'_> {
             Carrier::Endpoint(endpoint) => {
                 let Destination { service, port, .. } = header.destination;
                 let (delivered, requests) = (Some((service, port)), endpoint.requests());
-                let registered = path.live.register(Grant { peer: None, delivered, caller, attested_at, requests });
-                endpoint.carry(client, replay.bytes.freeze(), (path, story), registered).await
+                let mut registered = path.live.register(Grant { peer: None, delivered, caller, attested_at, requests });
+                let (outcome, counts) =
+                    endpoint.carry(client, replay.bytes.freeze(), (path, story), &mut registered).await;
+                (outcome, counts, registered.refused_by())
             }
             Carrier::Tunnel(mut stream) => {
                 let grant = Grant { peer: Some(cluster), delivered: None, caller, attested_at, requests: None };
@@ -267,7 +277,7 @@ impl Forwarding<'_> {
                 let destination = (recv, send);
                 let (outcome, mut counts) = splice(client, destination, replay.unsent, idle, registered.cut()).await;
                 counts.sent += sent;
-                (outcome, counts)
+                (outcome, counts, None)
             }
         }
     }

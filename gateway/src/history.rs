@@ -23,7 +23,7 @@ use federation_model::{
     trace::TraceContext,
 };
 
-use gateway_core::policy::{Basis, Rule};
+use gateway_core::policy::{Basis, Refusal, Rule};
 
 use crate::splice::Counts;
 
@@ -43,7 +43,7 @@ pub enum Step {
     /// A client connected here.
     Accepted {
         /// The client.
-        client: Option<SocketAddr>,
+        client: SocketAddr,
         /// What it dialled.
         local: SocketAddr,
         /// How it says where it wants to go.
@@ -82,6 +82,8 @@ pub enum Step {
     Authorized(Basis),
     /// A policy in AUDIT would have refused it.
     Audited(Rule),
+    /// A policy refuses it.
+    Refused(Box<Refusal>),
     /// An endpoint of this cluster accepted it.
     Delivered {
         /// The endpoint.
@@ -113,7 +115,7 @@ impl Step {
             Self::Identified(_) => "identify",
             Self::Asked { .. } | Self::Routed(_) => "route",
             Self::Tried { .. } | Self::Taken(_) => "forward",
-            Self::Authorized(_) | Self::Audited(_) | Self::RequestRefused(_) => "authorize",
+            Self::Authorized(_) | Self::Audited(_) | Self::Refused(_) | Self::RequestRefused(_) => "authorize",
             Self::Delivered { .. } => "deliver",
             Self::Ended { .. } => "end",
         }
@@ -132,6 +134,7 @@ impl Step {
             | Self::Taken(_)
             | Self::Authorized(_)
             | Self::Audited(_)
+            | Self::Refused(_)
             | Self::Delivered { .. } => {}
         }
         self
@@ -149,10 +152,9 @@ fn shorten(text: &mut String) {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Accepted { client, local, via } => match client {
-                Some(client) => write!(f, "{client} connected to {local}, which routes by {via}"),
-                None => write!(f, "a client connected to {local}, which routes by {via}"),
-            },
+            Self::Accepted { client, local, via } => {
+                write!(f, "{client} connected to {local}, which routes by {via}")
+            }
             Self::Received { peer, client: Some(client) } => write!(f, "cluster {peer} opened a stream for {client}"),
             Self::Received { peer, client: None } => write!(f, "cluster {peer} opened a stream"),
             Self::Identified(caller) => match caller.principal() {
@@ -168,6 +170,7 @@ impl fmt::Display for Step {
             Self::Taken(cluster) => write!(f, "{cluster} took it"),
             Self::Authorized(basis) => write!(f, "passes: {basis}"),
             Self::Audited(rule) => write!(f, "{rule} is on trial, and would refuse it"),
+            Self::Refused(refusal) => write!(f, "refused: {refusal}; remedy: {}", refusal.remedy()),
             Self::Delivered { endpoint, mode } => write!(f, "endpoint {endpoint} accepted it, delivered as {mode}"),
             Self::RequestRefused(why) => write!(f, "a request was refused: {why}"),
             Self::Ended { outcome, reason, counts, remedy: _ } => {
@@ -340,7 +343,8 @@ mod tests {
         let long = "é".repeat(MAX_TEXT);
         telling.add(Step::RequestRefused(long.clone()));
         telling.add(Step::Tried { cluster: "west".parse().unwrap(), outcome: Outcome::Denied, reason: long.clone() });
-        telling.add(Step::Ended { outcome: Outcome::Denied, reason: long, counts: Counts::default() });
+        let counts = Counts::default();
+        telling.add(Step::Ended { outcome: Outcome::Denied, reason: long, counts, remedy: String::new() });
         let story = locked(&telling.story).clone();
         for (_, step) in story.steps {
             assert!(step.to_string().len() < MAX_TEXT + 100, "{step}");

@@ -28,7 +28,7 @@ use gateway_core::{
 };
 use tokio::sync::oneshot;
 
-use crate::requests::Requests;
+use crate::{policy::Ruling, requests::Requests};
 
 /// What a live connection was admitted for.
 #[derive(Debug, Clone)]
@@ -49,7 +49,21 @@ struct Entry {
     grant: Grant,
     /// The certificate the caller proved its id with.
     serial: Option<Serial>,
-    cut: oneshot::Sender<Outcome>,
+    cut: oneshot::Sender<Cut>,
+}
+
+/// Why a connection may not go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Cut {
+    outcome: Outcome,
+    /// What refuses it, where a policy does.
+    by: Option<Ruling>,
+}
+
+impl From<Outcome> for Cut {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, by: None }
+    }
 }
 
 /// Every live connection. Bounded by `limits.connections`, which every connection passes first.
@@ -77,7 +91,10 @@ impl fmt::Debug for Live {
 pub struct Registered {
     live: Live,
     id: u64,
-    cut: oneshot::Receiver<Outcome>,
+    cut: oneshot::Receiver<Cut>,
+    /// What it was cut by, where that is a policy.
+    by: Option<Ruling>,
+    requests: Option<Arc<Requests>>,
 }
 
 impl Live {
@@ -89,12 +106,13 @@ impl Live {
         // Read once: a verdict is given on every new table.
         let serial = grant.caller.certificate().and_then(|certificate| serial_of(certificate).ok());
         self.0.entries.insert(id, Entry { grant: grant.clone(), serial: serial.clone(), cut: sender });
-        let registered = Registered { live: self.clone(), id, cut: receiver };
+        let requests = grant.requests.clone();
+        let registered = Registered { live: self.clone(), id, cut: receiver, by: None, requests };
         // In this order: whoever judges meanwhile sees the entry, or what it judged by is seen here.
         let newest = self.0.newest.load();
         let late = newest.as_deref().and_then(|tables| verdict(&grant, serial.as_ref(), tables));
-        if let Some(outcome) = self.0.over.get().copied().or(late) {
-            self.cut(id, outcome);
+        if let Some(cut) = self.0.over.get().copied().map(Cut::from).or(late) {
+            self.cut(id, cut);
         }
         registered
     }
@@ -108,59 +126,69 @@ impl Live {
     /// Cuts every connection, those that are still to come among them; how many there are.
     pub fn cut_all(&self, outcome: Outcome) -> usize {
         let outcome = *self.0.over.get_or_init(|| outcome);
-        self.cut_where(|_| Some(outcome))
+        self.cut_where(|_| Some(outcome.into()))
     }
 
-    fn cut_where(&self, verdict: impl Fn(&Entry) -> Option<Outcome>) -> usize {
+    fn cut_where(&self, verdict: impl Fn(&Entry) -> Option<Cut>) -> usize {
         let entries = self.0.entries.iter();
-        let condemned: Vec<(u64, Outcome)> =
-            entries.filter_map(|entry| verdict(entry.value()).map(|outcome| (*entry.key(), outcome))).collect();
-        condemned.iter().for_each(|(id, outcome)| self.cut(*id, *outcome));
-        condemned.len()
+        let condemned: Vec<(u64, Cut)> =
+            entries.filter_map(|entry| verdict(entry.value()).map(|cut| (*entry.key(), cut))).collect();
+        let count = condemned.len();
+        condemned.into_iter().for_each(|(id, cut)| self.cut(id, cut));
+        count
     }
 
-    fn cut(&self, id: u64, outcome: Outcome) {
+    fn cut(&self, id: u64, cut: Cut) {
         if let Some((_, entry)) = self.0.entries.remove(&id) {
             // A connection that has just ended on its own needs no cut.
-            let _ = entry.cut.send(outcome);
+            let _ = entry.cut.send(cut);
         }
     }
 }
 
 /// Why a connection may not go on, if so.
-fn verdict(grant: &Grant, serial: Option<&Serial>, tables: &Tables) -> Option<Outcome> {
+fn verdict(grant: &Grant, serial: Option<&Serial>, tables: &Tables) -> Option<Cut> {
     if grant.peer.as_ref().is_some_and(|peer| !tables.is_member(peer)) {
-        return Some(Outcome::Revoked);
+        return Some(Outcome::Revoked.into());
     }
     if let Some(id) = grant.caller.principal() {
         let by_serial = |serial| tables.revocations().of_serial(id.trust_domain(), serial);
         if tables.revoked(id).is_some() || serial.and_then(by_serial).is_some() {
-            return Some(Outcome::Revoked);
+            return Some(Outcome::Revoked.into());
         }
         if grant.attested_at.is_some_and(|address| tables.principal_of(address) != Some(id)) {
-            return Some(Outcome::CallerGone);
+            return Some(Outcome::CallerGone.into());
         }
     }
     let (service, port) = grant.delivered.as_ref()?;
     if !tables.exports(service, *port) {
-        return Some(Outcome::NotExported);
+        return Some(Outcome::NotExported.into());
     }
     let source_cluster = grant.peer.as_ref().unwrap_or_else(|| tables.cluster());
     let call = Call { caller: &grant.caller, source_cluster, service, port: *port };
-    let allowed = |aspect: Aspect<'_>| tables.policies().judge(&call, aspect).is_allowed();
-    let refused = match &grant.requests {
+    let refused = |aspect: Aspect<'_>| tables.policies().judge(&call, aspect).refusal().map(Ruling::from);
+    let by = match &grant.requests {
         // Requests that are still to come are judged one by one.
-        Some(requests) => requests.any(|request| !allowed(Aspect::HttpRequest(request))),
-        None => !allowed(Aspect::Bytes),
+        Some(requests) => requests.find(|request| refused(Aspect::HttpRequest(request))),
+        None => refused(Aspect::Bytes),
     };
-    refused.then_some(Outcome::Denied)
+    by.map(|by| Cut { outcome: Outcome::Denied, by: Some(by) })
 }
 
 impl Registered {
+    /// What refused it, where a policy did: when it was cut, or, as to its last request, before.
+    #[must_use]
+    pub fn refused_by(&self) -> Option<Ruling> {
+        self.by.clone().or_else(|| self.requests.as_ref()?.refused_by())
+    }
+
     /// Resolves when the connection is to be cut.
     pub async fn cut(&mut self) -> Outcome {
         match (&mut self.cut).await {
-            Ok(outcome) => outcome,
+            Ok(Cut { outcome, by }) => {
+                self.by = by;
+                outcome
+            }
             // The entry leaves the map only through `cut`, which sends, or through the drop of this value.
             Err(_) => std::future::pending().await,
         }

@@ -21,6 +21,21 @@ pub fn aspect(tables: &Tables, call: &Call<'_>) -> Aspect<'static> {
     }
 }
 
+/// What refuses, and what to do about it, in the words of the access log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ruling {
+    /// The rule.
+    pub rule: String,
+    /// The remedy.
+    pub remedy: String,
+}
+
+impl From<&Refusal> for Ruling {
+    fn from(refusal: &Refusal) -> Self {
+        Self { rule: refusal.by.to_string(), remedy: refusal.remedy() }
+    }
+}
+
 /// How a connection is admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admitted {
@@ -54,10 +69,13 @@ pub fn admit(
             record.tell(Step::Authorized(basis));
             Ok(Admitted::Passes)
         }
-        Verdict::Refused(_) if matches!(aspect, Aspect::HttpConnection) => Ok(Admitted::ToBeTold),
         Verdict::Refused(refusal) => {
-            record.refused_by(refusal.by.to_string(), refusal.remedy());
-            Err((Outcome::Denied, refusal.to_string()))
+            record.tell(Step::Refused(refusal.clone()));
+            record.refused_by(Ruling::from(&*refusal));
+            match aspect {
+                Aspect::HttpConnection | Aspect::HttpRequest(_) => Ok(Admitted::ToBeTold),
+                Aspect::Bytes => Err((Outcome::Denied, refusal.to_string())),
+            }
         }
     }
 }

@@ -28,6 +28,7 @@ use tokio::time::Instant;
 
 use crate::{
     history::{History, Step, Storyteller, Telling},
+    policy::Ruling,
     splice::Counts,
 };
 
@@ -139,7 +140,7 @@ impl Recorder {
             caller: Caller::Unknown,
             target: None,
             peer: None,
-            rule: None,
+            ruling: None,
             telling: self.history.begin(trace),
             ended: false,
         }
@@ -214,8 +215,8 @@ pub struct Record {
     caller: Caller,
     target: Option<(ServiceKey, Port)>,
     peer: Option<ClusterName>,
-    /// The rule that refused it, and what to do about that.
-    rule: Option<(String, String)>,
+    /// What the policies refuse of it.
+    ruling: Option<Ruling>,
     telling: Telling,
     ended: bool,
 }
@@ -250,9 +251,9 @@ impl Record {
         self.target = Some((service, port));
     }
 
-    /// Remembers which rule refuses the connection, and what to do about it.
-    pub fn refused_by(&mut self, rule: String, remedy: String) {
-        self.rule = Some((rule, remedy));
+    /// Remembers what refuses the connection.
+    pub fn refused_by(&mut self, ruling: Ruling) {
+        self.ruling = Some(ruling);
     }
 
     /// The connection comes from another cluster.
@@ -292,7 +293,9 @@ impl Record {
     fn write(&mut self, outcome: Outcome, counts: Counts, reason: &str) {
         self.ended = true;
         self.count(outcome, counts);
-        let remedy = self.rule.as_ref().map_or_else(|| outcome.remedy(), |(_, remedy)| remedy.as_str());
+        // Requests of a connection may have passed after all, when the policies changed.
+        let ruling = self.ruling.as_ref().filter(|_| outcome == Outcome::Denied);
+        let remedy = ruling.map_or_else(|| outcome.remedy(), |ruling| ruling.remedy.as_str());
         self.tell(Step::Ended { outcome, reason: reason.to_owned(), counts, remedy: remedy.to_owned() });
         let text = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
         let peer = text(self.peer.as_ref().map(ToString::to_string));
@@ -316,7 +319,7 @@ impl Record {
             received = counts.received,
             duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             trace_id = format!("{:032x}", self.trace.trace_id),
-            rule = self.rule.as_ref().map_or("-", |(rule, _)| rule.as_str()),
+            rule = ruling.map_or("-", |ruling| ruling.rule.as_str()),
             reason,
             remedy,
         );

@@ -1,4 +1,4 @@
-//! The requests of one HTTP connection that have been let through and have not ended.
+//! The requests of one HTTP connection that have been let through and have not ended, and what refused the last one of others.
 //!
 //! Owns the list, by which a connection is judged again when policies change. Never judges.
 
@@ -9,32 +9,46 @@ use std::{
 
 use gateway_core::policy::HttpRequest;
 
+use crate::policy::Ruling;
+
 /// How many different requests are remembered; HTTP/2 allows 256 at a time, and one after the other they end.
 const MAX_REQUESTS: usize = 1024;
 
 /// Requests under way, by method and path.
 #[derive(Debug, Default)]
-pub struct Requests(Mutex<BTreeMap<(String, String), u32>>);
+pub struct Requests(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    under_way: BTreeMap<(String, String), u32>,
+    refused_by: Option<Ruling>,
+}
 
 impl Requests {
-    /// Lets a request through if `judge`, which asks the newest tables, does. The list is locked meanwhile: whoever judges
-    /// it by newer tables finds the request in it, or `judge` has seen those tables.
-    ///
-    /// # Errors
-    /// As `judge` says.
-    pub fn admit<E>(&self, request: HttpRequest<'_>, judge: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
-        let mut requests = self.locked();
-        judge()?;
+    /// A request is let through, unless it is refused at once.
+    pub fn begin(&self, request: HttpRequest<'_>) {
+        let requests = &mut self.locked().under_way;
         let key = (request.method.to_owned(), request.path.to_owned());
         if requests.len() < MAX_REQUESTS || requests.contains_key(&key) {
             *requests.entry(key).or_default() += 1;
         }
-        Ok(())
+    }
+
+    /// A request that began is not let through.
+    pub fn refuse(&self, request: HttpRequest<'_>, by: Ruling) {
+        self.end(request);
+        self.locked().refused_by = Some(by);
+    }
+
+    /// What refused the last request that was.
+    #[must_use]
+    pub fn refused_by(&self) -> Option<Ruling> {
+        self.locked().refused_by.clone()
     }
 
     /// A request that was let through has ended.
     pub fn end(&self, request: HttpRequest<'_>) {
-        let mut requests = self.locked();
+        let requests = &mut self.locked().under_way;
         let key = (request.method.to_owned(), request.path.to_owned());
         if let Some(count) = requests.get_mut(&key) {
             *count -= 1;
@@ -44,13 +58,13 @@ impl Requests {
         }
     }
 
-    /// Whether any request under way is like that.
-    pub fn any(&self, mut like: impl FnMut(HttpRequest<'_>) -> bool) -> bool {
-        self.locked().keys().any(|(method, path)| like(HttpRequest { method, path }))
+    /// What is found of a request under way, of the first of which anything is.
+    pub fn find<T>(&self, mut like: impl FnMut(HttpRequest<'_>) -> Option<T>) -> Option<T> {
+        self.locked().under_way.keys().find_map(|(method, path)| like(HttpRequest { method, path }))
     }
 
-    /// The list is whole whenever the lock is free.
-    fn locked(&self) -> MutexGuard<'_, BTreeMap<(String, String), u32>> {
+    /// It is whole whenever the lock is free.
+    fn locked(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -63,9 +77,9 @@ mod tests {
     fn a_request_is_under_way_until_each_of_its_kind_has_ended() {
         let requests = Requests::default();
         let request = HttpRequest { method: "GET", path: "/slow" };
-        let slow = || requests.any(|request| request.path == "/slow");
-        let let_through = || requests.admit(request, || Ok::<_, ()>(()));
-        assert_eq!((let_through(), let_through()), (Ok(()), Ok(())));
+        let slow = || requests.find(|request| (request.path == "/slow").then_some(())).is_some();
+        requests.begin(request);
+        requests.begin(request);
         requests.end(request);
         assert!(slow());
         requests.end(request);
@@ -75,13 +89,13 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_not_under_way_when_it_is_refused_and_nobody_looks_while_it_is_judged() {
+    fn a_request_that_is_refused_is_not_under_way_and_what_refused_it_is_known() {
         let requests = Requests::default();
-        let refused = requests.admit(HttpRequest { method: "GET", path: "/" }, || {
-            assert!(requests.0.try_lock().is_err());
-            Err("no")
-        });
-        assert_eq!(refused, Err("no"));
-        assert!(!requests.any(|_| true));
+        let request = HttpRequest { method: "GET", path: "/" };
+        requests.begin(request);
+        let ruling = Ruling { rule: "shop/nobody".to_owned(), remedy: "ask".to_owned() };
+        requests.refuse(request, ruling.clone());
+        assert_eq!(requests.refused_by(), Some(ruling));
+        assert!(requests.find(|_| Some(())).is_none());
     }
 }

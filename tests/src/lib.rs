@@ -23,4 +23,5 @@ pub mod spire;
 pub mod tls;
 pub mod tools;
 pub mod wait;
+pub mod web;
 pub mod workload;

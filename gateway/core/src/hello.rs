@@ -76,5 +76,16 @@ pub fn peek(buf: &[u8]) -> Result<Peek, HelloError> {
     }
 }
 
+/// Whether a connection that begins with these bytes speaks TLS: they begin a handshake record with a ClientHello in it.
+/// Nothing while they are too few to tell.
+#[must_use]
+pub fn is_tls(first: &[u8]) -> Option<bool> {
+    match peek(first) {
+        Err(HelloError::NotTls) => Some(false),
+        Err(HelloError::Malformed(_) | HelloError::TooLarge) | Ok(Peek::Hello(_)) => Some(true),
+        Ok(Peek::NeedMore) => (first.len() >= parse::TELLING).then_some(true),
+    }
+}
+
 #[cfg(test)]
 mod tests;

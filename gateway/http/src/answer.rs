@@ -35,7 +35,11 @@ pub(crate) struct Refusal {
 impl Refusal {
     /// A request that is not as it should be.
     pub(crate) const fn bad(status: StatusCode, reason: &'static str) -> Self {
-        Self { status, outcome: Outcome::BadRequest, reason: Cow::Borrowed(reason), rule: None, judged: false }
+        Self::ours(status, Outcome::BadRequest, reason)
+    }
+
+    const fn ours(status: StatusCode, outcome: Outcome, reason: &'static str) -> Self {
+        Self { status, outcome, reason: Cow::Borrowed(reason), rule: None, judged: false }
     }
 
     /// The client left in the middle of its request; it may hear this when it only gave up its own direction.
@@ -48,13 +52,7 @@ impl Refusal {
 
     /// The endpoint gave no answer, or none that can be passed on.
     pub(crate) const fn broken(reason: &'static str) -> Self {
-        Self {
-            status: StatusCode::BAD_GATEWAY,
-            outcome: Outcome::DestinationReset,
-            reason: Cow::Borrowed(reason),
-            rule: None,
-            judged: false,
-        }
+        Self::ours(StatusCode::BAD_GATEWAY, Outcome::DestinationReset, reason)
     }
 }
 
@@ -71,7 +69,7 @@ impl From<ConnectError> for Refusal {
             ConnectError::Refused => (StatusCode::BAD_GATEWAY, "the endpoint refused the connection"),
             ConnectError::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "the endpoint did not answer in time"),
         };
-        Self { status, outcome: error.outcome(), reason: Cow::Borrowed(reason), rule: None, judged: false }
+        Self::ours(status, error.outcome(), reason)
     }
 }
 

@@ -76,6 +76,9 @@ fn one(parts: &mut Parts) -> Result<Kind, Refusal> {
         return Err(Refusal::bad(StatusCode::NOT_IMPLEMENTED, "a transfer coding other than chunked"));
     }
     if let Some(authority) = parts.uri.authority() {
+        if parts.uri.scheme().is_none() {
+            return Err(Refusal::bad(StatusCode::BAD_REQUEST, "a target that is a host alone"));
+        }
         let host = HeaderValue::from_str(authority.as_str())
             .map_err(|_| Refusal::bad(StatusCode::BAD_REQUEST, "the host of the target is malformed"))?;
         parts.headers.insert(header::HOST, host);

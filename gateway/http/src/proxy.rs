@@ -40,11 +40,8 @@ impl<J: Judge, C: Connect, O: Observe> Proxy<J, C, O> {
         let mut open = Open::begin(&self.desk, &parts, self.stamp.trace_of(&parts.headers));
         let grpc = answer::is_grpc(&parts.headers);
         let client = parts.extensions.remove::<OnUpgrade>();
-        let answered = match self.admit(&mut parts) {
-            Ok(kind) => {
-                open.exchange.admitted = true;
-                self.ask(kind, parts, body, &mut open).await
-            }
+        let answered = match self.admit(&mut parts, &mut open) {
+            Ok(kind) => self.ask(kind, parts, body, &mut open).await,
             Err(refusal) => Err(refusal),
         };
         Ok(match answered {
@@ -55,13 +52,14 @@ impl<J: Judge, C: Connect, O: Observe> Proxy<J, C, O> {
     }
 
     /// Checks and judges a request, and makes its head ready for the endpoint.
-    fn admit(&self, parts: &mut Parts) -> Result<Kind, Refusal> {
+    fn admit(&self, parts: &mut Parts, open: &mut Open<O>) -> Result<Kind, Refusal> {
         let kind = check::check(parts)?;
         let method = match kind {
             Kind::Plain | Kind::Upgrade(_) => &parts.method,
             Kind::Tunnel => &Method::GET,
         };
         self.judge.judge(method, parts.uri.path())?;
+        open.exchange.admitted = true;
         let upgrade = match &kind {
             Kind::Upgrade(protocol) => Some(protocol),
             Kind::Plain | Kind::Tunnel => None,

@@ -23,11 +23,14 @@ use crate::{
     nursery::Nursery,
     proxy::Proxy,
     upstream::Upstream,
-    wire::{Activity, Overdue, Version, Wire},
+    wire::{Activity, Opening, Overdue, Version, Wire},
 };
 
 /// What is told to a client whose request did not become complete in time.
 const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// What is told to a client that speaks TLS: the fatal alert `handshake_failure` (RFC 8446 section 6.2).
+const NO_TLS: &[u8] = &[21, 3, 3, 0, 2, 2, 40];
 
 /// Everything that the delivery of one connection needs to know.
 #[derive(Debug)]
@@ -91,24 +94,28 @@ where
             return std::task::Poll::Ready(First::Stopped(stop));
         }
         if watch.poll_drain(cx).is_ready() {
-            return std::task::Poll::Ready(First::Read(Ok(None)));
+            return std::task::Poll::Ready(First::Read(Ok(Opening::Nothing)));
         }
-        wire.poll_version(cx).map(First::Read)
+        wire.poll_opening(cx).map(First::Read)
     });
     let outcome = match first.await {
         First::Stopped(stop) => {
             if stop == Stop::Overdue(Overdue::Head) {
-                last_words(&mut wire).await;
+                last_words(&mut wire, TOO_SLOW).await;
             }
             stop.outcome()
         }
         First::Read(Err(_)) => Outcome::ClientReset,
-        First::Read(Ok(None)) => {
+        First::Read(Ok(Opening::Nothing)) => {
             // Whoever closes first is answered in kind.
             let _ = tokio::time::timeout(limits::LAST_WORDS, wire.shutdown()).await;
             Outcome::Completed
         }
-        First::Read(Ok(Some(version))) => converse(wire, version, delivery, watch).await,
+        First::Read(Ok(Opening::Tls)) => {
+            last_words(&mut wire, NO_TLS).await;
+            Outcome::BadRequest
+        }
+        First::Read(Ok(Opening::Http(version))) => converse(wire, version, delivery, watch).await,
     };
     let [sent, received, requests, refused] = activity.totals();
     Served { outcome, sent, received, requests, refused }
@@ -116,7 +123,7 @@ where
 
 enum First {
     Stopped(Stop),
-    Read(io::Result<Option<Version>>),
+    Read(io::Result<Opening>),
 }
 
 /// The conversation in HTTP, once its version is known.
@@ -150,7 +157,9 @@ where
             let mut engine = one().serve_connection(io, service).with_upgrades();
             let driven = drive(&mut engine, &nursery, &mut watch).await;
             match (&driven, engine.into_parts()) {
-                (Err(Stop::Overdue(Overdue::Head)), Some(parts)) => last_words(&mut parts.io.into_inner()).await,
+                (Err(Stop::Overdue(Overdue::Head)), Some(parts)) => {
+                    last_words(&mut parts.io.into_inner(), TOO_SLOW).await
+                }
                 (Ok(result), Some(parts)) if result.as_ref().err().is_none_or(hyper::Error::is_parse) => {
                     hear_out(&mut parts.io.into_inner()).await;
                 }
@@ -223,10 +232,10 @@ where
     }
 }
 
-/// Tells a client that is too slow so, unless it does not read either.
-async fn last_words<I: AsyncRead + AsyncWrite + Unpin>(wire: &mut Wire<I>) {
+/// Tells a client why it is not served, unless it does not read either.
+async fn last_words<I: AsyncRead + AsyncWrite + Unpin>(wire: &mut Wire<I>, words: &[u8]) {
     let said = async {
-        wire.write_all(TOO_SLOW).await?;
+        wire.write_all(words).await?;
         wire.shutdown().await
     };
     // Whoever does not hear it finds out by the end of the connection.

@@ -23,6 +23,9 @@ use crate::limits::{HttpLimits, JUDGED_FROM};
 /// What every HTTP/2 connection begins with (RFC 9113 section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// The type of the record that a ClientHello is in (RFC 8446 section 5.1).
+const HANDSHAKE: u8 = 22;
+
 /// The version of a connection, decided by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Version {
@@ -30,6 +33,16 @@ pub(crate) enum Version {
     One,
     /// HTTP/2 with prior knowledge.
     Two,
+}
+
+/// What a client begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opening {
+    /// Its end.
+    Nothing,
+    Http(Version),
+    /// A record of TLS, with which no request begins.
+    Tls,
 }
 
 /// What has happened on a connection so far.
@@ -214,20 +227,23 @@ impl<I: AsyncRead + Unpin> Wire<I> {
         Self { io, activity, first: [0; PREFACE.len()], filled: 0, given: 0 }
     }
 
-    /// Reads until the version is known; nothing when the client ended without a byte.
-    pub(crate) fn poll_version(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Version>>> {
+    /// Reads until it is known what the client speaks.
+    pub(crate) fn poll_opening(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Opening>> {
         loop {
+            if self.filled > 0 && self.first[0] == HANDSHAKE {
+                return Poll::Ready(Ok(Opening::Tls));
+            }
             if self.first[..self.filled] != PREFACE[..self.filled] {
-                return Poll::Ready(Ok(Some(Version::One)));
+                return Poll::Ready(Ok(Opening::Http(Version::One)));
             }
             if self.filled == PREFACE.len() {
-                return Poll::Ready(Ok(Some(Version::Two)));
+                return Poll::Ready(Ok(Opening::Http(Version::Two)));
             }
             let mut rest = ReadBuf::new(&mut self.first[self.filled..]);
             ready!(Pin::new(&mut self.io).poll_read(cx, &mut rest))?;
             match rest.filled().len() {
-                0 if self.filled == 0 => return Poll::Ready(Ok(None)),
-                0 => return Poll::Ready(Ok(Some(Version::One))),
+                0 if self.filled == 0 => return Poll::Ready(Ok(Opening::Nothing)),
+                0 => return Poll::Ready(Ok(Opening::Http(Version::One))),
                 bytes => {
                     self.activity.read(bytes);
                     self.filled += bytes;

@@ -168,6 +168,7 @@ fn exchange() -> gateway_http::Exchange {
         received: 0,
         took: Duration::ZERO,
         outcome: Outcome::Completed,
+        admitted: true,
         rule: None,
     }
 }

@@ -20,7 +20,7 @@ use federation_model::{
     trace::TraceContext,
 };
 use gateway_core::policy::{Call, HttpRequest, RefusedBy};
-use gateway_http::{Connect, ConnectError, Exchange, HttpLimits, Introduction, Judge, Observe, Refused, Ruling};
+use gateway_http::{Connect, ConnectError, Exchange, HttpLimits, Introduction, Judge, Observe, Refused};
 use http::{Method, StatusCode};
 use tokio::{net::TcpStream, time::timeout};
 
@@ -28,7 +28,7 @@ use super::{Delivery, MAX_ENDPOINTS, NotDelivered, endpoint_io::EndpointIo, pipe
 use crate::{
     history::{Step, Storyteller},
     path::DataPath,
-    policy::{self, Admitted},
+    policy::{self, Admitted, Ruling},
     requests::Requests,
     splice::{Counts, Sink, Source, splice},
 };
@@ -232,14 +232,18 @@ struct Rulings {
 impl Judge for Rulings {
     fn judge(&self, method: &Method, path: &str) -> Result<(), Refused> {
         let request = HttpRequest { method: method.as_str(), path };
-        let rule = || {
-            let tables = self.path.tables.borrow().clone();
-            policy::rule_on(&self.path, &tables, &self.parties.call(), request)
-        };
-        let Err(refusal) = self.requests.admit(request, rule) else { return Ok(()) };
+        // In this order: whoever judges live connections meanwhile sees the request, or what that judged by is seen here.
+        self.requests.begin(request);
+        let tables = self.path.tables.borrow().clone();
+        let Err(refusal) = policy::rule_on(&self.path, &tables, &self.parties.call(), request) else { return Ok(()) };
+        let ruling = Ruling::from(&*refusal);
+        self.requests.refuse(request, ruling.clone());
         let (method, path) = (start(method.as_str()), start(path));
-        let (cause, remedy) = (refusal.cause(), refusal.remedy());
-        self.story.tell(Step::RequestRefused(format!("{method} {path}: {cause}; remedy: {remedy}")));
+        self.story.tell(Step::RequestRefused(format!(
+            "{method} {path}: {}; remedy: {}",
+            refusal.cause(),
+            ruling.remedy
+        )));
         let ambiguous = matches!(refusal.by, RefusedBy::Path { .. });
         let cluster = &self.path.cluster;
         Err(Refused {
@@ -250,7 +254,7 @@ impl Judge for Rulings {
             } else {
                 Cow::Owned(policy::told(cluster, &self.parties.caller))
             },
-            rule: Some(Ruling { rule: refusal.by.to_string(), remedy }),
+            rule: Some(gateway_http::Ruling { rule: ruling.rule, remedy: ruling.remedy }),
         })
     }
 }

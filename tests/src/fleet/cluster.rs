@@ -278,6 +278,15 @@ impl Cluster {
         std::fs::write(self.dir.join("manifests").join(file), text).expect("the manifests can be written");
     }
 
+    /// The text of a file of the manifest directory.
+    ///
+    /// # Panics
+    /// When it cannot be read.
+    #[must_use]
+    pub fn manifest(&self, file: &str) -> String {
+        std::fs::read_to_string(self.dir.join("manifests").join(file)).expect("the manifest is there")
+    }
+
     /// Removes a file of the manifest directory.
     ///
     /// # Panics

@@ -20,6 +20,7 @@ mod identify;
 mod identity;
 mod membership;
 mod model;
+mod policy;
 mod recovery;
 mod revocation;
 mod rotation;

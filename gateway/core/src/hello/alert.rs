@@ -53,6 +53,7 @@ impl AlertDescription {
                 Some(Self::UnrecognizedName)
             }
             Outcome::BadHello => Some(Self::DecodeError),
+            Outcome::BadRequest => Some(Self::HandshakeFailure),
             Outcome::HelloTooLarge => Some(Self::IllegalParameter),
             Outcome::ForeignPrincipal | Outcome::Denied | Outcome::Revoked | Outcome::CallerGone => {
                 Some(Self::AccessDenied)

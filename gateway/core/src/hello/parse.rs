@@ -13,6 +13,8 @@ const HANDSHAKE_RECORD: u8 = 22;
 const MAX_RECORD: usize = 1 << 14;
 const HANDSHAKE_HEADER: usize = 4;
 const CLIENT_HELLO: u8 = 1;
+/// The bytes that tell a ClientHello from anything else: the header of its record, and the type of its message.
+pub(super) const TELLING: usize = RECORD_HEADER + 1;
 const MAX_SESSION_ID: usize = 32;
 const SERVER_NAME: u16 = 0;
 const ALPN: u16 = 16;

@@ -254,6 +254,17 @@ fn alerts_are_fatal_records_and_errors_map_to_outcomes() {
 }
 
 #[test]
+fn six_bytes_tell_a_client_that_speaks_tls_from_any_other() {
+    let hello = rustls_hello("a.example", &[], false);
+    assert!((0..6).all(|length| is_tls(&hello[..length]).is_none()));
+    assert!((6..hello.len()).all(|length| is_tls(&hello[..length]) == Some(true)));
+    assert_eq!(is_tls(&[&hello[..40], &[0xff; 100]].concat()), Some(true), "it speaks TLS, badly");
+    for other in [&b"GET / HTTP/1.1"[..], b"\0", b"\x16\x01", b"\r\n\r\n\0\r\nQUIT\n"] {
+        assert_eq!(is_tls(other), Some(false), "{other:?}");
+    }
+}
+
+#[test]
 fn rustls_understands_the_alerts() {
     let mut client = ClientConnection::new(
         Arc::new(

@@ -2,7 +2,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use federation_model::outcome::Outcome;
 use http::StatusCode;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::stage::{Set, field, head, rest, until};
 use crate::{ConnectError, Refused, Ruling};
@@ -88,7 +88,9 @@ async fn a_kept_connection_is_judged_at_every_request() {
     assert_eq!((served.outcome, served.requests, served.refused), (Outcome::Completed, 5, 1));
     assert_eq!(set.dialled(), 1, "one connection to the endpoint");
     let refused = &set.records()[2];
-    assert_eq!((refused.outcome, refused.rule.as_deref()), (Outcome::Denied, Some("shop/only-admins")));
+    let ruling = refused.rule.as_ref().map(|ruling| (ruling.rule.as_str(), ruling.remedy.as_str()));
+    assert_eq!((refused.outcome, refused.admitted), (Outcome::Denied, false));
+    assert_eq!(ruling, Some(("shop/only-admins", "ask")));
 }
 
 #[tokio::test]
@@ -305,6 +307,26 @@ async fn an_absolute_target_decides_the_host() {
     let answer = stage.ask("GET http://b.example/x?y HTTP/1.1\r\nHost: a.example\r\n\r\n").await;
     assert!(answer.contains("\r\n\r\nGET /x?y HTTP/1.1\n"), "{answer}");
     assert_eq!(field(&answer, "host"), Some("b.example"));
+}
+
+#[tokio::test]
+async fn a_target_that_is_a_host_alone_is_for_connect() {
+    let set = Set::echo(false);
+    let answer = set.open().say("GET admin HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
+    assert_eq!((set.dialled(), set.judged()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_client_that_speaks_tls_is_told_so_by_an_alert() {
+    let set = Set::echo(false);
+    let mut stage = set.open();
+    stage.client.write_all(&[22, 3, 1, 2, 0, 1, 0, 1, 0xfc]).await.unwrap();
+    let mut answer = Vec::new();
+    stage.client.read_to_end(&mut answer).await.unwrap();
+    assert_eq!(answer, [21, 3, 3, 0, 2, 2, 40]);
+    assert_eq!(stage.served().await.outcome, Outcome::BadRequest);
+    assert_eq!((set.dialled(), set.judged()), (0, 0));
 }
 
 #[tokio::test]
