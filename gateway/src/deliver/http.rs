@@ -26,7 +26,7 @@ use tokio::{net::TcpStream, time::timeout};
 
 use super::{Delivery, MAX_ENDPOINTS, NotDelivered, endpoint_io::EndpointIo, pipe::pipe, rotated};
 use crate::{
-    history::{Step, Storyteller},
+    history::{Step, Storyteller, beginning},
     path::DataPath,
     policy::{self, Admitted},
     requests::Requests,
@@ -237,7 +237,7 @@ impl Judge for Rulings {
             policy::rule_on(&self.path, &tables, &self.parties.call(), request)
         };
         let Err(refusal) = self.requests.admit(request, rule) else { return Ok(()) };
-        let (method, path) = (start(method.as_str()), start(path));
+        let (method, path) = (beginning(method.as_str(), SHOWN), beginning(path, SHOWN));
         self.story.tell(Step::RequestRefused(format!("{method} {path}: {refusal}; {}", refusal.remedy())));
         let ambiguous = matches!(refusal.by, RefusedBy::Path { .. });
         let cluster = &self.path.cluster;
@@ -252,11 +252,6 @@ impl Judge for Rulings {
             rule: Some(format!("{}; remedy: {}", refusal.by, refusal.remedy())),
         })
     }
-}
-
-/// The beginning of what a client has chosen, long enough to know it again.
-fn start(text: &str) -> &str {
-    &text[..text.floor_char_boundary(SHOWN)]
 }
 
 impl Observe for Rulings {
