@@ -143,10 +143,17 @@ impl Step {
 
 fn shorten(text: &mut String) {
     if text.len() > MAX_TEXT {
-        text.truncate(text.floor_char_boundary(MAX_TEXT));
-        text.push_str("...");
-        text.shrink_to_fit();
+        *text = format!("{}...", beginning(text, MAX_TEXT));
     }
+}
+
+/// The beginning of a text, at most this many bytes.
+pub(crate) fn beginning(text: &str, most: usize) -> &str {
+    let mut end = text.len().min(most);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 impl fmt::Display for Step {

@@ -26,7 +26,7 @@ use tokio::{net::TcpStream, time::timeout};
 
 use super::{Delivery, MAX_ENDPOINTS, NotDelivered, endpoint_io::EndpointIo, pipe::pipe, rotated};
 use crate::{
-    history::{Step, Storyteller},
+    history::{Step, Storyteller, beginning},
     path::DataPath,
     policy::{self, Admitted, Ruling},
     requests::Requests,
@@ -238,7 +238,7 @@ impl Judge for Rulings {
         let Err(refusal) = policy::rule_on(&self.path, &tables, &self.parties.call(), request) else { return Ok(()) };
         let ruling = Ruling::from(&*refusal);
         self.requests.refuse(request, ruling.clone());
-        let (method, path) = (start(method.as_str()), start(path));
+        let (method, path) = (beginning(method.as_str(), SHOWN), beginning(path, SHOWN));
         self.story.tell(Step::RequestRefused(format!(
             "{method} {path}: {}; remedy: {}",
             refusal.cause(),
@@ -257,11 +257,6 @@ impl Judge for Rulings {
             rule: Some(gateway_http::Ruling { rule: ruling.rule, remedy: ruling.remedy }),
         })
     }
-}
-
-/// The beginning of what a client has chosen, long enough to know it again.
-fn start(text: &str) -> &str {
-    &text[..text.floor_char_boundary(SHOWN)]
 }
 
 impl Observe for Rulings {
