@@ -1,10 +1,15 @@
 use std::{collections::BTreeMap, net::Ipv4Addr, path::Path, time::Duration};
 
 use federation_client::{membership::Joined, watch::Position};
-use federation_model::{member::Member, names::ClusterName, outcome::Outcome, spiffe::SpiffeId, trace::TraceContext};
+use federation_model::{
+    addr::Port, caller::Caller, member::Member, names::ClusterName, outcome::Outcome, spiffe::SpiffeId,
+    trace::TraceContext,
+};
 use federation_pki::{Validity, ca::Authority};
 use federation_runtime::{config, reference};
+use gateway_http::Exchange;
 use gateway_tunnel::TunnelEvent;
+use http::{Method, StatusCode};
 use tokio::{net::UdpSocket, sync::mpsc, task::JoinSet, time::timeout};
 
 use super::*;
@@ -155,6 +160,21 @@ async fn ask(server: SocketAddr) {
     timeout(DEADLINE, socket.recv(&mut [0; 512])).await.unwrap().unwrap();
 }
 
+/// A request, so that there is one to count.
+fn exchange() -> Exchange {
+    Exchange {
+        method: Method::GET,
+        target: None,
+        trace: TraceContext::from_random(1, 1),
+        status: Some(StatusCode::OK),
+        sent: 0,
+        received: 0,
+        took: Duration::ZERO,
+        outcome: Outcome::Completed,
+        rule: None,
+    }
+}
+
 #[tokio::test]
 async fn the_reference_of_metrics_is_what_a_gateway_measures() {
     let dir = tempfile::tempdir().unwrap();
@@ -167,6 +187,8 @@ async fn the_reference_of_metrics_is_what_a_gateway_measures() {
     let record = parts.path.recorder.begin(Direction::Outbound, None, TraceContext::from_random(1, 1));
     record.connected();
     record.end(Outcome::Completed, Counts::default(), "");
+    let to = (&"shop/api".parse().unwrap(), Port::new(80).unwrap());
+    parts.path.recorder.request(&exchange(), (&Caller::Unknown, &"east".parse().unwrap()), to);
     ask(address).await;
     let known = async {
         loop {

@@ -88,7 +88,8 @@ async fn a_kept_connection_is_judged_at_every_request() {
     assert_eq!((served.outcome, served.requests, served.refused), (Outcome::Completed, 5, 1));
     assert_eq!(set.dialled(), 1, "one connection to the endpoint");
     let refused = &set.records()[2];
-    assert_eq!((refused.outcome, refused.rule.as_deref()), (Outcome::Denied, Some("shop/only-admins")));
+    let ruling = Ruling { rule: "shop/only-admins".to_owned(), remedy: "ask".to_owned() };
+    assert_eq!((refused.outcome, refused.rule.as_ref()), (Outcome::Denied, Some(&ruling)));
 }
 
 #[tokio::test]
