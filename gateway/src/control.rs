@@ -226,7 +226,7 @@ impl Control {
             addresses: Arc::new(self.assigned.clone()),
             nameservers: Arc::new([self.config.dns.listen.ip()]),
         }));
-        self.metrics.set(&self.local, &tables, peers_reachable, manifests.quarantined.len());
+        self.metrics.set(&self.local, &tables, peers_reachable, manifests);
         self.notices.update(&self.local, &manifests.objects.policies);
         self.outputs.catalog.send_if_modified(|current| {
             let changed = **current != catalog;

@@ -7,7 +7,9 @@ use federation_model::{
 };
 use federation_pki::{Validity, ca::Authority};
 use federation_runtime::{config, reference};
+use gateway_http::Exchange;
 use gateway_tunnel::TunnelEvent;
+use http::{Method, StatusCode};
 use tokio::{net::UdpSocket, sync::mpsc, task::JoinSet, time::timeout};
 
 use super::*;
@@ -158,12 +160,13 @@ async fn ask(server: SocketAddr) {
     timeout(DEADLINE, socket.recv(&mut [0; 512])).await.unwrap().unwrap();
 }
 
-fn exchange() -> gateway_http::Exchange {
-    gateway_http::Exchange {
-        method: http::Method::GET,
+/// A request, so that there is one to count.
+fn exchange() -> Exchange {
+    Exchange {
+        method: Method::GET,
         target: None,
         trace: TraceContext::from_random(1, 1),
-        status: None,
+        status: Some(StatusCode::OK),
         sent: 0,
         received: 0,
         took: Duration::ZERO,
@@ -185,9 +188,8 @@ async fn the_reference_of_metrics_is_what_a_gateway_measures() {
     let record = parts.path.recorder.begin(Direction::Outbound, None, TraceContext::from_random(1, 1));
     record.connected();
     record.end(Outcome::Completed, Counts::default(), "");
-    let (caller, service) = (Caller::Unknown, "shop/api".parse().unwrap());
-    let from = (&caller, &parts.path.cluster);
-    parts.path.recorder.request(&exchange(), from, (&service, Port::new(80).unwrap()));
+    let to = (&"shop/api".parse().unwrap(), Port::new(80).unwrap());
+    parts.path.recorder.request(&exchange(), (&Caller::Unknown, &"east".parse().unwrap()), to);
     ask(address).await;
     let known = async {
         loop {
