@@ -16,6 +16,7 @@ use gateway_http::{
 use http::{Method, StatusCode};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream},
+    sync::Notify,
     task::JoinSet,
     time::timeout,
 };
@@ -31,11 +32,18 @@ const CLIENT: &str = "10.1.2.3";
 
 /// What follows is what a client sends until it closes.
 pub fn http(data: &[u8]) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _ = requests_that_arrive(data);
+}
+
+/// How many requests reach an endpoint.
+fn requests_that_arrive(data: &[u8]) -> usize {
+    let witness = Witness::default();
+    let quiet = Arc::clone(&witness.quiet);
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_time().on_thread_park(move || quiet.notify_waiters()).build().unwrap();
     runtime.block_on(async {
-        let witness = Witness::default();
-        timeout(SOON, witness.connection(data)).await.expect("the connection of a client that has closed ends");
-    });
+        timeout(SOON, witness.connection(data)).await.expect("the connection of a client that has closed ends")
+    })
 }
 
 /// What was seen of one connection.
@@ -46,6 +54,8 @@ struct Witness {
     recorded: Arc<Mutex<u64>>,
     endpoints: Arc<Mutex<JoinSet<Vec<Asked>>>>,
     is_two: bool,
+    /// Notified whenever nothing goes on without the client.
+    quiet: Arc<Notify>,
 }
 
 /// A request as an endpoint reads it; of a WebSocket over HTTP/2 the method is `GET`.
@@ -56,14 +66,14 @@ struct Asked {
 }
 
 impl Witness {
-    async fn connection(mut self, data: &[u8]) {
+    async fn connection(mut self, data: &[u8]) -> usize {
         self.is_two = data.starts_with(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         let (client, io) = tokio::io::duplex(WINDOW);
         let (judge, connect, observe) = (self.clone(), self.clone(), self.clone());
         let limits = HttpLimits::default();
         let delivery = Delivery { introduction: introduction(), judge, connect, observe, limits };
         let served = Box::pin(serve(io, delivery, pending(), pending()));
-        let (served, ()) = tokio::join!(served, speak(client, data));
+        let (served, ()) = tokio::join!(served, speak(client, data, &self.quiet));
         assert_eq!(served.requests, *locked(&self.recorded), "each request is recorded once");
         let mut endpoints = std::mem::take(&mut *locked(&self.endpoints));
         let mut asked = Vec::new();
@@ -71,6 +81,7 @@ impl Witness {
             asked.extend(ended.unwrap());
         }
         let mut allowed = locked(&self.allowed).clone();
+        let arrived = asked.len();
         for Asked { method, path } in asked {
             let at = allowed.iter().position(|allowed| *allowed == (method.clone(), path.clone()));
             let at = at.unwrap_or_else(|| panic!("{method} {path} was not judged; {allowed:?} were"));
@@ -81,15 +92,18 @@ impl Witness {
                 allowed.drain(..=at);
             }
         }
+        arrived
     }
 }
 
-/// Sends everything, closes, and reads to the end.
-async fn speak(client: DuplexStream, data: &[u8]) {
+/// Sends everything, closes when that has been dealt with, and reads to the end: a client that closes earlier counts as
+/// gone, and nothing is asked for it.
+async fn speak(client: DuplexStream, data: &[u8], quiet: &Notify) {
     let (mut read, mut write) = tokio::io::split(client);
     let send = async {
         // The connection may end before everything is sent.
         let _ = write.write_all(data).await;
+        quiet.notified().await;
         let _ = write.shutdown().await;
     };
     let mut answer = Vec::new();
@@ -146,5 +160,23 @@ impl Connect for Witness {
 impl Observe for Witness {
     fn ended(&self, _: &Exchange) {
         *locked(&self.recorded) += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_allowed_arrives_and_nothing_else() {
+        let get = |path| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let words = [get("/a"), get("/private"), get("/b"), "GET".to_owned()].concat();
+        assert_eq!(requests_that_arrive(words.as_bytes()), 2);
+        let frames = [
+            &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"[..],
+            b"\0\0\x06\x01\x05\0\0\0\x01\x82\x86\x84\x41\x01a",
+            b"\0\0\x06\x01\x05\0\0\0\x03\x82\x86\x84\x41\x01a",
+        ];
+        assert_eq!(requests_that_arrive(&frames.concat()), 2);
     }
 }

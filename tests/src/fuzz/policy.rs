@@ -13,6 +13,7 @@ use federation_model::{
     policy::{Action, Policies, PolicyKey, PolicyKind, ROOT_NAMESPACE},
 };
 use gateway_core::policy::{Aspect, Call, HttpRequest, PolicyTable, TrustDomainAliases};
+use serde_json::Value;
 
 /// A policy that nobody else writes, as the last document of a file.
 const ANOTHER: &str = "---
@@ -62,15 +63,28 @@ fn assert_no_policy_is_lost(text: &str, read: &Manifests) {
     if text.lines().any(|line| line.starts_with("---") || line.starts_with("...")) {
         return;
     }
-    let Ok(value) = serde_saphyr::from_str::<serde_json::Value>(text) else { return };
+    let Ok(value) = serde_saphyr::from_str::<Value>(text) else { return };
     let is_ours = value["apiVersion"].as_str().is_some_and(|version| version.starts_with(GROUP));
     if !is_ours || value["kind"].as_str().is_none_or(|kind| kind.ends_with("List")) {
         return;
     }
     let Policies { authorization, authentication, broken } = &read.objects.policies;
+    for pattern in broken.values().flat_map(|policy| &policy.services) {
+        assert!(says(&value["spec"], &pattern.to_string()), "{pattern} is not in {value}");
+    }
     let counts = authorization.len() + authentication.len() + broken.len() == 1;
     let audits = read.quarantined.iter().any(|entry| entry.reason.contains("it only audits"));
     assert!(counts || audits, "{read:?}");
+}
+
+/// Whether a value is or holds this text.
+fn says(value: &Value, text: &str) -> bool {
+    match value {
+        Value::String(found) => found == text,
+        Value::Array(values) => values.iter().any(|value| says(value, text)),
+        Value::Object(fields) => fields.values().any(|value| says(value, text)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 fn assert_judges(policies: &Policies) {
