@@ -62,8 +62,9 @@ impl Rejected {
 
     /// Tells the peer, and records the outcome.
     pub async fn answer(self) {
+        let by = self.record.ruling().filter(|_| self.outcome == Outcome::Denied);
         // A peer that takes no bytes does not get to keep the connection's place.
-        match timeout(REPLY_LIMIT, self.stream.refuse(self.outcome, &self.reason)).await {
+        match timeout(REPLY_LIMIT, self.stream.refuse(self.outcome, &self.reason, by)).await {
             Ok(Ok(())) => {}
             Ok(Err(ended)) => tracing::debug!(%ended, "the peer did not wait for the refusal"),
             Err(_elapsed) => tracing::debug!("the peer did not take the refusal"),
