@@ -10,7 +10,11 @@ use federation_model::{
     addr::Transport, caller::Caller, outcome::Outcome, revocation::Revocation, trace::TraceContext,
 };
 use federation_pki::verify::{serial_of, spiffe_id_of};
-use gateway_core::{header::StreamHeader, policy::Call, tables::Tables};
+use gateway_core::{
+    header::StreamHeader,
+    policy::{Call, Ruling},
+    tables::Tables,
+};
 use gateway_tunnel::{HeadError, InboundStream};
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
@@ -68,10 +72,21 @@ impl Rejected {
         Self { told: Some(told), ..self }
     }
 
+    /// What the peer is told of a rule: its name and whom to ask. What it asks for would tell a hostile gateway which of its
+    /// own workloads to claim.
+    fn told_of(&self, by: &Ruling) -> Ruling {
+        let trace = self.record.trace().trace_id;
+        let remedy =
+            format!("ask the operators of the called cluster: fedctl explain {trace:032x} at its gateway says why");
+        Ruling { rule: by.rule.clone(), remedy }
+    }
+
     /// Tells the peer, and records the outcome.
     pub async fn answer(self) {
         // A peer that takes no bytes does not get to keep the connection's place.
-        match timeout(REPLY_LIMIT, self.stream.refuse(self.outcome, self.told.as_ref().unwrap_or(&self.reason))).await {
+        let told = self.told.as_ref().unwrap_or(&self.reason);
+        let by = self.record.ruling().filter(|_| self.outcome == Outcome::Denied).map(|by| self.told_of(by));
+        match timeout(REPLY_LIMIT, self.stream.refuse(self.outcome, told, by.as_ref())).await {
             Ok(Ok(())) => {}
             Ok(Err(ended)) => tracing::debug!(%ended, "the peer did not wait for the refusal"),
             Err(_elapsed) => tracing::debug!("the peer did not take the refusal"),

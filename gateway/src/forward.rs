@@ -16,7 +16,7 @@ use gateway_core::{
     addresses::fnv1a,
     header::{Destination, StreamHeader, StreamReply},
     pick::{Draw, Load},
-    policy::Call,
+    policy::{Call, Ruling},
     tables::{Route, Tables},
 };
 use gateway_tunnel::OutboundStream;
@@ -30,7 +30,7 @@ use crate::{
     identify::Identified,
     live::Grant,
     path::DataPath,
-    policy::{self, Ruling},
+    policy,
     record::Record,
     route::Routed,
     splice::{Counts, Source, splice},
@@ -130,7 +130,7 @@ pub async fn forward(routed: Routed, path: &Arc<DataPath>) -> Result<(), Refused
             }
             Err((outcome, reason)) => {
                 tracing::debug!(%cluster, service = %route.service, %outcome, reason, "attempt failed");
-                accepted.record.tell(Step::Tried { cluster: cluster.clone(), outcome, reason: reason.clone() });
+                accepted.record.tried(&cluster, outcome, &reason);
                 last = (outcome, reason);
                 if !outcome.retryable() || !path.retries.spend() {
                     break;
@@ -157,7 +157,7 @@ impl Forwarding<'_> {
         let attempt = if *cluster == self.path.cluster {
             self.deliver(cluster, record).await.map(Carrier::Endpoint)
         } else {
-            self.open(cluster, others).await.map(|stream| Carrier::Tunnel(Box::new(stream)))
+            self.open(cluster, others, record).await.map(|stream| Carrier::Tunnel(Box::new(stream)))
         };
         let (service, now) = (&self.header.destination.service, Instant::now().into_std());
         match &attempt {
@@ -190,7 +190,12 @@ impl Forwarding<'_> {
     }
 
     /// Opens a stream with the header and what the client has said so far, and waits for the reply.
-    async fn open(&mut self, cluster: &ClusterName, others: bool) -> Result<OutboundStream, NotDelivered> {
+    async fn open(
+        &mut self,
+        cluster: &ClusterName,
+        others: bool,
+        record: &mut Record,
+    ) -> Result<OutboundStream, NotDelivered> {
         let first = Bytes::copy_from_slice(&self.replay.bytes);
         self.replay.unsent.clear();
         let mut stream = self
@@ -215,7 +220,12 @@ impl Forwarding<'_> {
         };
         let failed = match answer {
             Ok(Ok(StreamReply::Connected)) => return Ok(stream),
-            Ok(Ok(StreamReply::Refused { outcome, reason })) => (outcome, reason),
+            Ok(Ok(StreamReply::Refused { outcome, reason, by })) => {
+                if let Some(by) = by {
+                    record.refused_by(by);
+                }
+                (outcome, reason)
+            }
             Ok(Err(Outcome::ClientReset)) => (Outcome::ClientReset, "the client aborted before the reply".to_owned()),
             Ok(Err(outcome)) => {
                 (outcome, format!("cluster {cluster} ended the stream, or fell silent, before its reply"))

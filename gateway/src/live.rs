@@ -23,12 +23,12 @@ use federation_model::{
 };
 use federation_pki::verify::serial_of;
 use gateway_core::{
-    policy::{Aspect, Call},
+    policy::{Aspect, Call, Ruling},
     tables::Tables,
 };
 use tokio::sync::oneshot;
 
-use crate::{policy::Ruling, requests::Requests};
+use crate::requests::Requests;
 
 /// What a live connection was admitted for.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@
 use federation_model::{caller::Caller, export::Deliver, names::ClusterName, outcome::Outcome};
 use gateway_core::{
     ledger::Audited,
-    policy::{Aspect, Call, HttpRequest, Refusal, Rule, Verdict},
+    policy::{Aspect, Call, HttpRequest, Refusal, Rule, Ruling, Verdict},
     tables::Tables,
 };
 
@@ -18,21 +18,6 @@ pub fn aspect(tables: &Tables, call: &Call<'_>) -> Aspect<'static> {
     match tables.delivery(call.service, call.port) {
         Some(Deliver::Http) => Aspect::HttpConnection,
         Some(Deliver::Plain | Deliver::Passthrough | Deliver::ProxyV2 | Deliver::Tls(_)) | None => Aspect::Bytes,
-    }
-}
-
-/// What refuses, and what to do about it, in the words of the access log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ruling {
-    /// The rule.
-    pub rule: String,
-    /// The remedy.
-    pub remedy: String,
-}
-
-impl From<&Refusal> for Ruling {
-    fn from(refusal: &Refusal) -> Self {
-        Self { rule: refusal.by.to_string(), remedy: refusal.remedy() }
     }
 }
 

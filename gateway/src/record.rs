@@ -18,6 +18,7 @@ use federation_model::{
     outcome::Outcome,
     trace::TraceContext,
 };
+use gateway_core::policy::Ruling;
 use gateway_http::Exchange;
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue},
@@ -28,7 +29,6 @@ use tokio::time::Instant;
 
 use crate::{
     history::{History, Step, Storyteller, Telling},
-    policy::Ruling,
     splice::Counts,
 };
 
@@ -251,6 +251,12 @@ impl Record {
         self.target = Some((service, port));
     }
 
+    /// What refuses the connection, when something does.
+    #[must_use]
+    pub fn ruling(&self) -> Option<&Ruling> {
+        self.ruling.as_ref()
+    }
+
     /// Remembers what refuses the connection.
     pub fn refused_by(&mut self, ruling: Ruling) {
         self.ruling = Some(ruling);
@@ -272,6 +278,15 @@ impl Record {
     pub fn stays_local(&mut self) {
         self.direction = Direction::Local;
         self.peer = None;
+    }
+
+    /// A cluster did not take it.
+    pub fn tried(&self, cluster: &ClusterName, outcome: Outcome, reason: &str) {
+        let reason = match &self.ruling {
+            Some(ruling) => format!("{reason}; remedy: {}", ruling.remedy),
+            None => reason.to_owned(),
+        };
+        self.tell(Step::Tried { cluster: cluster.clone(), outcome, reason });
     }
 
     /// Counts a connect that is tried again elsewhere.

@@ -7,9 +7,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use gateway_core::policy::HttpRequest;
-
-use crate::policy::Ruling;
+use gateway_core::policy::{HttpRequest, Ruling};
 
 /// How many different requests are remembered; HTTP/2 allows 256 at a time, and one after the other they end.
 const MAX_REQUESTS: usize = 1024;

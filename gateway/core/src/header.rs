@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 
+use crate::policy::Ruling;
 use bytes::{BufMut, Bytes, BytesMut};
 use federation_model::{
     addr::{Port, Transport},
@@ -70,6 +71,8 @@ pub enum StreamReply {
         outcome: Outcome,
         /// What to tell the caller's operator, one line.
         reason: String,
+        /// What refuses it, where a policy does.
+        by: Option<Ruling>,
     },
 }
 
@@ -205,16 +208,22 @@ fn server_name(text: String) -> Result<Option<String>, ConvertError> {
 }
 
 impl StreamReply {
-    /// The reply as a frame; a reason over [`MAX_REASON`] bytes is cut.
+    /// The reply as a frame; a text over [`MAX_REASON`] bytes is cut.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let result = match self {
             Self::Connected => wire::stream_reply::Result::Connected(wire::Connected {}),
-            Self::Refused { outcome, reason } => {
-                wire::stream_reply::Result::Refused(wire::Refused { code: outcome.code(), reason: one_line(reason) })
+            Self::Refused { outcome, reason, by } => {
+                let text = |of: fn(&Ruling) -> &str| by.as_ref().map(|by| one_line(of(by))).unwrap_or_default();
+                wire::stream_reply::Result::Refused(wire::Refused {
+                    code: outcome.code(),
+                    reason: one_line(reason),
+                    rule: text(|by| &by.rule),
+                    remedy: text(|by| &by.remedy),
+                })
             }
         };
-        frame(&wire::StreamReply { result: Some(result) }).expect("a code and a reason of 512 bytes are under 4096")
+        frame(&wire::StreamReply { result: Some(result) }).expect("a code and three texts of 512 bytes are under 4096")
     }
 
     /// The reply in the body of a frame.
@@ -226,7 +235,9 @@ impl StreamReply {
         match message.result {
             Some(wire::stream_reply::Result::Connected(wire::Connected {})) => Ok(Self::Connected),
             Some(wire::stream_reply::Result::Refused(refused)) => {
-                Ok(Self::Refused { outcome: refusal(refused.code), reason: one_line(&refused.reason) })
+                let by = Ruling { rule: one_line(&refused.rule), remedy: one_line(&refused.remedy) };
+                let by = Some(by).filter(|by| !by.rule.is_empty());
+                Ok(Self::Refused { outcome: refusal(refused.code), reason: one_line(&refused.reason), by })
             }
             None => Err(ConvertError::new("StreamReply", "result", "it is missing").into()),
         }

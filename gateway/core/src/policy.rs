@@ -41,7 +41,7 @@ pub use explain::{Considered, Entry, Explanation, Mismatch};
 pub use fields::{Field, namespace_of};
 pub use nearest::Nearest;
 pub use path::{AmbiguousPath, canonical_path};
-pub use verdict::{Basis, Judgement, Refusal, RefusedBy, Rule, Verdict};
+pub use verdict::{Basis, Judgement, Refusal, RefusedBy, Rule, Ruling, Verdict};
 
 use authentication::{Authentication, Broken};
 use fields::Facts;

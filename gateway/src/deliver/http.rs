@@ -19,7 +19,7 @@ use federation_model::{
     outcome::Outcome,
     trace::TraceContext,
 };
-use gateway_core::policy::{Call, HttpRequest, RefusedBy};
+use gateway_core::policy::{Call, HttpRequest, RefusedBy, Ruling};
 use gateway_http::{Connect, ConnectError, Exchange, HttpLimits, Introduction, Judge, Observe, Refused};
 use http::{Method, StatusCode};
 use tokio::{net::TcpStream, time::timeout};
@@ -28,7 +28,7 @@ use super::{Delivery, MAX_ENDPOINTS, NotDelivered, endpoint_io::EndpointIo, pipe
 use crate::{
     history::{Step, Storyteller, beginning},
     path::DataPath,
-    policy::{self, Admitted, Ruling},
+    policy::{self, Admitted},
     requests::Requests,
     splice::{Counts, Sink, Source, splice},
 };

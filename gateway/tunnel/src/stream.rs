@@ -8,7 +8,10 @@ use std::{future::Future, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use federation_model::{names::ClusterName, outcome::Outcome, spiffe::TrustDomain};
-use gateway_core::header::{HeaderError, StreamHeader, StreamReply};
+use gateway_core::{
+    header::{HeaderError, StreamHeader, StreamReply},
+    policy::Ruling,
+};
 use quinn::{ConnectionError, ReadError, StoppedError, WriteError};
 
 use crate::{
@@ -322,9 +325,9 @@ impl InboundStream {
     ///
     /// # Errors
     /// How the stream ended before.
-    pub async fn refuse(mut self, outcome: Outcome, reason: &str) -> Result<(), Outcome> {
+    pub async fn refuse(mut self, outcome: Outcome, reason: &str, by: Option<&Ruling>) -> Result<(), Outcome> {
         self.recv.stop(outcome);
-        self.reply(&StreamReply::Refused { outcome, reason: reason.to_owned() }).await?;
+        self.reply(&StreamReply::Refused { outcome, reason: reason.to_owned(), by: by.cloned() }).await?;
         self.send.finish()
     }
 

@@ -100,8 +100,8 @@ async fn refusals_resets_and_stops_carry_their_outcome() {
     set.connected("east", "west").await;
 
     let (mut out, inbound) = set.stream("east", "west", "x").await;
-    inbound.refuse(Outcome::Denied, "no rule allows it").await.unwrap();
-    let refused = StreamReply::Refused { outcome: Outcome::Denied, reason: "no rule allows it".into() };
+    inbound.refuse(Outcome::Denied, "no rule allows it", None).await.unwrap();
+    let refused = StreamReply::Refused { outcome: Outcome::Denied, reason: "no rule allows it".into(), by: None };
     assert_eq!(soon("reply", out.reply()).await, Ok(refused));
 
     let (mut out, mut inbound) = set.stream("west", "east", "x").await;

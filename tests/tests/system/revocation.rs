@@ -188,7 +188,7 @@ async fn a_destination_refuses_a_revoked_caller_whatever_the_gateway_that_vouche
     let (_, away) = revoke(&fleet, id("spiffe://mallory.example/sa/web")).await;
     assert_eq!(away, ["mallory"]);
     let mut stream = peer.stream(&header("web").encode().unwrap()).await.unwrap();
-    let StreamReply::Refused { outcome, reason } = stream.reply().await else { panic!("it was let in") };
+    let StreamReply::Refused { outcome, reason, .. } = stream.reply().await else { panic!("it was let in") };
     assert!(outcome == Outcome::Revoked && reason.contains("key lost"), "{outcome}: {reason}");
     let mut stream = peer.stream(&header("cron").encode().unwrap()).await.unwrap();
     assert_eq!(stream.reply().await, StreamReply::Connected);

@@ -144,21 +144,26 @@ fn a_reply_without_a_result_is_a_protocol_error() {
 #[test]
 fn refusals_are_never_successes_and_unknown_codes_are_the_peers_error() {
     for code in [0, 4_000_000_000] {
-        let refused = wire::Refused { code, reason: "x".into() };
+        let refused = wire::Refused { code, reason: "x".into(), ..wire::Refused::default() };
         let reply = wire::StreamReply { result: Some(wire::stream_reply::Result::Refused(refused)) };
-        let expected = StreamReply::Refused { outcome: Outcome::PeerError, reason: "x".into() };
+        let expected = StreamReply::Refused { outcome: Outcome::PeerError, reason: "x".into(), by: None };
         assert_eq!(StreamReply::decode(&reply.encode_to_vec()), Ok(expected));
     }
 }
 
 #[test]
-fn reasons_are_one_line_of_limited_length() {
+fn what_is_said_of_a_refusal_is_lines_of_limited_length() {
     let reason = format!("first\nsecond\u{1b}[31m{}", "é".repeat(MAX_REASON));
-    let frame = StreamReply::Refused { outcome: Outcome::Denied, reason }.encode();
-    let Ok(Some((StreamReply::Refused { reason, .. }, taken))) = StreamReply::read(&frame) else { panic!() };
+    let by = Some(Ruling { rule: reason.clone(), remedy: reason.clone() });
+    let frame = StreamReply::Refused { outcome: Outcome::Denied, reason, by }.encode();
+    let Ok(Some((StreamReply::Refused { reason, by: Some(by), .. }, taken))) = StreamReply::read(&frame) else {
+        panic!()
+    };
     assert_eq!(taken, frame.len());
-    assert!(reason.starts_with("first second [31mé"), "{reason}");
-    assert!(reason.len() <= MAX_REASON && reason.len() > MAX_REASON - 2);
+    for text in [reason, by.rule, by.remedy] {
+        assert!(text.starts_with("first second [31mé"), "{text}");
+        assert!(text.len() <= MAX_REASON && text.len() > MAX_REASON - 2);
+    }
 }
 
 proptest! {
@@ -174,8 +179,13 @@ proptest! {
     }
 
     #[test]
-    fn every_reply_survives_the_wire(at in 1..Outcome::ALL.len(), reason in "[ -~é]{0,200}") {
-        for reply in [StreamReply::Connected, StreamReply::Refused { outcome: Outcome::ALL[at], reason }] {
+    fn every_reply_survives_the_wire(
+        at in 1..Outcome::ALL.len(),
+        reason in "[ -~é]{0,200}",
+        by in option::of(("[ -~é]{1,200}", "[ -~é]{0,200}")),
+    ) {
+        let by = by.map(|(rule, remedy)| Ruling { rule, remedy });
+        for reply in [StreamReply::Connected, StreamReply::Refused { outcome: Outcome::ALL[at], reason, by }] {
             let frame = reply.encode();
             let length = frame.len();
             prop_assert_eq!(StreamReply::read(&frame), Ok(Some((reply, length))));

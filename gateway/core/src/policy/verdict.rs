@@ -73,6 +73,21 @@ pub struct Refusal {
     pub port: Port,
 }
 
+/// A refusal in the words of an access log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ruling {
+    /// What refuses.
+    pub rule: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl From<&Refusal> for Ruling {
+    fn from(refusal: &Refusal) -> Self {
+        Self { rule: refusal.by.to_string(), remedy: refusal.remedy() }
+    }
+}
+
 /// What refuses a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefusedBy {

@@ -204,7 +204,7 @@ async fn a_caller_with_the_certificate_of_somebody_else_is_refused() {
     let callers = Callers::begin().await;
     let echo = Echo::start("west", callers.destination(), true).await.unwrap();
     let (_stream, reply) = callers.proven("spiffe://north.example/ns/production/sa/admin").await;
-    let StreamReply::Refused { outcome, reason } = reply else { panic!("it is connected") };
+    let StreamReply::Refused { outcome, reason, .. } = reply else { panic!("it is connected") };
     assert_eq!(outcome, Outcome::ForeignPrincipal);
     assert!(reason.contains("sa/batch") && reason.contains("sa/admin"), "{reason}");
     let (_stream, reply) = callers.proven(BATCH).await;
