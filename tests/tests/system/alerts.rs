@@ -108,7 +108,7 @@ fn check_command(words: &str) -> Result<(), String> {
             return Err(format!("{} knows no {word:?}", at.get_name()));
         }
     }
-    if at.has_subcommands() { Err(format!("{words:?} is not a whole command")) } else { Ok(()) }
+    if at.is_subcommand_required_set() { Err(format!("{words:?} is not a whole command")) } else { Ok(()) }
 }
 
 #[test]
