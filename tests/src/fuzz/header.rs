@@ -41,9 +41,12 @@ pub fn stream_reply(data: &[u8]) {
         }
     };
     assert!(taken <= data.len());
-    if let StreamReply::Refused { outcome, reason } = &reply {
+    if let StreamReply::Refused { outcome, reason, by } = &reply {
         assert_ne!(*outcome, Outcome::Completed, "a refusal is no success");
-        assert!(reason.len() <= MAX_REASON && !reason.chars().any(char::is_control), "{reason:?}");
+        let texts = by.iter().flat_map(|by| [&by.rule, &by.remedy]).chain([reason]);
+        for text in texts {
+            assert!(text.len() <= MAX_REASON && !text.chars().any(char::is_control), "{text:?}");
+        }
     }
     let frame = reply.encode();
     let length = frame.len();
