@@ -283,7 +283,7 @@ impl Record {
     /// A cluster did not take it.
     pub fn tried(&self, cluster: &ClusterName, outcome: Outcome, reason: &str) {
         let reason = match &self.ruling {
-            Some(ruling) => format!("{reason}; remedy: {}", ruling.remedy),
+            Some(ruling) => format!("{reason}: {}; remedy: {}", ruling.rule, ruling.remedy),
             None => reason.to_owned(),
         };
         self.tell(Step::Tried { cluster: cluster.clone(), outcome, reason });

@@ -31,8 +31,8 @@ const CHAT: &str =
 async fn a_refused_request_is_answered_with_one_short_line_that_tells_no_rule() {
     let world = World::new().await;
     let refuses = [
-        ("closed", authorization("closed", "action: DENY"), "refuse this request of a caller that is not known"),
-        ("strict", authentication("strict", "STRICT"), "refuse this request of a caller that is not known"),
+        ("closed", authorization("closed", "action: DENY"), "refuse this call of a caller that is not known"),
+        ("strict", authentication("strict", "STRICT"), "refuse this call of a caller that is not known"),
     ];
     for (name, yaml, reason) in refuses {
         world.policies(&yaml, &[name]).await;
@@ -41,7 +41,7 @@ async fn a_refused_request_is_answered_with_one_short_line_that_tells_no_rule() 
         assert!(head.contains("x-landbridge-refused: denied"), "{head}");
         assert_eq!(body, format!("the policies of cluster west {reason}\n"));
         let known = world.get(Client::Pod, "/secret").await;
-        assert_eq!(known.body, format!("the policies of cluster west refuse this request of {WEB}\n"));
+        assert_eq!(known.body, format!("the policies of cluster west refuse this call of {WEB}\n"));
     }
     assert_eq!(world.site.asked(), <[String; 0]>::default(), "nothing reached the server");
 }
@@ -117,7 +117,7 @@ async fn a_websocket_passes_or_is_refused_by_its_request() {
     let mut stream = world.connect(Client::Pod, Mode::Http).await.unwrap();
     let refused = web::ask(&mut stream, &web::websocket("/chat")).await.unwrap();
     assert_eq!(refused.status, 403);
-    assert!(refused.body.contains("refuse this request"), "{refused:?}");
+    assert!(refused.body.contains("refuse this call"), "{refused:?}");
     assert_eq!(world.site.asked().len(), asked, "the server heard of it");
     let mut other = world.connect(Client::Stranger, Mode::Http).await.unwrap();
     assert_eq!(web::ask(&mut other, &web::websocket("/chat")).await.unwrap().status, 101);
@@ -189,5 +189,5 @@ async fn grpc_is_refused_in_its_own_words_and_trailers_pass() {
     world.policies(&gate, &["gate"]).await;
     let refused = soon("a refusal", list(&mut client)).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);
-    assert_eq!(refused.message(), format!("the policies of cluster west refuse this request of {WEB}"));
+    assert_eq!(refused.message(), format!("the policies of cluster west refuse this call of {WEB}"));
 }
