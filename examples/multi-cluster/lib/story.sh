@@ -114,7 +114,7 @@ show_policy() {
     expect_like "and may not delete" "$OUT" "^HTTP/1.1 403 "
     show_curl east "$EAST_BATCH" "$API" 8080 /orders --include
     expect_like "the batch job is refused" "$OUT" "^HTTP/1.1 403 "
-    expect_like "with a reason" "$OUT" "the policies of cluster west refuse this request of $batch"
+    expect_like "with a reason" "$OUT" "the policies of cluster west refuse this call of $batch"
 
     show_fedctl west policy test --from "$batch" --to production/api:8080 --method GET --path /orders
     expect_status "the same is known without a call" 1
