@@ -83,7 +83,8 @@ pub fn rule_on(
     }
 }
 
-/// What a refused caller is told, here or in another cluster: not the rule, which is for those who may read the policies.
+/// What a refused caller is told, here or in another cluster: not the rule, which is for those who may read the policies. The
+/// gateway of its cluster gets the name of the rule beside this, for its operators.
 #[must_use]
 pub fn told(cluster: &ClusterName, caller: &Caller) -> String {
     match caller.principal() {
