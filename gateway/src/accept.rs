@@ -163,11 +163,13 @@ pub async fn accept(listener: TcpListener, via: Via, path: Arc<DataPath>, stop: 
 }
 
 fn admit(stream: TcpStream, client: SocketAddr, via: Via, path: &Arc<DataPath>) {
+    let client = canonical(client);
     let trace = TraceContext::from_random(rand::random(), rand::random());
     let record = path.recorder.begin(Direction::Outbound, Some(client), trace);
     let Ok(local) = stream.local_addr() else {
         return record.end(Outcome::ClientReset, Counts::default(), "the socket has no local address any more");
     };
+    let local = canonical(local);
     record.tell(Step::Accepted { client, local, via: via.label() });
     // Small writes of interactive protocols must not wait for acknowledgements.
     let _ = stream.set_nodelay(true);
@@ -178,4 +180,9 @@ fn admit(stream: TcpStream, client: SocketAddr, via: Via, path: &Arc<DataPath>) 
     };
     let accepted = Accepted { end: ClientEnd::Tcp(end), client, local, via, record, place };
     path.connections.spawn(crate::path::serve(path.clone(), accepted));
+}
+
+/// An IPv4 address is told as one, though the socket that accepted it is for both families.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

@@ -190,7 +190,7 @@ impl Parts {
         let judged = watch::Sender::default();
         let connections = judged.subscribe();
         let outputs = ControlOutputs { tables, catalog, judged, compiled, peers };
-        let control = Control::new(&config, outputs, live.clone(), registry)?;
+        let control = Control::new(&config, outputs, live.clone(), None, registry)?;
         let sources = Sources {
             identity: identity.live(),
             renewed: identity.renewed(),

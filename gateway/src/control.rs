@@ -5,7 +5,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -17,13 +16,14 @@ use federation_catalog::{
 };
 use federation_kube::manifests::Manifests;
 use federation_model::{
-    catalog::Catalog, finding::Finding, import::Imports, member::Member, names::ClusterName, revocation::Revocations,
+    catalog::Catalog, finding::Finding, member::Member, names::ClusterName, revocation::Revocations,
 };
 use federation_pki::trust::TrustStore;
-use federation_runtime::{admin::Condition, state};
+use federation_runtime::admin::Condition;
 use gateway_core::{
-    addresses::{AddressPlan, Assignments, RangeTooSmall},
-    tables::{Inputs, Tables, address_keys},
+    addresses::RangeTooSmall,
+    places::Places,
+    tables::{Inputs, Tables},
 };
 use gateway_tunnel::TunnelEvent;
 use prometheus_client::registry::Registry;
@@ -35,11 +35,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{config::Config, live::Live};
 
+pub mod addressing;
 pub mod first_catalogs;
 mod metrics;
 pub mod notices;
 mod policies;
 
+use addressing::{Addressing, Derived};
 use first_catalogs::FirstCatalogs;
 use metrics::Metrics;
 use notices::Notices;
@@ -91,9 +93,7 @@ pub struct Control {
     members: Members,
     revocations: Arc<Revocations>,
     policies: CompiledPolicies,
-    plan: AddressPlan,
-    assigned: Assignments,
-    addresses_file: PathBuf,
+    addressing: Addressing,
     generation: u64,
     metrics: Metrics,
 }
@@ -107,13 +107,11 @@ impl Control {
         config: &Config,
         outputs: ControlOutputs,
         live: Live,
+        derived: Option<Derived>,
         registry: &mut Registry,
     ) -> Result<Self, RangeTooSmall> {
-        let addresses_file = config.state.dir.join("addresses.json");
         Ok(Self {
-            plan: AddressPlan::new(config.outbound.vip_cidr)?,
-            assigned: load_assignments(&addresses_file),
-            addresses_file,
+            addressing: Addressing::new(config, derived)?,
             config: config.clone(),
             outputs,
             live,
@@ -145,7 +143,7 @@ impl Control {
             let pause = tokio::time::sleep(LEAST_PAUSE);
             self.judge_start(&mut first);
             if newly_assigned {
-                self.keep_addresses().await;
+                self.addressing.keep().await;
             }
             let hold_down = self.peers.poll_timeout().map(|(until, _)| until);
             let wake = hold_down.into_iter().chain(first.poll_timeout()).min();
@@ -153,6 +151,7 @@ impl Control {
                 biased;
                 () = stop.cancelled() => return,
                 changed = inputs.manifests.changed() => if changed.is_err() { return },
+                () = self.addressing.changed() => {}
                 changed = inputs.members.changed() => if changed.is_err() { return },
                 event = inputs.events.recv() => match event {
                     Some(event) => self.handle(event),
@@ -207,7 +206,7 @@ impl Control {
         // The tunnels may not have noticed yet that a cluster left.
         let peers = self.peers.visible().filter(|catalog| self.members.contains_key(&catalog.cluster));
         let imports = merge::merge(std::iter::once(&catalog).chain(peers));
-        let newly_assigned = self.assign(&imports);
+        let newly_assigned = self.addressing.assign(&imports);
         self.generation += 1;
         let reachable = self.peers.reachable().filter(|cluster| self.members.contains_key(*cluster));
         let reachable: BTreeSet<ClusterName> = reachable.cloned().collect();
@@ -223,7 +222,7 @@ impl Control {
             revocations: self.revocations.clone(),
             policies: self.policies.table(),
             reachable: Arc::new(reachable),
-            addresses: Arc::new(self.assigned.clone()),
+            places: self.addressing.places(),
             nameservers: Arc::new([self.config.dns.listen.ip()]),
         }));
         self.metrics.set(&self.local, &tables, peers_reachable, manifests);
@@ -244,34 +243,6 @@ impl Control {
         self.outputs.judged.send_replace(self.members.clone());
         newly_assigned
     }
-
-    /// Gives every import its address; whether that changed any.
-    fn assign(&mut self, imports: &Imports) -> bool {
-        let assigned = self.plan.assign(&self.assigned, &address_keys(imports));
-        for refused in &assigned.refused {
-            tracing::warn!(error = %refused, "an import has no address");
-        }
-        let changed = assigned.assignments != self.assigned;
-        self.assigned = assigned.assignments;
-        changed
-    }
-
-    /// Writes the addresses of imports to disk, after the tables that have them: a disk may be slow.
-    async fn keep_addresses(&self) {
-        let file = self.addresses_file.clone();
-        let json = match serde_json::to_vec_pretty(&self.assigned) {
-            Ok(json) => json,
-            Err(error) => return tracing::warn!(%error, "cannot write the import addresses as JSON"),
-        };
-        let written = tokio::task::spawn_blocking(move || state::write_private(&file, &json)).await;
-        match written {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "cannot keep the import addresses; they may differ after a restart")
-            }
-            Err(error) => tracing::error!(%error, "cannot keep the import addresses: writing them ended"),
-        }
-    }
 }
 
 /// The tables of a gateway that has read nothing yet.
@@ -288,23 +259,9 @@ pub fn first_tables(config: &Config) -> Tables {
         revocations: Arc::default(),
         policies: Arc::default(),
         reachable: Arc::default(),
-        addresses: Arc::default(),
+        places: Places::default(),
         nameservers: Arc::new([config.dns.listen.ip()]),
     })
-}
-
-fn load_assignments(file: &std::path::Path) -> Assignments {
-    match state::read_private(file) {
-        Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
-            tracing::warn!(file = %file.display(), %error, "cannot read the import addresses; they are assigned anew");
-            Assignments::default()
-        }),
-        Err(state::StateError::Missing(_)) => Assignments::default(),
-        Err(error) => {
-            tracing::warn!(%error, "cannot read the import addresses; they are assigned anew");
-            Assignments::default()
-        }
-    }
 }
 
 async fn sleep_until(deadline: Option<std::time::Instant>) {

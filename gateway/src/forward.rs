@@ -11,9 +11,10 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use federation_model::{caller::Caller, catalog::SessionAffinity, names::ClusterName, outcome::Outcome};
+use federation_model::{
+    caller::Caller, catalog::SessionAffinity, names::ClusterName, outcome::Outcome, stable_hash::fnv1a,
+};
 use gateway_core::{
-    addresses::fnv1a,
     header::{Destination, StreamHeader, StreamReply},
     pick::{Draw, Load},
     policy::{Call, Ruling},

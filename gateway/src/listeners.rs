@@ -5,7 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -28,12 +28,23 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Connections the kernel keeps until they are accepted.
 const BACKLOG: i32 = 1024;
 
-/// Opens a TCP listener.
+/// Opens a TCP listener; on the unspecified IPv6 address it accepts IPv4 too, and no more than IPv4 where there is no IPv6.
 ///
 /// # Errors
 /// When the address is in use or not ours.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let everywhere = address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    match open(address, everywhere) {
+        Err(_) if everywhere => open((Ipv4Addr::UNSPECIFIED, address.port()).into(), false),
+        opened => opened,
+    }
+}
+
+fn open(address: SocketAddr, both_families: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if both_families {
+        socket.set_only_v6(false)?;
+    }
     // A restarted gateway must not wait for the connections of its predecessor.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;

@@ -30,7 +30,7 @@ pub fn route(mut identified: Identified, path: &DataPath) -> Result<Routed, Refu
             let local = identified.accepted.local;
             identified
                 .tables
-                .by_address(local.ip().to_canonical(), local.port(), Transport::Tcp)
+                .by_address(local, Transport::Tcp)
                 .map_err(|outcome| (outcome, format!("nothing is imported at {local}")))
         }
         Some(name) => named(name, &path.zone).and_then(|target| {

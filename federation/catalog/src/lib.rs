@@ -10,6 +10,7 @@
 //! ```
 
 pub mod conditions;
+pub mod desired;
 pub mod findings;
 pub mod local;
 pub mod merge;

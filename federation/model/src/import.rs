@@ -2,6 +2,8 @@
 //!
 //! Owns the shape of a merged import. Never merges: that is `federation-catalog`.
 
+pub mod address;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{

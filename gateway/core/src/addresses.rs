@@ -8,12 +8,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    str::FromStr,
+    slice,
 };
 
-use federation_model::names::{ClusterName, EndpointName, NameError, ServiceKey};
+use federation_model::{import::address::AddressKey, stable_hash::fnv1a};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -21,77 +20,6 @@ use serde::{Deserialize, Serialize};
 pub const MAX_REMEMBERED: usize = 16_384;
 /// The most addresses used of one range; an IPv6 range is never searched beyond.
 const MAX_USED: u128 = 1 << 24;
-
-/// What has an address.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum AddressKey {
-    /// A service as a whole.
-    Service(ServiceKey),
-    /// One endpoint of a headless service.
-    Endpoint(ServiceKey, ClusterName, EndpointName),
-}
-
-impl AddressKey {
-    /// The service it belongs to.
-    #[must_use]
-    pub fn service(&self) -> &ServiceKey {
-        match self {
-            Self::Service(service) | Self::Endpoint(service, _, _) => service,
-        }
-    }
-}
-
-impl fmt::Display for AddressKey {
-    /// `namespace/name`, or `namespace/name/cluster/endpoint`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Service(service) => write!(f, "{service}"),
-            Self::Endpoint(service, cluster, endpoint) => write!(f, "{service}/{cluster}/{endpoint}"),
-        }
-    }
-}
-
-/// Why a string is not an [`AddressKey`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AddressKeyError {
-    /// It has neither two nor four parts.
-    #[error("{0:?} is neither namespace/name nor namespace/name/cluster/endpoint")]
-    Shape(String),
-    /// A part is not a name.
-    #[error(transparent)]
-    Name(#[from] NameError),
-}
-
-impl FromStr for AddressKey {
-    type Err = AddressKeyError;
-    fn from_str(text: &str) -> Result<Self, AddressKeyError> {
-        let mut parts = text.split('/');
-        match (parts.next(), parts.next(), parts.next(), parts.next(), parts.next()) {
-            (Some(namespace), Some(name), None, None, None) => {
-                Ok(Self::Service(ServiceKey::new(namespace.parse()?, name.parse()?)))
-            }
-            (Some(namespace), Some(name), Some(cluster), Some(endpoint), None) => {
-                let service = ServiceKey::new(namespace.parse()?, name.parse()?);
-                Ok(Self::Endpoint(service, cluster.parse()?, endpoint.parse()?))
-            }
-            _ => Err(AddressKeyError::Shape(text.chars().take(300).collect())),
-        }
-    }
-}
-
-impl TryFrom<String> for AddressKey {
-    type Error = AddressKeyError;
-    fn try_from(text: String) -> Result<Self, AddressKeyError> {
-        text.parse()
-    }
-}
-
-impl From<AddressKey> for String {
-    fn from(key: AddressKey) -> Self {
-        key.to_string()
-    }
-}
 
 /// Which key has which address, in both directions; stored as a map of strings.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -106,6 +34,12 @@ impl Assignments {
     #[must_use]
     pub fn address(&self, key: &AddressKey) -> Option<IpAddr> {
         self.by_key.get(key).copied()
+    }
+
+    /// The same, where a key may have several: a slice of one, or of none.
+    #[must_use]
+    pub fn addresses(&self, key: &AddressKey) -> &[IpAddr] {
+        self.by_key.get(key).map_or(&[], slice::from_ref)
     }
 
     /// The key at `address`.
@@ -280,12 +214,6 @@ impl AddressPlan {
             IpNet::V6(_) => IpAddr::V6(Ipv6Addr::from(number)),
         }
     }
-}
-
-/// FNV-1a: stable over versions and machines, which `std`'s hashers do not promise.
-#[must_use]
-pub fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

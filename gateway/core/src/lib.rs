@@ -22,6 +22,7 @@ pub mod hello;
 pub mod ledger;
 pub mod names;
 pub mod pick;
+pub mod places;
 pub mod policy;
 pub mod session;
 pub mod tables;

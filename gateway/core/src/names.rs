@@ -19,12 +19,12 @@ use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use federation_model::{
     addr::{Port, Transport},
-    import::{Import, ImportKind, Imports},
+    import::{Import, ImportKind, Imports, address::AddressKey},
     names::{ClusterName, EndpointName, Namespace, ServiceKey},
     sni::Zone,
 };
 
-use crate::addresses::{AddressKey, Assignments};
+use crate::places::Places;
 
 /// The version of the multi-cluster DNS schema.
 pub const DNS_VERSION: &str = "1.0.0";
@@ -119,7 +119,7 @@ pub enum RecordData {
 pub struct NameTable {
     zone: Zone,
     imports: Arc<Imports>,
-    addresses: Arc<Assignments>,
+    places: Places,
     nameservers: Arc<[IpAddr]>,
     serial: u32,
 }
@@ -129,22 +129,17 @@ pub struct NameTable {
 struct Headless<'a> {
     cluster: &'a ClusterName,
     name: &'a EndpointName,
-    address: IpAddr,
+    /// Never empty.
+    addresses: &'a [IpAddr],
 }
 
 impl NameTable {
     /// The names of `imports`.
     #[must_use]
-    pub fn new(
-        zone: Zone,
-        imports: Arc<Imports>,
-        addresses: Arc<Assignments>,
-        nameservers: Arc<[IpAddr]>,
-        serial: u32,
-    ) -> Self {
+    pub fn new(zone: Zone, imports: Arc<Imports>, places: Places, nameservers: Arc<[IpAddr]>, serial: u32) -> Self {
         // A server that listens on every address is reached at none of that name.
         let nameservers = nameservers.iter().filter(|ip| !ip.is_unspecified()).copied().collect();
-        Self { zone, imports, addresses, nameservers, serial }
+        Self { zone, imports, places, nameservers, serial }
     }
 
     /// The zone.
@@ -275,11 +270,11 @@ impl NameTable {
             }
             RecordType::A | RecordType::Aaaa => match import.kind {
                 ImportKind::ClusterSetIp => {
-                    let address = self.addresses.address(&AddressKey::Service(key.clone()));
-                    self.addresses_of(&name, address.into_iter(), kind)
+                    let addresses = self.places.addresses(&AddressKey::Service(key.clone()));
+                    self.addresses_of(&name, addresses.iter().copied(), kind)
                 }
                 ImportKind::Headless => {
-                    self.addresses_of(&name, self.headless(key, import).map(|endpoint| endpoint.address), kind)
+                    self.addresses_of(&name, self.headless(key, import).flat_map(|e| e.addresses).copied(), kind)
                 }
             },
             RecordType::Txt | RecordType::Soa | RecordType::Ns | RecordType::Other => NameAnswer::NoData,
@@ -332,7 +327,7 @@ impl NameTable {
         let found = |e: &Headless<'_>| e.cluster.as_str() == cluster && e.name.as_str() == host;
         match self.headless(key, import).find(found) {
             Some(endpoint) => {
-                self.addresses_of(&self.endpoint_name(key, endpoint), [endpoint.address].into_iter(), kind)
+                self.addresses_of(&self.endpoint_name(key, endpoint), endpoint.addresses.iter().copied(), kind)
             }
             None => NameAnswer::NxDomain,
         }
@@ -344,10 +339,10 @@ impl NameTable {
         key: &'a ServiceKey,
         import: &'a Import,
         (port, transport): (Port, Transport),
-    ) -> impl Iterator<Item = (String, Port, Option<IpAddr>)> + 'a {
+    ) -> impl Iterator<Item = (String, Port, &'a [IpAddr])> + 'a {
         let whole = (import.kind == ImportKind::ClusterSetIp).then(|| {
-            let address = self.addresses.address(&AddressKey::Service(key.clone()));
-            (self.zone.host_of(key), port, address)
+            let addresses = self.places.addresses(&AddressKey::Service(key.clone()));
+            (self.zone.host_of(key), port, addresses)
         });
         let exposes = move |endpoint: &Headless<'_>| {
             import.sources.get(endpoint.cluster).is_some_and(|source| source.ports.contains(&(port, transport)))
@@ -355,19 +350,21 @@ impl NameTable {
         let endpoints = self
             .headless(key, import)
             .filter(exposes)
-            .map(move |endpoint| (self.endpoint_name(key, endpoint), port, Some(endpoint.address)));
+            .map(move |endpoint| (self.endpoint_name(key, endpoint), port, endpoint.addresses));
         whole.into_iter().chain(endpoints).filter(|(name, _, _)| name.len() <= MAX_NAME)
     }
 
-    fn srv(&self, name: &str, mut targets: Vec<(String, Port, Option<IpAddr>)>) -> NameAnswer {
+    fn srv(&self, name: &str, mut targets: Vec<(String, Port, &[IpAddr])>) -> NameAnswer {
         targets.truncate(MAX_ANSWERS);
         if targets.is_empty() {
             return NameAnswer::NoData;
         }
         // Equal shares that sum to about 100, as CoreDNS gives them.
         let weight = u16::try_from(100 / targets.len()).unwrap_or(0).max(1);
-        let named: BTreeSet<(&str, IpAddr)> =
-            targets.iter().filter_map(|(target, _, address)| Some((target.as_str(), (*address)?))).collect();
+        let named: BTreeSet<(&str, IpAddr)> = targets
+            .iter()
+            .flat_map(|(target, _, addresses)| addresses.iter().map(|address| (target.as_str(), *address)))
+            .collect();
         let additional = named.into_iter().map(|(target, ip)| address_record(target, ip)).collect();
         let answers = targets
             .into_iter()
@@ -389,7 +386,8 @@ impl NameTable {
         sources.into_iter().flatten().flat_map(move |(cluster, source)| {
             source.endpoints.iter().filter_map(move |name| {
                 let address_key = AddressKey::Endpoint(key.clone(), cluster.clone(), name.clone());
-                Some(Headless { cluster, name, address: self.addresses.address(&address_key)? })
+                let addresses = self.places.addresses(&address_key);
+                (!addresses.is_empty()).then_some(Headless { cluster, name, addresses })
             })
         })
     }

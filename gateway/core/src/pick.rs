@@ -14,12 +14,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use federation_model::names::{ClusterName, ServiceKey};
-
-use crate::{
-    addresses::fnv1a,
-    tables::{Candidate, Route},
+use federation_model::{
+    names::{ClusterName, ServiceKey},
+    stable_hash::fnv1a,
 };
+
+use crate::tables::{Candidate, Route};
 
 /// How many failures in a row eject a cluster for a service.
 pub const FAILURES_TO_EJECT: u32 = 3;

@@ -13,7 +13,10 @@ use federation_model::{
     addr::{Port, Transport},
     catalog::{ServicePort, SessionAffinity},
     export::{Deliver, Endpoint, EndpointState, LocalExport},
-    import::{Import, ImportKind, ImportSource, Imports},
+    import::{
+        Import, ImportKind, ImportSource, Imports,
+        address::{AddressKey, address_keys},
+    },
     member::Member,
     names::{ClusterName, EndpointName, ServiceKey},
     outcome::Outcome,
@@ -22,11 +25,7 @@ use federation_model::{
     spiffe::SpiffeId,
 };
 
-use crate::{
-    addresses::{AddressKey, Assignments},
-    names::NameTable,
-    policy::PolicyTable,
-};
+use crate::{names::NameTable, places::Places, policy::PolicyTable};
 
 mod ports;
 pub mod view;
@@ -56,8 +55,8 @@ pub struct Inputs {
     pub policies: Arc<PolicyTable>,
     /// The clusters with a tunnel that takes new streams.
     pub reachable: Arc<BTreeSet<ClusterName>>,
-    /// The addresses of imports.
-    pub addresses: Arc<Assignments>,
+    /// Where the imports are reached in this cluster.
+    pub places: Places,
     /// The addresses at which the name server answers.
     pub nameservers: Arc<[IpAddr]>,
 }
@@ -106,24 +105,6 @@ pub struct Candidate {
     pub ready: u32,
 }
 
-/// The addresses that imports need: one for each service, or for each endpoint of a headless one.
-#[must_use]
-pub fn address_keys(imports: &Imports) -> BTreeSet<AddressKey> {
-    let mut keys = BTreeSet::new();
-    for (service, import) in imports {
-        match import.kind {
-            ImportKind::ClusterSetIp => {
-                keys.insert(AddressKey::Service(service.clone()));
-            }
-            ImportKind::Headless => keys.extend(import.sources.iter().flat_map(|(cluster, source)| {
-                let key = |name: &EndpointName| AddressKey::Endpoint(service.clone(), cluster.clone(), name.clone());
-                source.endpoints.iter().map(key)
-            })),
-        }
-    }
-    keys
-}
-
 impl Tables {
     /// A snapshot of `inputs`.
     #[must_use]
@@ -131,7 +112,7 @@ impl Tables {
         let names = NameTable::new(
             inputs.zone.clone(),
             inputs.imports.clone(),
-            inputs.addresses.clone(),
+            inputs.places.clone(),
             inputs.nameservers.clone(),
             // Serial numbers wrap around (RFC 1982), so the low half is the right half.
             (inputs.generation & u64::from(u32::MAX)) as u32,
@@ -139,14 +120,14 @@ impl Tables {
         Self { inner: Arc::new(Inner { inputs, names }) }
     }
 
-    /// The route of a connection to an import address; `port` is as the socket has it.
+    /// The route of a connection that arrived at `local`, the address of an import or a port allocated for it.
     ///
     /// # Errors
     /// [`Outcome::UnknownService`], [`Outcome::UnknownPort`] or [`Outcome::NoHealthyCluster`].
-    pub fn by_address(&self, ip: IpAddr, port: u16, transport: Transport) -> Result<Route, Outcome> {
-        let key = self.inner.inputs.addresses.key(ip.to_canonical()).ok_or(Outcome::UnknownService)?;
+    pub fn by_address(&self, local: SocketAddr, transport: Transport) -> Result<Route, Outcome> {
+        let (key, port) = self.inner.inputs.places.destination(local, transport).ok_or(Outcome::UnknownService)?;
         let import = self.import(key.service())?;
-        let port = Port::new(port).ok_or(Outcome::UnknownPort)?;
+        let port = port.ok_or(Outcome::UnknownPort)?;
         match (key, import.kind) {
             (AddressKey::Service(service), ImportKind::ClusterSetIp) => {
                 self.route(service, import, (port, transport), None)
@@ -316,15 +297,7 @@ impl Tables {
     /// Where connections to imports are accepted.
     #[must_use]
     pub fn listeners(&self) -> BTreeSet<(IpAddr, Port, Transport)> {
-        let Inputs { imports, addresses, .. } = &self.inner.inputs;
-        let wanted = address_keys(imports);
-        let found = wanted.iter().filter_map(|key| Some((addresses.address(key)?, key)));
-        found
-            .flat_map(|(ip, key)| {
-                let ports = imports.get(key.service()).into_iter().flat_map(|import| &import.ports);
-                ports.map(move |port| (ip, port.port, port.transport))
-            })
-            .collect()
+        self.inner.inputs.places.listeners(&self.inner.inputs.imports)
     }
 
     /// The names of the cluster set.
@@ -370,7 +343,7 @@ impl Tables {
             return Vec::new();
         };
         let one = Imports::from([(service.clone(), import.clone())]);
-        address_keys(&one).iter().filter_map(|key| self.inner.inputs.addresses.address(key)).collect()
+        address_keys(&one).iter().flat_map(|key| self.inner.inputs.places.addresses(key)).copied().collect()
     }
 
     /// Who may reach what this cluster exports.

@@ -77,7 +77,7 @@ fn control(dir: &Path) -> Control {
         compiled: readiness.condition("tables"),
         peers: readiness.condition("peers"),
     };
-    Control::new(&config, outputs, Live::default(), &mut Registry::default()).unwrap()
+    Control::new(&config, outputs, Live::default(), None, &mut Registry::default()).unwrap()
 }
 
 /// Whether west is reachable and its service imported.

@@ -18,7 +18,7 @@ use federation_pki::{
     ca::{Authority, SvidRequest},
 };
 use futures::poll;
-use gateway_core::tables::Inputs;
+use gateway_core::{places::Places, tables::Inputs};
 
 use super::*;
 
@@ -70,7 +70,7 @@ fn tables_of(members: &[&str], revoked: Vec<Subject>, pods: BTreeMap<IpAddr, Spi
         pods: Arc::new(pods),
         members: Arc::new(members.iter().map(member).collect::<BTreeMap<_, _>>()),
         reachable: Arc::new(BTreeSet::new()),
-        addresses: Arc::default(),
+        places: Places::default(),
         revocations: Arc::new(Revocations::of((0..).zip(revoked).map(revocation)).unwrap()),
         policies: Arc::default(),
         nameservers: Arc::new([]),

@@ -1,3 +1,4 @@
+use federation_model::names::ServiceKey;
 use proptest::prelude::*;
 
 use super::*;

@@ -73,7 +73,7 @@ fn the_apex_holds_soa_and_ns_and_the_nameserver_has_an_address() {
 #[test]
 fn a_nameserver_on_every_address_has_a_name_but_no_address() {
     let every = Arc::new(["0.0.0.0".parse().unwrap()]);
-    let names = NameTable::new(Zone::default(), Arc::default(), Arc::default(), every, 1);
+    let names = NameTable::new(Zone::default(), Arc::default(), Places::default(), every, 1);
     assert_eq!(names.lookup(&["ns", "dns", "clusterset", "local"], RecordType::A), NameAnswer::NoData);
 }
 

@@ -1,9 +1,13 @@
 use federation_model::{
-    catalog::{EndpointCounts, ExportedService, ServiceKind},
+    catalog::{EndpointCounts, ExportedService, ServiceKind, SessionAffinity},
+    derived::{DerivedAddresses, DerivedPort, DerivedService, PlacedService},
     export::DeliverModes,
+    import::address::address_keys,
+    time::Timestamp,
 };
 
 use super::*;
+use crate::addresses::Assignments;
 
 pub(crate) fn service(text: &str) -> ServiceKey {
     text.parse().unwrap()
@@ -61,7 +65,7 @@ fn inputs(imports: &[(&str, Import)]) -> Inputs {
         generation: 7,
         cluster: cluster("east"),
         zone: Zone::default(),
-        addresses: Arc::new(plan.assign(&Assignments::default(), &address_keys(&imports)).assignments),
+        places: Places::Range(Arc::new(plan.assign(&Assignments::default(), &address_keys(&imports)).assignments)),
         imports: Arc::new(imports),
         exports: Arc::default(),
         pods: Arc::default(),
@@ -74,7 +78,7 @@ fn inputs(imports: &[(&str, Import)]) -> Inputs {
 }
 
 fn at(tables: &Tables, key: &str) -> IpAddr {
-    tables.inner.inputs.addresses.address(&key.parse().unwrap()).unwrap()
+    tables.inner.inputs.places.addresses(&key.parse().unwrap())[0]
 }
 
 fn names(route: &Route) -> Vec<&str> {
@@ -99,7 +103,7 @@ fn an_import_address_leads_to_every_cluster_that_is_reachable_and_ready() {
         ],
     );
     let tables = tables(&[("shop/web", web)]);
-    let route = tables.by_address(at(&tables, "shop/web"), 443, Transport::Tcp).unwrap();
+    let route = tables.by_address(SocketAddr::new(at(&tables, "shop/web"), 443), Transport::Tcp).unwrap();
     assert_eq!(names(&route), ["east", "west"], "north has no ready endpoint, south no tunnel");
     assert!(route.candidates[0].local && !route.candidates[1].local);
     assert_eq!(route.endpoint, None);
@@ -113,7 +117,7 @@ fn strict_port_conflict_sends_traffic_only_to_clusters_that_expose_the_port() {
         &[("north", source(&["42/udp"], 1, &[])), ("west", source(&["42/tcp"], 1, &[]))],
     );
     let tables = tables(&[("shop/web", web)]);
-    let route = |transport| tables.by_address(at(&tables, "shop/web"), 42, transport).unwrap();
+    let route = |transport| tables.by_address(SocketAddr::new(at(&tables, "shop/web"), 42), transport).unwrap();
     assert_eq!(names(&route(Transport::Tcp)), ["west"]);
     assert_eq!(names(&route(Transport::Udp)), ["north"]);
 }
@@ -124,11 +128,11 @@ fn lookups_that_lead_nowhere_say_which_part_is_unknown() {
     let tables = tables(&[("shop/web", dead)]);
     let ip = at(&tables, "shop/web");
     let unknown = "127.80.255.1".parse().unwrap();
-    assert_eq!(tables.by_address(unknown, 443, Transport::Tcp), Err(Outcome::UnknownService));
-    assert_eq!(tables.by_address(ip, 80, Transport::Tcp), Err(Outcome::UnknownPort));
-    assert_eq!(tables.by_address(ip, 443, Transport::Udp), Err(Outcome::UnknownPort));
-    assert_eq!(tables.by_address(ip, 0, Transport::Tcp), Err(Outcome::UnknownPort));
-    assert_eq!(tables.by_address(ip, 443, Transport::Tcp), Err(Outcome::NoHealthyCluster));
+    assert_eq!(tables.by_address(SocketAddr::new(unknown, 443), Transport::Tcp), Err(Outcome::UnknownService));
+    assert_eq!(tables.by_address(SocketAddr::new(ip, 80), Transport::Tcp), Err(Outcome::UnknownPort));
+    assert_eq!(tables.by_address(SocketAddr::new(ip, 443), Transport::Udp), Err(Outcome::UnknownPort));
+    assert_eq!(tables.by_address(SocketAddr::new(ip, 0), Transport::Tcp), Err(Outcome::UnknownPort));
+    assert_eq!(tables.by_address(SocketAddr::new(ip, 443), Transport::Tcp), Err(Outcome::NoHealthyCluster));
     assert_eq!(tables.by_name(&sni("api.shop.svc.clusterset.local")), Err(Outcome::UnknownService));
     assert_eq!(tables.by_name(&sni("outbound_.80_._.web.shop.svc.clusterset.local")), Err(Outcome::UnknownPort));
 }
@@ -140,7 +144,7 @@ fn terminating_endpoints_serve_only_while_no_cluster_has_a_ready_one() {
     let alone = import(ImportKind::ClusterSetIp, &ports, &[("west", leaving.clone())]);
     let both = import(ImportKind::ClusterSetIp, &ports, &[("north", source(&ports, 1, &[])), ("west", leaving)]);
     let tables = tables(&[("shop/alone", alone), ("shop/both", both)]);
-    let route = |key| tables.by_address(at(&tables, key), 443, Transport::Tcp).unwrap();
+    let route = |key| tables.by_address(SocketAddr::new(at(&tables, key), 443), Transport::Tcp).unwrap();
     assert_eq!(names(&route("shop/alone")), ["west"]);
     assert_eq!(names(&route("shop/both")), ["north"]);
 }
@@ -156,9 +160,38 @@ fn the_address_of_a_headless_endpoint_leads_to_that_endpoint_in_its_cluster_alon
     let tables = tables(&[("shop/db", db)]);
     assert_eq!(tables.addresses_of(&service("shop/db")).len(), 3);
     assert_eq!(tables.listeners().len(), 3);
-    let route = tables.by_address(at(&tables, "shop/db/west/db-0"), 5432, Transport::Tcp).unwrap();
+    let route = tables.by_address(SocketAddr::new(at(&tables, "shop/db/west/db-0"), 5432), Transport::Tcp).unwrap();
     assert_eq!(names(&route), ["west"]);
     assert_eq!(route.endpoint.unwrap().as_str(), "db-0");
+}
+
+#[test]
+fn in_kubernetes_the_allocated_port_says_what_is_meant_whatever_the_address() {
+    let web = import(ImportKind::ClusterSetIp, &["443/tcp"], &[("west", source(&["443/tcp"], 1, &[]))]);
+    let allocated = Port::new(20_017).unwrap();
+    let placed = PlacedService {
+        service: DerivedService {
+            key: "shop/web".parse().unwrap(),
+            ports: vec![DerivedPort {
+                name: None,
+                transport: Transport::Tcp,
+                port: Port::new(443).unwrap(),
+                allocated,
+                app_protocol: None,
+            }],
+            session_affinity: SessionAffinity::None,
+        },
+        addresses: vec!["10.96.0.9".parse().unwrap(), "fd00::9".parse().unwrap()],
+        created: Timestamp(1),
+    };
+    let places = Places::Derived(Arc::new(DerivedAddresses::new(&[placed])));
+    let tables = Tables::compile(Inputs { places, ..inputs(&[("shop/web", web)]) });
+    let route = |port| tables.by_address(SocketAddr::new("10.244.0.3".parse().unwrap(), port), Transport::Tcp);
+    assert_eq!(route(20_017).unwrap().port.number(), 443);
+    assert_eq!(route(443), Err(Outcome::UnknownService));
+    assert_eq!(tables.addresses_of(&service("shop/web")).len(), 2, "one of each family");
+    assert_eq!(tables.listeners(), [("::".parse().unwrap(), allocated, Transport::Tcp)].into());
+    assert_eq!(tables.by_name(&sni("web.shop.svc.clusterset.local")).unwrap().port.number(), 443);
 }
 
 #[test]
@@ -168,8 +201,8 @@ fn an_endpoint_that_is_gone_is_unhealthy_and_a_service_that_changed_its_type_unk
         inputs(&[("shop/db", import(ImportKind::Headless, &ports, &[("west", source(&ports, 1, &["db-0"]))]))]);
     let lookup = |imports: Imports| {
         let inputs = Inputs { imports: Arc::new(imports), ..before.clone() };
-        let ip = inputs.addresses.address(&"shop/db/west/db-0".parse().unwrap()).unwrap();
-        Tables::compile(inputs).by_address(ip, 5432, Transport::Tcp)
+        let ip = inputs.places.addresses(&"shop/db/west/db-0".parse().unwrap())[0];
+        Tables::compile(inputs).by_address(SocketAddr::new(ip, 5432), Transport::Tcp)
     };
     let other = import(ImportKind::Headless, &ports, &[("west", source(&ports, 1, &["db-1"]))]);
     assert_eq!(lookup([(service("shop/db"), other)].into()), Err(Outcome::NoHealthyCluster));
@@ -242,7 +275,7 @@ fn exported() -> Tables {
         state,
     };
     let exported = ExportedService {
-        exported_at: federation_model::time::Timestamp(1),
+        exported_at: Timestamp(1),
         kind: ServiceKind::ClusterSetIp,
         ports: vec![port("http:80/tcp"), port("admin:81/tcp")],
         health: EndpointCounts { ready: 1, terminating: 1 },
@@ -304,7 +337,7 @@ fn thousands_of_services_are_all_routed_by_address_and_by_name() {
     let tables = tables(&imports);
     assert_eq!(tables.listeners().len(), 5000);
     for key in &keys {
-        let by_address = tables.by_address(at(&tables, key), 443, Transport::Tcp).unwrap();
+        let by_address = tables.by_address(SocketAddr::new(at(&tables, key), 443), Transport::Tcp).unwrap();
         assert_eq!(by_address.service.to_string(), *key);
         assert_eq!(tables.by_name(&SniTarget::service(service(key))).unwrap(), by_address);
     }
@@ -318,7 +351,7 @@ fn the_view_shows_what_routes() {
     let view = tables.view();
     let web = &view.imports[&service("shop/web")];
     assert_eq!((view.generation, web.kind, web.host.as_str()), (7, "ClusterSetIP", "web.shop.svc.clusterset.local"));
-    assert_eq!(web.addresses.values().copied().collect::<Vec<_>>(), [at(&tables, "shop/web")]);
+    assert_eq!(web.addresses.values().flatten().copied().collect::<Vec<_>>(), [at(&tables, "shop/web")]);
     assert_eq!(web.ports, ["https:443/tcp"]);
     assert!(web.sources[&cluster("west")].reachable);
 }

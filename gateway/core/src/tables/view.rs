@@ -7,13 +7,15 @@ use std::{collections::BTreeMap, net::IpAddr};
 use federation_model::{
     catalog::ServicePort,
     export::EndpointState,
-    import::ImportKind,
+    import::{
+        ImportKind,
+        address::{AddressKey, address_keys},
+    },
     names::{ClusterName, ServiceKey},
 };
 use serde::Serialize;
 
-use super::{Tables, address_keys};
-use crate::addresses::AddressKey;
+use super::Tables;
 
 /// A snapshot, to be serialized.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -45,7 +47,7 @@ pub struct ImportView {
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// Its addresses here, by service or endpoint.
-    pub addresses: BTreeMap<AddressKey, IpAddr>,
+    pub addresses: BTreeMap<AddressKey, Vec<IpAddr>>,
     /// Its ports, such as `https:443/tcp`.
     pub ports: Vec<String>,
     /// What each exporting cluster offers.
@@ -125,10 +127,11 @@ impl Tables {
 
     fn import_views(&self) -> BTreeMap<ServiceKey, ImportView> {
         let inputs = &self.inner.inputs;
-        let mut addresses: BTreeMap<ServiceKey, BTreeMap<AddressKey, IpAddr>> = BTreeMap::new();
+        let mut addresses: BTreeMap<ServiceKey, BTreeMap<AddressKey, Vec<IpAddr>>> = BTreeMap::new();
         for key in address_keys(&inputs.imports) {
-            if let Some(ip) = inputs.addresses.address(&key) {
-                addresses.entry(key.service().clone()).or_default().insert(key, ip);
+            let found = inputs.places.addresses(&key);
+            if !found.is_empty() {
+                addresses.entry(key.service().clone()).or_default().insert(key.clone(), found.to_vec());
             }
         }
         inputs

@@ -6,12 +6,13 @@ use std::{
 use federation_model::{
     addr::{Port, Transport},
     catalog::{EndpointCounts, ServicePort, SessionAffinity},
-    import::{Import, ImportKind, ImportSource, Imports},
+    import::{Import, ImportKind, ImportSource, Imports, address::address_keys},
     sni::Zone,
 };
 use gateway_core::{
     addresses::{AddressPlan, Assignments},
-    tables::{Inputs, Tables, address_keys},
+    places::Places,
+    tables::{Inputs, Tables},
 };
 
 use super::*;
@@ -60,7 +61,7 @@ pub(crate) fn tables() -> Tables {
         generation: 7,
         cluster: "east".parse().unwrap(),
         zone: Zone::default(),
-        addresses: Arc::new(plan.assign(&Assignments::default(), &address_keys(&imports)).assignments),
+        places: Places::Range(Arc::new(plan.assign(&Assignments::default(), &address_keys(&imports)).assignments)),
         imports: Arc::new(imports),
         exports: Arc::default(),
         pods: Arc::default(),

@@ -100,7 +100,7 @@ async fn a_new_table_is_answered_from_at_once() {
         pods: Arc::default(),
         members: Arc::default(),
         reachable: Arc::default(),
-        addresses: Arc::default(),
+        places: gateway_core::places::Places::default(),
         revocations: Arc::default(),
         policies: Arc::default(),
         nameservers: Arc::new([]),
