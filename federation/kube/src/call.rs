@@ -8,7 +8,9 @@ use std::error::Error;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// No connection.
-    #[error("the API server {server} cannot be reached: {reason}; check its address and that network policies allow the way")]
+    #[error(
+        "the API server {server} cannot be reached: {reason}; check its address and that network policies allow the way"
+    )]
     Unreachable {
         /// Its address.
         server: String,
@@ -102,6 +104,7 @@ const SHOWN: usize = 300;
 
 impl CallError {
     /// Sorts an error of the client library by what to do about it.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is the library's, and grows with its features")]
     pub(crate) fn of(error: &kube::Error, server: &str) -> Self {
         let (server, reason) = (server.to_owned(), chain(error));
         match error {

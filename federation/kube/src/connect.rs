@@ -184,6 +184,7 @@ fn in_cluster() -> Result<Config, ConnectError> {
     })
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum is the library's, and grows with its features")]
 async fn from_file(file: &Path, context: Option<&str>) -> Result<Config, ConnectError> {
     let fault = |error| ConnectError::Kubeconfig { file: file.to_owned(), source: KubeconfigFault(error) };
     let kubeconfig = Kubeconfig::read_from(file).map_err(fault)?;
