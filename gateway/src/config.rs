@@ -23,6 +23,13 @@ use gateway_core::policy::TrustDomainAliases;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+mod conflict;
+mod kubernetes;
+
+pub use conflict::ConfigConflict;
+use kubernetes::MAX_NAMESPACES;
+pub use kubernetes::{KubernetesConfig, OwnNamespaceError};
+
 /// `gateway.toml`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,6 +51,9 @@ pub struct Config {
     /// Where exports come from.
     #[serde(default)]
     pub catalog: CatalogConfig,
+    /// The API server that objects are read from.
+    #[serde(default)]
+    pub kubernetes: KubernetesConfig,
     /// How endpoints of this cluster are reached.
     #[serde(default)]
     pub delivery: DeliveryConfig,
@@ -216,6 +226,19 @@ pub struct CatalogConfig {
 pub enum CatalogSource {
     /// A directory of YAML files, followed live.
     Manifests,
+    /// The API server of a cluster, watched.
+    Kubernetes,
+}
+
+impl CatalogSource {
+    /// The word in the configuration.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Manifests => "manifests",
+            Self::Kubernetes => "kubernetes",
+        }
+    }
 }
 
 impl Default for CatalogConfig {
@@ -382,50 +405,6 @@ const MAX_STREAMS_PER_PEER: usize = 1 << 16;
 /// The shortest life of a certificate: seconds are counted whole, and a renewal that fails is tried again within one.
 const SHORTEST_TTL: Duration = Duration::from_secs(10);
 
-/// A setting that is well-formed but cannot work.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigConflict {
-    /// Keep-alives must fit into the idle time-out several times.
-    #[error("tunnel.keep_alive ({keep_alive:?}) must be at most a third of tunnel.idle_timeout ({idle_timeout:?})")]
-    KeepAlive {
-        /// As configured.
-        keep_alive: Duration,
-        /// As configured.
-        idle_timeout: Duration,
-    },
-    /// Too many addresses.
-    #[error("tunnel.advertise has {0} addresses, {MAX_ADVERTISED} are accepted")]
-    Advertise(usize),
-    /// A time that is none, or so long that sums with it have no end.
-    #[error("{key} is {value:?}; write a time between {least:?} and {LONGEST:?}")]
-    Time {
-        /// The setting.
-        key: &'static str,
-        /// As configured.
-        value: Duration,
-        /// The shortest that works.
-        least: Duration,
-    },
-    /// A limit that lets nothing through, or that is none.
-    #[error("{key} is {value}; write a number between 1 and {most}")]
-    Count {
-        /// The setting.
-        key: &'static str,
-        /// As configured.
-        value: usize,
-        /// The most that works.
-        most: usize,
-    },
-    /// The source of the identity lacks its directory.
-    #[error(
-        "identity.source is \"files\" and identity.dir is not set; write the directory with tls.crt, tls.key and ca.crt"
-    )]
-    IdentityDir,
-    /// Too short a certificate lifetime.
-    #[error("identity.ttl is {0:?}; write at least 10s, so that a renewal fits in before the certificate expires")]
-    Ttl(Duration),
-}
-
 impl Config {
     /// Checks what the types cannot.
     ///
@@ -445,6 +424,13 @@ impl Config {
         }
         if self.identity.source == IdentitySource::Files && self.identity.dir.is_none() {
             return Err(ConfigConflict::IdentityDir);
+        }
+        let KubernetesConfig { kubeconfig, context, namespaces, .. } = &self.kubernetes;
+        if context.is_some() && kubeconfig.is_none() {
+            return Err(ConfigConflict::Context);
+        }
+        if namespaces.len() > MAX_NAMESPACES {
+            return Err(ConfigConflict::Namespaces(namespaces.len()));
         }
         Ok(self)
     }

@@ -11,6 +11,8 @@
 //! ```
 
 mod assemble;
+pub mod call;
+pub mod connect;
 pub mod crd;
 mod directory;
 mod document;

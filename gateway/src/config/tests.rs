@@ -39,3 +39,14 @@ fn a_source_of_identity_without_its_place_is_refused() {
     assert!(config("[identity]\nsource = \"spire\"\nsocket = \"\"").checked().unwrap().identity.socket.is_none());
     assert!(config("[identity]\nsource = \"files\"\ndir = \"/etc/landbridge/identity\"").checked().is_ok());
 }
+
+#[test]
+fn a_context_without_a_kubeconfig_and_too_many_namespaces_are_refused() {
+    let refused = |lines| config(lines).checked().unwrap_err().to_string();
+    assert!(refused("[kubernetes]\ncontext = \"west\"").contains("kubernetes.kubeconfig is not"));
+    let many: Vec<_> = (0..=MAX_NAMESPACES).map(|i| format!("\"n{i}\"")).collect();
+    assert!(refused(&format!("[kubernetes]\nnamespaces = [{}]", many.join(","))).contains("has 65 entries"));
+    let given = config("[kubernetes]\nkubeconfig = \"k\"\ncontext = \"west\"\nnamespace = \"\"").checked().unwrap();
+    assert_eq!((given.kubernetes.context.as_deref(), given.kubernetes.namespace), (Some("west"), None));
+    assert_eq!(config("[catalog]\nsource = \"kubernetes\"").catalog.source, CatalogSource::Kubernetes);
+}
