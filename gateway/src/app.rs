@@ -48,6 +48,7 @@ use crate::{
     horizon::Horizon,
     identity::{ClusterIdentity, Keeper, Reporter, Surroundings},
     identity_source::Source,
+    kubernetes::Kubernetes,
     listeners,
     live::Live,
     membership::{effects::Effects, follow::Follower},
@@ -164,6 +165,7 @@ struct Parts {
     source: Option<Source>,
     follower: Arc<Follower>,
     manifests: ManifestSource,
+    kubernetes: Option<Kubernetes>,
     control: Control,
     tables: watch::Receiver<Arc<Tables>>,
     started: Started,
@@ -189,8 +191,10 @@ impl Parts {
         let (compiled, peers) = (readiness.condition("tables"), readiness.condition("peers"));
         let judged = watch::Sender::default();
         let connections = judged.subscribe();
-        let outputs = ControlOutputs { tables, catalog, judged, compiled, peers };
-        let control = Control::new(&config, outputs, live.clone(), None, registry)?;
+        let (kubernetes, asking) = Kubernetes::open(&config, registry).await?.unzip();
+        let outputs = ControlOutputs { tables, catalog, judged, asking, compiled, peers };
+        let derived = kubernetes.as_ref().map(Kubernetes::derived);
+        let control = Control::new(&config, outputs, live.clone(), derived, registry)?;
         let sources = Sources {
             identity: identity.live(),
             renewed: identity.renewed(),
@@ -231,6 +235,7 @@ impl Parts {
             source,
             follower,
             manifests,
+            kubernetes,
             control,
             tables: tables_receiver,
             started,
@@ -243,7 +248,7 @@ impl Parts {
     /// Starts every task, each with the rule for its end.
     fn start(self, servers: Servers, tasks: &Tasks) {
         let Self { keeper, reporter, source, follower, manifests, control, tables, started, effects, .. } = self;
-        let Self { path, readiness, config, .. } = self;
+        let Self { path, readiness, config, kubernetes, .. } = self;
         let around = Surroundings {
             tunnels: started.tunnels.clone(),
             members: follower.members(),
@@ -284,6 +289,9 @@ impl Parts {
         support.spawn("manifests", OnEnd::Stop, manifests.run(stop.clone()));
         support.spawn("rotation-reports", OnEnd::Stop, reporter.run(follower.clone(), stop.clone()));
         support.spawn("membership", OnEnd::Stop, follower.run(effects, stop.clone()));
+        if let Some(kubernetes) = kubernetes {
+            kubernetes.start(&support, readiness.condition("derived-services"));
+        }
         let certificate = readiness.condition("certificate");
         support.spawn("identity", OnEnd::Stop, keeper.run(around, certificate, stop.clone()));
         if let Some(source) = source {

@@ -14,7 +14,7 @@ use federation_catalog::{
     merge,
     peers::PeerCatalogs,
 };
-use federation_kube::manifests::Manifests;
+use federation_kube::{derived::Derived, manifests::Manifests};
 use federation_model::{
     catalog::Catalog, finding::Finding, member::Member, names::ClusterName, revocation::Revocations,
 };
@@ -36,12 +36,14 @@ use tokio_util::sync::CancellationToken;
 use crate::{config::Config, live::Live};
 
 pub mod addressing;
+pub mod asking;
 pub mod first_catalogs;
 mod metrics;
 pub mod notices;
 mod policies;
 
-use addressing::{Addressing, Derived};
+use addressing::Addressing;
+use asking::{Asking, Known};
 use first_catalogs::FirstCatalogs;
 use metrics::Metrics;
 use notices::Notices;
@@ -75,6 +77,8 @@ pub struct ControlOutputs {
     pub catalog: watch::Sender<Arc<Catalog>>,
     /// The members by which the live connections were judged last, the very value that came in.
     pub judged: watch::Sender<Members>,
+    /// What the controllers are asked for, where there are any.
+    pub asking: Option<Asking>,
     /// Holds from the first tables on.
     pub compiled: Condition,
     /// Holds from when the catalogs of the members known at the start are in the tables, or have been waited for.
@@ -207,6 +211,11 @@ impl Control {
         let peers = self.peers.visible().filter(|catalog| self.members.contains_key(&catalog.cluster));
         let imports = merge::merge(std::iter::once(&catalog).chain(peers));
         let newly_assigned = self.addressing.assign(&imports);
+        let imports = Arc::new(imports);
+        if let Some(asking) = &self.outputs.asking {
+            let (local, peers, members) = (&self.local, &self.peers, &self.members);
+            asking::ask(asking, &Known { catalog: &catalog, local, peers, members, imports: &imports });
+        }
         self.generation += 1;
         let reachable = self.peers.reachable().filter(|cluster| self.members.contains_key(*cluster));
         let reachable: BTreeSet<ClusterName> = reachable.cloned().collect();
@@ -215,7 +224,7 @@ impl Control {
             generation: self.generation,
             cluster: self.config.cluster.name.clone(),
             zone: self.config.dns.zone.clone(),
-            imports: Arc::new(imports),
+            imports,
             exports: Arc::new(self.local.exports.clone()),
             pods: Arc::new(self.local.pods.clone()),
             members: self.members.clone(),

@@ -26,6 +26,7 @@ pub mod horizon;
 pub mod identify;
 pub mod identity;
 pub mod identity_source;
+pub mod kubernetes;
 pub mod listeners;
 pub mod live;
 pub mod membership;

@@ -117,6 +117,17 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// Whether it concerns an object of the multi-cluster services API, whose definitions may not be installed.
+    #[must_use]
+    pub const fn is_of_the_api(&self) -> bool {
+        match self {
+            Self::Import(_) | Self::ImportStatus(_) | Self::ExportStatus(_) | Self::DeleteImport { .. } => true,
+            Self::Service(_) | Self::Slice(_) | Self::DeleteSlice { .. } | Self::DeleteService { .. } => false,
+        }
+    }
+}
+
 /// What is to be done, and what cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {

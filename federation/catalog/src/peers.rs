@@ -108,6 +108,11 @@ impl PeerCatalogs {
         self.peers.values().filter(|peer| peer.is_visible()).filter_map(|peer| peer.catalog.as_deref())
     }
 
+    /// The last catalog of every peer, whether it counts or not, in order of cluster.
+    pub fn known(&self) -> impl Iterator<Item = &Catalog> {
+        self.peers.values().filter_map(|peer| peer.catalog.as_deref())
+    }
+
     /// The last catalog of a peer, whether it counts or not: for a peer that comes back and may not have changed.
     #[must_use]
     pub fn held(&self, cluster: &ClusterName) -> Option<Arc<Catalog>> {

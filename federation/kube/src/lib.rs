@@ -13,10 +13,13 @@
 mod assemble;
 pub mod call;
 pub mod connect;
+pub mod controllers;
 pub mod crd;
+pub mod derived;
 mod directory;
 mod document;
 mod follow;
+pub mod leader;
 pub mod manifests;
 pub mod objects;
 pub mod promote;

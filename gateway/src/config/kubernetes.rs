@@ -4,8 +4,12 @@
 
 use std::{fs, path::PathBuf};
 
+use federation_catalog::desired::PortRange;
 use federation_kube::connect::ConnectOptions;
-use federation_model::names::{NameError, Namespace};
+use federation_model::{
+    names::{NameError, Namespace},
+    spiffe::as_text,
+};
 use serde::Deserialize;
 
 /// The most of `kubernetes.namespaces`: each has a watch for every kind.
@@ -14,7 +18,7 @@ pub(super) const MAX_NAMESPACES: usize = 64;
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
 /// `[kubernetes]`, used when `catalog.source` is `kubernetes`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KubernetesConfig {
     /// The kubeconfig file; without one, the service account of the pod.
@@ -27,6 +31,17 @@ pub struct KubernetesConfig {
     pub namespaces: Vec<Namespace>,
     /// The name of the pod; without one, that in `POD_NAME`.
     pub pod: Option<String>,
+    /// The ports that gateway pods listen on for imports.
+    #[serde(with = "as_text")]
+    pub import_ports: PortRange,
+}
+
+impl Default for KubernetesConfig {
+    fn default() -> Self {
+        // Below the range that Linux takes ports of outgoing connections from, and that of node ports.
+        let import_ports = "20000-29999".parse().expect("a constant of two numbers, the smaller one first, is a range");
+        Self { kubeconfig: None, context: None, namespace: None, namespaces: Vec::new(), pod: None, import_ports }
+    }
 }
 
 /// Why it is not known which namespace the gateway is in.

@@ -8,21 +8,15 @@ use std::{
     sync::Arc,
 };
 
-use federation_model::{
-    derived::DerivedAddresses,
-    import::{Imports, address::address_keys},
-};
+use federation_kube::derived::Derived;
+use federation_model::import::{Imports, address::address_keys};
 use federation_runtime::state;
 use gateway_core::{
     addresses::{AddressPlan, Assignments, RangeTooSmall},
     places::Places,
 };
-use tokio::sync::watch;
 
 use crate::config::Config;
-
-/// The derived Services of a cluster, as they change.
-pub type Derived = watch::Receiver<Arc<DerivedAddresses>>;
 
 /// The one way of this gateway.
 #[derive(Debug)]
@@ -75,7 +69,7 @@ impl Addressing {
     pub fn places(&mut self) -> Places {
         match self {
             Self::Range { assigned, .. } => Places::Range(assigned.clone()),
-            Self::Derived(derived) => Places::Derived(derived.borrow_and_update().clone()),
+            Self::Derived(derived) => Places::Derived(derived.borrow_and_update().clone().unwrap_or_default()),
         }
     }
 

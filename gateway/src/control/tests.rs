@@ -74,6 +74,7 @@ fn control(dir: &Path) -> Control {
         tables: watch::Sender::new(Arc::new(first_tables(&config))),
         catalog: watch::Sender::new(Arc::new(Catalog::empty(config.cluster.name.clone()))),
         judged: watch::Sender::default(),
+        asking: None,
         compiled: readiness.condition("tables"),
         peers: readiness.condition("peers"),
     };

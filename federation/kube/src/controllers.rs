@@ -1,0 +1,249 @@
+//! The controllers of a gateway in a Kubernetes cluster: ServiceImports, derived Services and their EndpointSlices, and the
+//! statuses of exports and imports.
+//!
+//! Owns when to compare and to write, on the one gateway that leads. Never decides what the objects say: that is
+//! `federation_catalog::desired`. Nothing of the data path waits for it.
+//!
+//! ```text
+//! leader ── leading? ──┐
+//! tables ── Asked ─────┼── plan ──> write ──> API server
+//! watches ── Present ──┘     └──> findings
+//! ```
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use federation_catalog::{
+    conditions::Condition,
+    desired::{Plan, Planner, PortRange, Wanted},
+};
+use federation_model::{
+    addr::Port,
+    finding::Finding,
+    import::Imports,
+    names::{ClusterName, Namespace, ServiceKey},
+    time::Timestamp,
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    connect::Cluster,
+    leader::{Candidate, Leading},
+};
+
+mod documents;
+pub mod metrics;
+pub(crate) mod read;
+mod watches;
+mod write;
+
+pub(crate) use documents::MANAGED_BY;
+use metrics::Metrics;
+use watches::{LOOK_AGAIN, Watches};
+use write::Writer;
+
+/// The Lease of the gateways of a cluster.
+pub const LEASE: &str = "landbridge-gateway";
+/// How long changes are collected before they are compared.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// Where and for whom the controllers work.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The name of this cluster.
+    pub cluster: ClusterName,
+    /// The namespace of the gateway: derived Services and the Lease are there.
+    pub namespace: Namespace,
+    /// The namespaces it is for; the whole cluster when empty.
+    pub namespaces: Vec<Namespace>,
+    /// The name of this gateway's pod.
+    pub pod: String,
+    /// The ports that are allocated for imports.
+    pub import_ports: PortRange,
+    /// Ports of that range that the gateway listens on for something else.
+    pub reserved: BTreeSet<Port>,
+}
+
+/// What the tables of this gateway ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Asked {
+    /// What the last known catalogs of all members make together.
+    pub imports: Arc<Imports>,
+    /// The other clusters whose exports count now.
+    pub reachable: BTreeSet<ClusterName>,
+    /// The members that have not said yet what they export.
+    pub unheard: BTreeSet<ClusterName>,
+    /// The conditions of the exports of this cluster.
+    pub exports: BTreeMap<ServiceKey, Vec<Condition>>,
+}
+
+/// The controllers of one gateway.
+#[derive(Debug)]
+pub struct Controllers {
+    cluster: Cluster,
+    settings: Settings,
+    asked: watch::Receiver<Option<Arc<Asked>>>,
+    findings: watch::Sender<Arc<Vec<Finding>>>,
+    metrics: Metrics,
+}
+
+impl Controllers {
+    /// Controllers that make what is asked for. They write nothing before anything is.
+    #[must_use]
+    pub fn new(
+        cluster: Cluster,
+        settings: Settings,
+        asked: watch::Receiver<Option<Arc<Asked>>>,
+        metrics: Metrics,
+    ) -> Self {
+        Self { cluster, settings, asked, findings: watch::Sender::default(), metrics }
+    }
+
+    /// What does not come to be, as it changes; nothing on a gateway that does not lead.
+    #[must_use]
+    pub fn findings(&self) -> watch::Receiver<Arc<Vec<Finding>>> {
+        self.findings.subscribe()
+    }
+
+    /// Stands for leader, and works while it is, until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let namespace = self.settings.namespace.as_str();
+        let candidate = Candidate::new(&self.cluster, namespace, LEASE, &self.settings.pod);
+        let leading = candidate.leading();
+        tokio::join!(candidate.run(stop.clone()), self.work(leading, stop));
+    }
+
+    async fn work(self, mut leading: watch::Receiver<Leading>, stop: CancellationToken) {
+        loop {
+            let lead = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                lead = leading.wait_for(|leading| leading.0) => lead.is_ok(),
+            };
+            if !lead {
+                return;
+            }
+            self.metrics.leads(true);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                // Dropped in the middle of a write at worst: the next leader compares everything anew.
+                _ = leading.wait_for(|leading| !leading.0) => {}
+                () = self.lead() => {}
+            }
+            self.metrics.leads(false);
+            self.findings.send_replace(Arc::default());
+        }
+    }
+
+    /// Watches and writes, and begins anew when the kinds of the API come or go.
+    async fn lead(&self) {
+        let mut asked = self.asked.clone();
+        let mut said = None;
+        let mut planner = Planner::new(self.settings.import_ports, self.settings.reserved.clone());
+        loop {
+            match Watches::start(&self.cluster, &self.settings).await {
+                Ok(watches) => {
+                    let error = self.follow(watches, &mut asked, &mut planner).await;
+                    tracing::info!(reason = %error, "watching anew");
+                }
+                Err(error) => {
+                    if said.as_ref() != Some(&error) {
+                        tracing::warn!(%error, "cannot ask the API server what it serves; trying again");
+                    }
+                    said = Some(error);
+                    sleep(LOOK_AGAIN).await;
+                }
+            }
+        }
+    }
+
+    async fn follow(
+        &self,
+        mut watches: Watches,
+        asked: &mut watch::Receiver<Option<Arc<Asked>>>,
+        planner: &mut Planner,
+    ) -> String {
+        let mut writer = Writer::new(&self.cluster, self.settings.namespace.as_str(), self.metrics.clone());
+        if watches.version().is_none() {
+            tracing::warn!(
+                "no ServiceExport and ServiceImport are served (multicluster.x-k8s.io): install the definitions; \
+                 imports work by name and address meanwhile, without objects"
+            );
+        }
+        loop {
+            let wanted = asked.borrow_and_update().clone();
+            if let Some(wanted) = wanted.filter(|_| watches.is_complete()) {
+                let Plan { changes, mut findings } = self.plan(&wanted, &watches, planner);
+                let version = watches.version().map(ToOwned::to_owned);
+                writer.write(changes, version.as_deref()).await;
+                findings.extend(writer.findings());
+                self.publish(findings);
+            }
+            tokio::select! {
+                changed = asked.changed() => if changed.is_err() { std::future::pending().await },
+                told = watches.next() => if let Err(gone) = told { return gone.to_string() },
+                () = until(writer.due_at()) => {}
+                () = sleep(LOOK_AGAIN), if watches.version().is_none() => return "no definitions yet".to_owned(),
+            }
+            if let Err(gone) = settle(&mut watches).await {
+                return gone;
+            }
+        }
+    }
+
+    fn plan(&self, asked: &Asked, watches: &Watches, planner: &mut Planner) -> Plan {
+        let began = Instant::now();
+        let present = watches.present();
+        let wanted = Wanted {
+            cluster: &self.settings.cluster,
+            imports: &asked.imports,
+            reachable: &asked.reachable,
+            unheard: &asked.unheard,
+            exports: &asked.exports,
+        };
+        let mut plan = planner.plan(&wanted, &present, Timestamp::from(SystemTime::now()));
+        if watches.version().is_none() {
+            plan.changes.retain(|change| !change.is_of_the_api());
+        }
+        self.metrics.planned(began.elapsed().as_secs_f64());
+        plan
+    }
+
+    fn publish(&self, findings: Vec<Finding>) {
+        self.metrics.found(findings.len());
+        self.findings.send_if_modified(|current| {
+            let changed = **current != findings;
+            if changed {
+                *current = Arc::new(findings);
+            }
+            changed
+        });
+    }
+}
+
+/// Takes in what follows a first change within a short time, so that a burst is compared once.
+async fn settle(watches: &mut Watches) -> Result<(), String> {
+    let until = Instant::now() + QUIET;
+    loop {
+        tokio::select! {
+            biased;
+            () = sleep_until(until) => return Ok(()),
+            told = watches.next() => told.map_err(|gone| gone.to_string())?,
+        }
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
