@@ -258,6 +258,7 @@ impl Parts {
         let inputs = ControlInputs {
             manifests: manifests.subscribe(),
             members: follower.members(),
+            membership: follower.memberships(),
             trust: follower.trust(),
             events: started.events,
         };

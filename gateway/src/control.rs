@@ -33,7 +33,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{config::Config, live::Live};
+use crate::{
+    config::Config,
+    live::Live,
+    membership::{Current, Membership},
+};
 
 pub mod addressing;
 pub mod asking;
@@ -62,6 +66,8 @@ pub struct ControlInputs {
     pub manifests: watch::Receiver<Arc<Manifests>>,
     /// Every member but this cluster.
     pub members: watch::Receiver<Members>,
+    /// What this cluster is a member of.
+    pub membership: watch::Receiver<Current>,
     /// What is revoked: put there before the members that go with it are sent.
     pub trust: Arc<TrustStore>,
     /// What the tunnels tell of peers.
@@ -95,6 +101,8 @@ pub struct Control {
     notices: Notices,
     peers: PeerCatalogs,
     members: Members,
+    /// What the set is called in the cluster's own objects.
+    cluster_set: Option<String>,
     revocations: Arc<Revocations>,
     policies: CompiledPolicies,
     addressing: Addressing,
@@ -123,6 +131,7 @@ impl Control {
             notices: Notices::default(),
             peers: PeerCatalogs::new(config.tunnel.hold_down),
             members: Members::default(),
+            cluster_set: None,
             revocations: Arc::default(),
             policies: CompiledPolicies::default(),
             generation: 0,
@@ -142,6 +151,7 @@ impl Control {
         loop {
             let manifests = inputs.manifests.borrow_and_update().clone();
             let members = inputs.members.borrow_and_update().clone();
+            self.cluster_set = inputs.membership.borrow_and_update().as_deref().map(cluster_set);
             self.revocations = inputs.trust.revocations();
             let newly_assigned = self.update(&manifests, members);
             let pause = tokio::time::sleep(LEAST_PAUSE);
@@ -156,6 +166,7 @@ impl Control {
                 () = stop.cancelled() => return,
                 changed = inputs.manifests.changed() => if changed.is_err() { return },
                 () = self.addressing.changed() => {}
+                changed = inputs.membership.changed() => if changed.is_err() { return },
                 changed = inputs.members.changed() => if changed.is_err() { return },
                 event = inputs.events.recv() => match event {
                     Some(event) => self.handle(event),
@@ -214,7 +225,8 @@ impl Control {
         let imports = Arc::new(imports);
         if let Some(asking) = &self.outputs.asking {
             let (local, peers, members) = (&self.local, &self.peers, &self.members);
-            asking::ask(asking, &Known { catalog: &catalog, local, peers, members, imports: &imports });
+            let cluster_set = self.cluster_set.as_deref();
+            asking::ask(asking, &Known { catalog: &catalog, local, peers, members, cluster_set, imports: &imports });
         }
         self.generation += 1;
         let reachable = self.peers.reachable().filter(|cluster| self.members.contains_key(*cluster));
@@ -252,6 +264,11 @@ impl Control {
         self.outputs.judged.send_replace(self.members.clone());
         newly_assigned
     }
+}
+
+/// The trust domain of the federation service: the one name of the set that no two sets share.
+fn cluster_set(membership: &Membership) -> String {
+    membership.federation_id.trust_domain().to_string()
 }
 
 /// The tables of a gateway that has read nothing yet.

@@ -26,6 +26,7 @@ use crate::conditions::Condition;
 mod allocation;
 pub mod derived_services;
 mod metadata;
+pub mod properties;
 pub mod service_imports;
 pub mod slices;
 pub mod statuses;
@@ -33,12 +34,15 @@ pub mod statuses;
 use allocation::Allocations;
 pub use allocation::PortRange;
 use derived_services::{PresentService, ServiceSpec};
+use properties::{PresentProperty, PropertySpec};
 use service_imports::{ImportSpec, PresentImport};
 use slices::{GatewayPod, PresentSlice, SliceSpec};
 use statuses::{ExportStatus, ImportStatus, PresentExport};
 
 /// The value of `app.kubernetes.io/managed-by` on everything a gateway makes, and its field manager.
 pub const MANAGER: &str = "landbridge-gateway";
+/// The label that says who made an object.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The annotation of a derived Service that says what it gives an address to.
 pub const IMPORT: &str = "landbridge.dev/import";
 /// The annotation that names the clusters which exported the service when the object was written last.
@@ -53,6 +57,8 @@ pub const DERIVED_SERVICE: &str = "multicluster.kubernetes.io/derived-service";
 pub struct Wanted<'a> {
     /// This cluster.
     pub cluster: &'a ClusterName,
+    /// The cluster set this cluster is a member of.
+    pub cluster_set: Option<&'a str>,
     /// What the last known catalogs of all members make together. A cluster that cannot be reached at the moment still
     /// exports: its imports keep their objects and so their addresses.
     pub imports: &'a Imports,
@@ -77,6 +83,8 @@ pub struct Present {
     pub imports: BTreeMap<ServiceKey, PresentImport>,
     /// Every ServiceExport.
     pub exports: BTreeMap<ServiceKey, PresentExport>,
+    /// Every ClusterProperty; nothing where the kind is not served or may not be read.
+    pub properties: Option<BTreeMap<String, PresentProperty>>,
     /// The gateway pods of this cluster, by name.
     pub gateways: BTreeMap<String, GatewayPod>,
 }
@@ -94,6 +102,15 @@ pub enum Change {
     ImportStatus(ImportStatus),
     /// Apply the status of a ServiceExport.
     ExportStatus(ExportStatus),
+    /// Apply a ClusterProperty.
+    Property(PropertySpec),
+    /// Delete a ClusterProperty, if it is still the one with this uid.
+    DeleteProperty {
+        /// Its name.
+        name: &'static str,
+        /// `metadata.uid`.
+        uid: String,
+    },
     /// Delete a ServiceImport, if it is still the one with this uid.
     DeleteImport {
         /// Its namespace and name.
@@ -123,7 +140,12 @@ impl Change {
     pub const fn is_of_the_api(&self) -> bool {
         match self {
             Self::Import(_) | Self::ImportStatus(_) | Self::ExportStatus(_) | Self::DeleteImport { .. } => true,
-            Self::Service(_) | Self::Slice(_) | Self::DeleteSlice { .. } | Self::DeleteService { .. } => false,
+            Self::Service(_)
+            | Self::Slice(_)
+            | Self::Property(_)
+            | Self::DeleteProperty { .. }
+            | Self::DeleteSlice { .. }
+            | Self::DeleteService { .. } => false,
         }
     }
 }
@@ -161,6 +183,7 @@ impl Planner {
         plan.changes.extend(service_imports::changed(&imports, present).map(Change::Import));
         plan.changes.extend(statuses::of_imports(wanted, present, &imports, now).map(Change::ImportStatus));
         plan.changes.extend(statuses::of_exports(wanted, present, now).map(Change::ExportStatus));
+        plan.changes.extend(properties::changes(wanted, present, &mut plan.findings));
         // Names go before addresses do, and addresses before what they lead to.
         plan.changes.extend(service_imports::garbage(&imports, wanted, present));
         plan.changes.extend(slices::garbage(&slices, wanted, present));

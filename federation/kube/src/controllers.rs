@@ -44,7 +44,6 @@ pub(crate) mod read;
 mod watches;
 mod write;
 
-pub(crate) use documents::MANAGED_BY;
 use metrics::Metrics;
 use watches::{LOOK_AGAIN, Watches};
 use write::Writer;
@@ -74,6 +73,8 @@ pub struct Settings {
 /// What the tables of this gateway ask for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Asked {
+    /// The cluster set this cluster is a member of.
+    pub cluster_set: Option<String>,
     /// What the last known catalogs of all members make together.
     pub imports: Arc<Imports>,
     /// The other clusters whose exports count now.
@@ -172,7 +173,7 @@ impl Controllers {
         planner: &mut Planner,
     ) -> String {
         let mut writer = Writer::new(&self.cluster, self.settings.namespace.as_str(), self.metrics.clone());
-        if watches.version().is_none() {
+        if watches.served().services.is_none() {
             tracing::warn!(
                 "no ServiceExport and ServiceImport are served (multicluster.x-k8s.io): install the definitions; \
                  imports work by name and address meanwhile, without objects"
@@ -182,8 +183,8 @@ impl Controllers {
             let wanted = asked.borrow_and_update().clone();
             if let Some(wanted) = wanted.filter(|_| watches.is_complete()) {
                 let Plan { changes, mut findings } = self.plan(&wanted, &watches, planner);
-                let version = watches.version().map(ToOwned::to_owned);
-                writer.write(changes, version.as_deref()).await;
+                let served = watches.served().clone();
+                writer.write(changes, &served).await;
                 findings.extend(writer.findings());
                 self.publish(findings);
             }
@@ -191,7 +192,7 @@ impl Controllers {
                 changed = asked.changed() => if changed.is_err() { std::future::pending().await },
                 told = watches.next() => if let Err(gone) = told { return gone.to_string() },
                 () = until(writer.due_at()) => {}
-                () = sleep(LOOK_AGAIN), if watches.version().is_none() => return "no definitions yet".to_owned(),
+                () = sleep(LOOK_AGAIN), if watches.served().services.is_none() => return "no definitions yet".to_owned(),
             }
             if let Err(gone) = settle(&mut watches).await {
                 return gone;
@@ -204,13 +205,14 @@ impl Controllers {
         let present = watches.present();
         let wanted = Wanted {
             cluster: &self.settings.cluster,
+            cluster_set: asked.cluster_set.as_deref(),
             imports: &asked.imports,
             reachable: &asked.reachable,
             unheard: &asked.unheard,
             exports: &asked.exports,
         };
         let mut plan = planner.plan(&wanted, &present, Timestamp::from(SystemTime::now()));
-        if watches.version().is_none() {
+        if watches.served().services.is_none() {
             plan.changes.retain(|change| !change.is_of_the_api());
         }
         self.metrics.planned(began.elapsed().as_secs_f64());

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use federation_catalog::desired::MANAGER;
+use federation_catalog::desired::{MANAGED_BY, MANAGER};
 use federation_model::{
     derived::{DerivedAddresses, PlacedService},
     names::Namespace,
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     connect::Cluster,
-    controllers::{MANAGED_BY, metrics::Metrics, read},
+    controllers::{metrics::Metrics, read},
 };
 
 /// The derived Services there are; nothing before they have been listed once.

@@ -90,7 +90,13 @@ async fn starting(dir: &Path, west: &[&str]) -> Starting {
     let (parts, _) = opened(dir, west).await;
     let (events, received) = mpsc::channel(8);
     let (manifests, members) = (parts.manifests.subscribe(), parts.follower.members());
-    let inputs = ControlInputs { manifests, members, trust: parts.follower.trust(), events: received };
+    let inputs = ControlInputs {
+        manifests,
+        members,
+        membership: parts.follower.memberships(),
+        trust: parts.follower.trust(),
+        events: received,
+    };
     let mut tasks = JoinSet::new();
     tasks.spawn(parts.control.run(inputs, CancellationToken::new()));
     Starting { events, readiness: parts.readiness, tasks, _manifests: parts.manifests, _follower: parts.follower }

@@ -38,6 +38,8 @@ pub(super) struct Known<'a> {
     pub(super) peers: &'a PeerCatalogs,
     /// Who they may be of.
     pub(super) members: &'a Members,
+    /// The set this cluster is a member of.
+    pub(super) cluster_set: Option<&'a str>,
     /// What routes now.
     pub(super) imports: &'a Arc<Imports>,
 }
@@ -72,6 +74,7 @@ fn asked(known: &Known<'_>) -> Asked {
         Arc::new(merge::merge(std::iter::once(known.catalog).chain(theirs)))
     };
     Asked {
+        cluster_set: known.cluster_set.map(ToOwned::to_owned),
         imports,
         reachable,
         unheard: members.keys().filter(|name| !heard.contains(name)).cloned().collect(),

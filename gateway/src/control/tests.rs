@@ -128,11 +128,12 @@ async fn tables_and_live_connections_follow_what_is_revoked_before_it_is_said_th
     let grant = Grant { peer: None, delivered: None, caller: vouched, attested_at: None, requests: None };
     let mut connection = live.register(grant);
     let (_manifests, manifests) = watch::channel(Arc::new(Manifests::default()));
+    let (_membership, membership) = watch::channel(None);
     let (sender, receiver) = watch::channel(members(&["west"]));
     let (_events, events) = mpsc::channel(8);
     let trust = Arc::new(TrustStore::new());
     let stop = CancellationToken::new();
-    let inputs = ControlInputs { manifests, members: receiver, trust: Arc::clone(&trust), events };
+    let inputs = ControlInputs { manifests, members: receiver, membership, trust: Arc::clone(&trust), events };
     let revoking = async {
         let (reason, by) = ("key lost".parse().unwrap(), "admin".parse().unwrap());
         let (id, subject) = (RevocationId::from_bits(1), Subject::Id(caller.clone()));
@@ -154,6 +155,7 @@ async fn a_peer_that_changes_without_pause_does_not_make_the_loop_compile_withou
     let control = control(dir.path());
     let (tables, begun) = (control.outputs.tables.subscribe(), Instant::now());
     let (_manifests, manifests) = watch::channel(Arc::new(Manifests::default()));
+    let (_membership, membership) = watch::channel(None);
     let (_members, members) = watch::channel(members(&["west"]));
     let (sender, events) = mpsc::channel(8);
     let stop = CancellationToken::new();
@@ -164,7 +166,7 @@ async fn a_peer_that_changes_without_pause_does_not_make_the_loop_compile_withou
         stop.cancel();
     };
     let trust = Arc::new(TrustStore::new());
-    tokio::join!(control.run(ControlInputs { manifests, members, trust, events }, stop.clone()), changes);
+    tokio::join!(control.run(ControlInputs { manifests, members, membership, trust, events }, stop.clone()), changes);
     let compiled = u32::try_from(tables.borrow().generation()).unwrap();
     assert!(compiled > 1 && begun.elapsed() >= LEAST_PAUSE * (compiled - 1), "{compiled} in {:?}", begun.elapsed());
 }

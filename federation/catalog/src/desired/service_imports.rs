@@ -150,6 +150,7 @@ pub(super) fn changed<'a>(desired: &'a Desired, present: &'a Present) -> impl It
         there.fields.as_ref() == Some(&spec.fields)
             && there.exporters == spec.exporters
             && has(&there.labels, &spec.labels)
+            && there.labels.get(super::MANAGED_BY).is_some_and(|by| by == super::MANAGER)
             && has(&there.annotations, &spec.annotations)
             && there.annotations.get(super::WRITTEN) == Some(&spec.written())
     };

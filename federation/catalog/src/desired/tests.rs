@@ -16,6 +16,7 @@ use crate::{conditions::ExportConditions, merge};
 
 mod garbage;
 mod imports;
+mod properties_of;
 mod services;
 mod statuses_of;
 
@@ -69,6 +70,7 @@ struct World {
     exports: BTreeMap<ServiceKey, Vec<Condition>>,
     present: Present,
     now: Timestamp,
+    cluster_set: Option<String>,
     made: u32,
 }
 
@@ -94,6 +96,7 @@ impl World {
             exports: BTreeMap::new(),
             present,
             now: NOW,
+            cluster_set: None,
             made: 0,
         }
     }
@@ -117,6 +120,7 @@ impl World {
         let east = cluster("east");
         let wanted = Wanted {
             cluster: &east,
+            cluster_set: self.cluster_set.as_deref(),
             imports: &self.imports,
             reachable: &self.reachable,
             unheard: &self.unheard,
@@ -161,8 +165,12 @@ impl World {
                 self.present.services.insert(spec.name, there);
             }
             Change::Slice(spec) => {
-                let there =
-                    PresentSlice { uid: "slice".to_owned(), ours: true, service: spec.service.clone(), spec: Some(spec.clone()) };
+                let there = PresentSlice {
+                    uid: "slice".to_owned(),
+                    ours: true,
+                    service: spec.service.clone(),
+                    spec: Some(spec.clone()),
+                };
                 self.present.slices.insert(spec.name, there);
             }
             Change::Import(spec) => {
@@ -173,7 +181,7 @@ impl World {
                     uid: "import".to_owned(),
                     generation: before.as_ref().map_or(1, |before| before.generation + 1),
                     ours: true,
-                    labels: spec.labels.clone(),
+                    labels: labels(spec.labels.clone()),
                     annotations,
                     fields: Some(spec.fields),
                     exporters: spec.exporters,
@@ -193,6 +201,11 @@ impl World {
                     there.conditions = status.conditions.iter().map(stored).collect();
                 }
             }
+            Change::Property(spec) => {
+                let there = PresentProperty { uid: "property".to_owned(), ours: true, value: spec.value };
+                self.present.properties.as_mut().unwrap().insert(spec.name.to_owned(), there);
+            }
+            Change::DeleteProperty { name, .. } => drop(self.present.properties.as_mut().unwrap().remove(name)),
             Change::DeleteImport { key, .. } => drop(self.present.imports.remove(&key)),
             Change::DeleteSlice { name, .. } => drop(self.present.slices.remove(&name)),
             Change::DeleteService { name, .. } => drop(self.present.services.remove(&name)),
@@ -207,6 +220,11 @@ impl World {
     fn import(&self, key: &str) -> &PresentImport {
         &self.present.imports[&service(key)]
     }
+}
+
+fn labels(mut labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
+    labels
 }
 
 fn stored(stamped: &StampedCondition) -> PresentCondition {

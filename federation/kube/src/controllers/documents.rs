@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use federation_catalog::desired::{
-    EXPORTERS, IMPORT, MANAGER, WRITTEN,
+    EXPORTERS, IMPORT, MANAGED_BY, MANAGER, WRITTEN,
     derived_services::ServiceSpec,
+    properties::PropertySpec,
     service_imports::ImportSpec,
     slices::{Family, GatewayEndpoint, SliceSpec},
     statuses::{ExportStatus, ImportStatus, StampedCondition},
@@ -22,8 +23,6 @@ use federation_model::{
 use k8s_openapi::jiff;
 use serde_json::{Map, Value, json};
 
-/// The label that says who made an object.
-pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The label that says who keeps an EndpointSlice; the controller of Kubernetes leaves those of others alone.
 pub(super) const SLICE_MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 /// The value of that label.
@@ -210,6 +209,16 @@ pub(super) fn import_status(status: &ImportStatus, version: &str, slices: bool) 
         body["status"]["endpointSliceObjects"] = json!("Absent");
     }
     body
+}
+
+/// A ClusterProperty of `version`.
+pub(super) fn property(spec: &PropertySpec, version: &str) -> Value {
+    json!({
+        "apiVersion": version,
+        "kind": "ClusterProperty",
+        "metadata": { "name": spec.name, "labels": { MANAGED_BY: MANAGER } },
+        "spec": { "value": spec.value },
+    })
 }
 
 /// The status of a ServiceExport.

@@ -9,8 +9,9 @@ use std::{
 };
 
 use federation_catalog::desired::{
-    EXPORTERS, IMPORT, MANAGER,
+    EXPORTERS, IMPORT, MANAGED_BY, MANAGER,
     derived_services::PresentService,
+    properties::PresentProperty,
     service_imports::{ImportFields, PresentImport},
     slices::{Family, GatewayEndpoint, GatewayPod, PresentSlice, SliceSpec},
     statuses::{PresentCondition, PresentExport},
@@ -36,7 +37,7 @@ use k8s_openapi::{
 use kube::api::DynamicObject;
 use serde::Deserialize;
 
-use super::documents::{MANAGED_BY, SERVICE_NAME, SLICE_MANAGED_BY, SLICE_MANAGER};
+use super::documents::{SERVICE_NAME, SLICE_MANAGED_BY, SLICE_MANAGER};
 
 /// A Service of the gateway's namespace.
 pub(super) fn service(object: &Service) -> PresentService {
@@ -54,7 +55,7 @@ pub(super) fn service(object: &Service) -> PresentService {
 pub(crate) fn placed(object: &Service) -> Option<PlacedService> {
     let metadata = &object.metadata;
     let key = annotation(metadata, IMPORT)?.parse().ok()?;
-    if !is_ours(metadata) || metadata.name.as_deref()? != DerivedService::name_of(&key) {
+    if !is_labelled(metadata) || metadata.name.as_deref()? != DerivedService::name_of(&key) {
         return None;
     }
     let spec = object.spec.as_ref()?;
@@ -197,6 +198,16 @@ pub(super) fn export(object: &DynamicObject) -> PresentExport {
     }
 }
 
+/// A ClusterProperty, in whatever version it is served.
+pub(super) fn property(object: &DynamicObject) -> PresentProperty {
+    let value = object.data.get("spec").and_then(|spec| spec.get("value")).and_then(serde_json::Value::as_str);
+    PresentProperty {
+        uid: object.metadata.uid.clone().unwrap_or_default(),
+        ours: is_ours(&object.metadata),
+        value: value.unwrap_or_default().to_owned(),
+    }
+}
+
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct ConditionsBody {
@@ -294,13 +305,16 @@ fn conditions(conditions: &[Condition]) -> Vec<PresentCondition> {
 
 /// Whether a gateway made it: it says so, or the record of its writers does after somebody removed the label.
 fn is_ours(metadata: &ObjectMeta) -> bool {
-    let labelled = metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY)).is_some_and(|by| by == MANAGER);
     let applied = |entry: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry| {
         entry.manager.as_deref() == Some(MANAGER)
             && entry.operation.as_deref() == Some("Apply")
             && entry.subresource.as_deref().unwrap_or("").is_empty()
     };
-    labelled || metadata.managed_fields.iter().flatten().any(applied)
+    is_labelled(metadata) || metadata.managed_fields.iter().flatten().any(applied)
+}
+
+fn is_labelled(metadata: &ObjectMeta) -> bool {
+    metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY)).is_some_and(|by| by == MANAGER)
 }
 
 fn annotation<'a>(metadata: &'a ObjectMeta, name: &str) -> Option<&'a str> {

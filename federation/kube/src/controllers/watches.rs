@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -14,9 +15,12 @@ use futures::{
     Stream, StreamExt as _,
     stream::{BoxStream, SelectAll},
 };
-use k8s_openapi::api::{
-    core::v1::{Namespace as NamespaceObject, Pod, Service},
-    discovery::v1::EndpointSlice,
+use k8s_openapi::{
+    api::{
+        core::v1::{Namespace as NamespaceObject, Pod, Service},
+        discovery::v1::EndpointSlice,
+    },
+    apimachinery::pkg::apis::meta::v1::{APIGroup, ObjectMeta},
 };
 use kube::{
     Api, Client, Resource,
@@ -33,7 +37,9 @@ use serde::de::DeserializeOwned;
 use super::{Settings, read};
 use crate::{call::CallError, connect::Cluster, crd::GROUP};
 
-/// The versions of the multi-cluster services API, the preferred one first.
+/// The API group of ClusterProperty.
+const ABOUT: &str = "about.k8s.io";
+/// The versions of both groups, the preferred one first.
 const VERSIONS: [&str; 2] = ["v1beta1", "v1alpha1"];
 /// How many objects are asked for at a time.
 const PAGE: u32 = 500;
@@ -80,10 +86,19 @@ pub(super) struct Watches {
     namespaces: Scope,
     exports: Vec<Store<DynamicObject>>,
     imports: Vec<Store<DynamicObject>>,
-    /// `multicluster.x-k8s.io/v1beta1` or the older one; nothing while neither is served.
-    version: Option<String>,
+    properties: Option<Store<DynamicObject>>,
+    served: Served,
     /// The kinds whose last attempt failed, so that it is said once.
     failing: BTreeMap<&'static str, String>,
+}
+
+/// Which versions of the optional kinds there are, group included.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Served {
+    /// That of ServiceExport and ServiceImport, such as `multicluster.x-k8s.io/v1beta1`.
+    pub(super) services: Option<String>,
+    /// That of ClusterProperty.
+    pub(super) properties: Option<String>,
 }
 
 enum Scope {
@@ -97,7 +112,9 @@ impl Watches {
     /// Starts to watch; asks first which version of the API there is.
     pub(super) async fn start(cluster: &Cluster, settings: &Settings) -> Result<Self, CallError> {
         let client = cluster.client();
-        let version = served(&client).await.map_err(|error| CallError::of(&error, cluster.server()))?;
+        let whole_cluster = settings.namespaces.is_empty();
+        let served = served(&client, whole_cluster).await;
+        let served = served.map_err(|error| CallError::of(&error, cluster.server()))?;
         let mut streams = Streams::default();
         let own = settings.namespace.as_str();
         let namespaces = if settings.namespaces.is_empty() {
@@ -114,13 +131,19 @@ impl Watches {
             namespaces,
             exports: Vec::new(),
             imports: Vec::new(),
-            version: version.map(|version| format!("{GROUP}/{version}")),
+            properties: None,
+            served,
             failing: BTreeMap::new(),
             streams,
         };
-        if let Some(version) = version {
-            watches.exports = watches.of_kind(&client, "serviceexports", resource(version, "ServiceExport"), settings);
-            watches.imports = watches.of_kind(&client, "serviceimports", resource(version, "ServiceImport"), settings);
+        if let Some(version) = watches.served.services.clone() {
+            watches.exports = watches.of_kind(&client, "serviceexports", resource(&version, "ServiceExport"), settings);
+            watches.imports = watches.of_kind(&client, "serviceimports", resource(&version, "ServiceImport"), settings);
+        }
+        if let Some(version) = &watches.served.properties {
+            let resource = resource(version, "ClusterProperty");
+            let api = Api::all_with(client, &resource);
+            watches.properties = Some(watch_dynamic("clusterproperties", api, &resource, &mut watches.streams));
         }
         Ok(watches)
     }
@@ -178,9 +201,9 @@ impl Watches {
         self.streams.waiting.is_empty()
     }
 
-    /// The version of the multi-cluster services API, group included.
-    pub(super) fn version(&self) -> Option<&str> {
-        self.version.as_deref()
+    /// Which of the optional kinds there are.
+    pub(super) fn served(&self) -> &Served {
+        &self.served
     }
 
     /// The objects as they are known now.
@@ -197,6 +220,11 @@ impl Watches {
             slices: named(&self.slices, |object| &object.metadata, |slice| Some(read::slice(slice))),
             imports: keyed(&self.imports, read::import),
             exports: keyed(&self.exports, read::export),
+            properties: self.properties.as_ref().map(|store| {
+                let properties = store.state();
+                let named = |object: &Arc<DynamicObject>| Some((object.metadata.name.clone()?, read::property(object)));
+                properties.iter().filter_map(named).collect()
+            }),
             gateways: named(&self.pods, |object| &object.metadata, read::gateway_pod),
         }
     }
@@ -204,7 +232,7 @@ impl Watches {
 
 fn named<K, T>(
     store: &Store<K>,
-    metadata: impl Fn(&K) -> &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    metadata: impl Fn(&K) -> &ObjectMeta,
     read: impl Fn(&K) -> Option<T>,
 ) -> BTreeMap<String, T>
 where
@@ -231,8 +259,14 @@ fn config() -> watcher::Config {
     watcher::Config::default().page_size(PAGE)
 }
 
-fn resource(version: &str, kind: &str) -> ApiResource {
-    ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, version, kind))
+/// A kind of `version`, such as `multicluster.x-k8s.io/v1beta1`.
+pub(super) fn resource(version: &str, kind: &str) -> ApiResource {
+    let (group, version) = version.split_once('/').unwrap_or(("", version));
+    let plural = match kind {
+        "ClusterProperty" => "clusterproperties".to_owned(),
+        kind => format!("{}s", kind.to_ascii_lowercase()),
+    };
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), &plural)
 }
 
 fn watch<K>(what: &'static str, api: Api<K>, config: watcher::Config, streams: &mut Streams) -> Store<K>
@@ -258,14 +292,27 @@ fn watch_dynamic(
     store
 }
 
-/// The version that is served with both kinds.
-async fn served(client: &Client) -> kube::Result<Option<&'static str>> {
-    let groups = client.list_api_groups().await?;
-    let group = groups.groups.into_iter().find(|group| group.name == GROUP);
-    let versions: Vec<String> = group.into_iter().flat_map(|group| group.versions).map(|v| v.version).collect();
-    for version in VERSIONS.into_iter().filter(|version| versions.iter().any(|served| served == version)) {
-        let resources = client.list_api_group_resources(&format!("{GROUP}/{version}")).await?.resources;
-        if ["ServiceExport", "ServiceImport"].iter().all(|kind| resources.iter().any(|r| r.kind == **kind)) {
+/// The versions that are served; properties of the cluster are nothing for a gateway of some namespaces.
+async fn served(client: &Client, whole_cluster: bool) -> kube::Result<Served> {
+    let groups = client.list_api_groups().await?.groups;
+    let services = served_version(client, &groups, GROUP, &["ServiceExport", "ServiceImport"]).await?;
+    let properties =
+        if whole_cluster { served_version(client, &groups, ABOUT, &["ClusterProperty"]).await? } else { None };
+    Ok(Served { services, properties })
+}
+
+/// The preferred version of a group that has all these kinds.
+async fn served_version(
+    client: &Client,
+    groups: &[APIGroup],
+    name: &str,
+    kinds: &[&str],
+) -> kube::Result<Option<String>> {
+    let Some(group) = groups.iter().find(|group| group.name == name) else { return Ok(None) };
+    for version in VERSIONS.iter().filter(|version| group.versions.iter().any(|served| served.version == ***version)) {
+        let version = format!("{name}/{version}");
+        let resources = client.list_api_group_resources(&version).await?.resources;
+        if kinds.iter().all(|kind| resources.iter().any(|resource| resource.kind == *kind)) {
             return Ok(Some(version));
         }
     }

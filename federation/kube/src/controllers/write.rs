@@ -13,15 +13,18 @@ use futures::{StreamExt as _, stream};
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use kube::{
     Api, Client, Resource,
-    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions},
-    core::GroupVersionKind,
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{documents, metrics::Metrics};
-use crate::{call::CallError, connect::Cluster, crd::GROUP};
+use super::{
+    documents,
+    metrics::Metrics,
+    watches::{Served, resource},
+};
+use crate::{call::CallError, connect::Cluster};
 
 /// How many writes are under way at a time.
 const AT_A_TIME: usize = 8;
@@ -49,6 +52,8 @@ pub(super) enum Kind {
     Import,
     ImportStatus,
     ExportStatus,
+    Property,
+    DeleteProperty,
     DeleteImport,
     DeleteSlice,
     DeleteService,
@@ -61,6 +66,7 @@ impl Kind {
             Self::Slice | Self::DeleteSlice => "endpointslice",
             Self::Import | Self::DeleteImport => "serviceimport",
             Self::ImportStatus => "serviceimport-status",
+            Self::Property | Self::DeleteProperty => "clusterproperty",
             Self::ExportStatus => "serviceexport-status",
         }
     }
@@ -75,6 +81,8 @@ impl Kind {
             Self::Import => "patch serviceimports.multicluster.x-k8s.io",
             Self::DeleteImport => "delete serviceimports.multicluster.x-k8s.io",
             Self::ImportStatus => "patch serviceimports.multicluster.x-k8s.io --subresource=status",
+            Self::Property => "patch clusterproperties.about.k8s.io",
+            Self::DeleteProperty => "delete clusterproperties.about.k8s.io",
             Self::ExportStatus => "patch serviceexports.multicluster.x-k8s.io --subresource=status",
         }
     }
@@ -114,8 +122,8 @@ impl Writer {
         }
     }
 
-    /// Makes the changes that are due; those of the multi-cluster services API only where a `version` of it is served.
-    pub(super) async fn write(&mut self, changes: Vec<Change>, version: Option<&str>) {
+    /// Makes the changes that are due, in the versions that are served.
+    pub(super) async fn write(&mut self, changes: Vec<Change>, served: &Served) {
         let mut due: BTreeMap<Kind, Vec<(Subject, Change)>> = BTreeMap::new();
         let mut planned = BTreeSet::new();
         let now = Instant::now();
@@ -130,7 +138,7 @@ impl Writer {
         self.attempts.retain(|subject, attempt| planned.contains(subject) || attempt.rests_until > now);
         for (kind, changes) in due {
             let writes = stream::iter(changes).map(|(subject, change)| {
-                let call = self.call(change.clone(), version);
+                let call = self.call(change.clone(), served.clone());
                 async move { (subject, change, call.await) }
             });
             let results: Vec<_> = writes.buffer_unordered(AT_A_TIME).collect().await;
@@ -185,11 +193,11 @@ impl Writer {
         self.attempts.iter().filter_map(finding).collect()
     }
 
-    fn call(&self, change: Change, version: Option<&str>) -> impl Future<Output = Result<(), CallError>> + use<> {
+    fn call(&self, change: Change, served: Served) -> impl Future<Output = Result<(), CallError>> + use<> {
         let (client, server, namespace) = (self.client.clone(), self.server.clone(), self.namespace.clone());
-        let (version, slices_field) = (version.map(ToOwned::to_owned), self.slices_field);
+        let slices_field = self.slices_field;
         async move {
-            let made = make(client, change, &namespace, version.as_deref(), slices_field).await;
+            let made = make(client, change, &namespace, &served, slices_field).await;
             made.map_err(|error| CallError::of(&error, &server))
         }
     }
@@ -207,10 +215,21 @@ async fn make(
     client: Client,
     change: Change,
     namespace: &str,
-    version: Option<&str>,
+    served: &Served,
     slices_field: bool,
 ) -> kube::Result<()> {
-    match (change, version) {
+    let version = match &change {
+        Change::Property(_) | Change::DeleteProperty { .. } => &served.properties,
+        Change::Service(_)
+        | Change::Slice(_)
+        | Change::Import(_)
+        | Change::ImportStatus(_)
+        | Change::ExportStatus(_)
+        | Change::DeleteImport { .. }
+        | Change::DeleteSlice { .. }
+        | Change::DeleteService { .. } => &served.services,
+    };
+    match (change, version.as_deref()) {
         (Change::Service(spec), _) => {
             apply(&Api::<Service>::namespaced(client, namespace), &spec.name, documents::service(&spec, namespace))
                 .await
@@ -240,17 +259,28 @@ async fn make(
         (Change::DeleteImport { key, uid }, Some(version)) => {
             delete(&of_key(client, version, "ServiceImport", &key), key.name.as_str(), uid).await
         }
-        // Nothing of a kind that is not served is present, so these cannot be planned; they come to be when it is.
-        (Change::Import(_) | Change::ImportStatus(_) | Change::ExportStatus(_) | Change::DeleteImport { .. }, None) => {
-            Ok(())
+        (Change::Property(spec), Some(version)) => {
+            let api = Api::<DynamicObject>::all_with(client, &resource(version, "ClusterProperty"));
+            apply(&api, spec.name, documents::property(&spec, version)).await
         }
+        (Change::DeleteProperty { name, uid }, Some(version)) => {
+            delete(&Api::<DynamicObject>::all_with(client, &resource(version, "ClusterProperty")), name, uid).await
+        }
+        // Nothing is planned of a kind that is not served; it comes to be when it is.
+        (
+            Change::Import(_)
+            | Change::ImportStatus(_)
+            | Change::ExportStatus(_)
+            | Change::DeleteImport { .. }
+            | Change::Property(_)
+            | Change::DeleteProperty { .. },
+            None,
+        ) => Ok(()),
     }
 }
 
 fn of_key(client: Client, version: &str, kind: &str, key: &ServiceKey) -> Api<DynamicObject> {
-    let version = version.rsplit_once('/').map_or(version, |(_, version)| version);
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(GROUP, version, kind));
-    Api::namespaced_with(client, key.namespace.as_str(), &resource)
+    Api::namespaced_with(client, key.namespace.as_str(), &resource(version, kind))
 }
 
 /// By force: what is applied here is ours alone, and whoever edited it by hand is not asked.
@@ -296,6 +326,8 @@ fn subject(change: &Change) -> Subject {
         Change::Import(spec) => (Kind::Import, spec.key.to_string()),
         Change::ImportStatus(status) => (Kind::ImportStatus, status.key.to_string()),
         Change::ExportStatus(status) => (Kind::ExportStatus, status.key.to_string()),
+        Change::Property(spec) => (Kind::Property, spec.name.to_owned()),
+        Change::DeleteProperty { name, .. } => (Kind::DeleteProperty, (*name).to_owned()),
         Change::DeleteImport { key, .. } => (Kind::DeleteImport, key.to_string()),
         Change::DeleteSlice { name, .. } => (Kind::DeleteSlice, name.clone()),
         Change::DeleteService { name, .. } => (Kind::DeleteService, name.clone()),

@@ -2,10 +2,8 @@ use super::*;
 
 #[test]
 fn rule_2_an_import_exists_where_its_namespace_does_and_nowhere_else() {
-    let mut world = World::new().exporting(&[
-        ("west", "shop/cart", exported(&["80"])),
-        ("west", "elsewhere/cart", exported(&["80"])),
-    ]);
+    let mut world = World::new()
+        .exporting(&[("west", "shop/cart", exported(&["80"])), ("west", "elsewhere/cart", exported(&["80"]))]);
     world.settle();
     assert_eq!(world.present.imports.keys().map(ToString::to_string).collect::<Vec<_>>(), ["shop/cart"]);
     assert_eq!(world.present.services.len(), 1);
@@ -62,7 +60,8 @@ fn an_import_that_somebody_edited_is_put_back() {
     let mut world = World::new().exporting(&[("west", "shop/cart", exported(&["80"]))]);
     world.settle();
     let good = world.import("shop/cart").clone();
-    let edits: [fn(&mut PresentImport); 4] = [
+    let edits: [fn(&mut PresentImport); 5] = [
+        |there| drop(there.labels.remove(MANAGED_BY)),
         |there| there.fields.as_mut().unwrap().ips.clear(),
         |there| there.fields = None,
         |there| there.exporters.clear(),
@@ -79,14 +78,19 @@ fn an_import_that_somebody_edited_is_put_back() {
 #[test]
 fn exported_labels_and_annotations_come_along_and_go_when_they_are_no_longer_exported() {
     let labelled = ExportedService {
-        labels: [("team".to_owned(), "shop".to_owned()), ("app.kubernetes.io/managed-by".to_owned(), "me".to_owned())].into(),
+        labels: [("team".to_owned(), "shop".to_owned()), ("app.kubernetes.io/managed-by".to_owned(), "me".to_owned())]
+            .into(),
         annotations: [("example.com/docs".to_owned(), "any text".to_owned())].into(),
         ..exported(&["80"])
     };
     let mut world = World::new().exporting(&[("west", "shop/cart", labelled)]);
     world.settle();
     let import = world.import("shop/cart");
-    assert_eq!(import.labels, [("team".to_owned(), "shop".to_owned())].into(), "what controllers act on is not taken");
+    assert_eq!(
+        import.labels,
+        labels([("team".to_owned(), "shop".to_owned())].into()),
+        "what controllers act on is ours"
+    );
     assert_eq!(import.annotations["example.com/docs"], "any text");
     world.export(&[("west", "shop/cart", exported(&["80"]))]);
     assert!(matches!(world.settle().as_slice(), [Change::Import(spec), ..] if spec.labels.is_empty()));

@@ -45,7 +45,8 @@ fn no_port_is_allocated_twice_though_all_of_them_are_asked_for() {
     world.export(&exports);
     world.settle();
     let services = world.present.services.values().filter_map(|service| service.placed.as_ref());
-    let ports: BTreeSet<Port> = services.flat_map(|placed| placed.service.ports.iter().map(|port| port.allocated)).collect();
+    let ports: BTreeSet<Port> =
+        services.flat_map(|placed| placed.service.ports.iter().map(|port| port.allocated)).collect();
     assert_eq!(ports.len(), 100);
     let findings = world.plan().findings;
     assert_eq!(findings.len(), 1, "{findings:?}");
@@ -118,7 +119,8 @@ fn an_unnamed_port_among_others_gets_a_name_in_the_derived_service_and_none_in_t
         ("north", "shop/cart", exported(&["p80:81", "admin:82"])),
     ]);
     world.settle();
-    let names: Vec<_> = world.derived("shop/cart").ports.iter().map(|port| port.name.clone().unwrap().to_string()).collect();
+    let names: Vec<_> =
+        world.derived("shop/cart").ports.iter().map(|port| port.name.clone().unwrap().to_string()).collect();
     assert_eq!(names.len(), 3);
     assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), 3, "{names:?}");
     let fields = world.import("shop/cart").fields.clone().unwrap();
@@ -148,10 +150,8 @@ fn a_gateway_pod_that_terminates_serves_what_it_has_and_takes_nothing_new() {
 
 #[test]
 fn client_affinity_of_the_import_is_that_of_the_derived_service() {
-    let affine = ExportedService {
-        session_affinity: SessionAffinity::ClientIp { timeout_seconds: 60 },
-        ..exported(&["80"])
-    };
+    let affine =
+        ExportedService { session_affinity: SessionAffinity::ClientIp { timeout_seconds: 60 }, ..exported(&["80"]) };
     let mut world = World::new().exporting(&[("west", "shop/cart", affine)]);
     world.settle();
     assert_eq!(world.derived("shop/cart").session_affinity, SessionAffinity::ClientIp { timeout_seconds: 60 });

@@ -77,16 +77,17 @@ fn an_import_is_ready_when_it_has_an_address_and_a_cluster_to_go_to() {
     assert!(status.is_some(), "{second:?}");
     world.settle();
     let condition = &world.import("shop/cart").conditions[0];
-    assert_eq!((condition.kind.as_str(), condition.status.as_str(), condition.reason.as_str()), ("Ready", "True", "Ready"));
+    assert_eq!(
+        (condition.kind.as_str(), condition.status.as_str(), condition.reason.as_str()),
+        ("Ready", "True", "Ready")
+    );
     assert_eq!(world.import("shop/cart").clusters, ["west".to_owned()].into());
 }
 
 #[test]
 fn the_clusters_of_an_import_follow_who_can_be_reached() {
-    let mut world = World::new().exporting(&[
-        ("west", "shop/cart", exported(&["80"])),
-        ("north", "shop/cart", exported(&["80"])),
-    ]);
+    let mut world =
+        World::new().exporting(&[("west", "shop/cart", exported(&["80"])), ("north", "shop/cart", exported(&["80"]))]);
     world.settle();
     assert_eq!(world.import("shop/cart").clusters, ["west".to_owned()].into());
     world.reachable.insert(cluster("north"));
