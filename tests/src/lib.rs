@@ -3,6 +3,7 @@
 //! Owns the fleet, the simulated datagram network, the probe applications and the clients. Never judges what it sees: the
 //! tests do. What a test cannot do without, such as a free address, is expected and panics.
 
+pub mod apiserver;
 pub mod client;
 pub mod company;
 pub mod dns;
