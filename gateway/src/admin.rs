@@ -35,7 +35,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     audited::AuditedCalls, config::Config, horizon::Horizon, identity::ClusterIdentity, membership::follow::Follower,
-    record::Recorder,
+    record::Recorder, source::SourceView,
 };
 
 mod certificates;
@@ -68,6 +68,8 @@ pub struct Administration {
     pub tables: watch::Receiver<Arc<Tables>>,
     /// The objects in force.
     pub manifests: watch::Receiver<Arc<Manifests>>,
+    /// How it stands with where they come from.
+    pub source: SourceView,
     /// What in those objects needs attention.
     pub notices: watch::Receiver<Arc<Vec<Finding>>>,
     /// Whether this gateway is ready.

@@ -1,7 +1,7 @@
 //! The wiring of a gateway, and the written order of its end. The only file that knows every component.
 //!
 //! ```text
-//! start: state directory -> identity -> membership -> manifests -> tunnels -> dns, listeners, admin -> tasks
+//! start: state directory -> identity -> membership -> objects -> tunnels -> dns, listeners, admin -> tasks
 //! end:   Accept   listeners close, peers are told that this gateway drains, readiness fails
 //!        Work     connections finish; what is left after limits.drain_timeout is cut
 //!        Support  control, membership, renewal stop, tunnels close with a reason, dns and admin stop
@@ -15,7 +15,6 @@ use std::{
 };
 
 use anyhow::Context as _;
-use federation_kube::manifests::ManifestSource;
 use federation_model::{catalog::Catalog, outcome::Outcome, time::Timestamp};
 use federation_runtime::{
     admin::{Admin, AdminServer, Readiness},
@@ -55,6 +54,7 @@ use crate::{
     path::{DataPath, deliver_streams},
     record::Recorder,
     reset_key,
+    source::{Gate, ObjectSource},
     terminate::Terminator,
 };
 
@@ -164,7 +164,8 @@ struct Parts {
     reporter: Reporter,
     source: Option<Source>,
     follower: Arc<Follower>,
-    manifests: ManifestSource,
+    objects: ObjectSource,
+    gate: Option<Gate>,
     kubernetes: Option<Kubernetes>,
     control: Control,
     tables: watch::Receiver<Arc<Tables>>,
@@ -182,7 +183,9 @@ impl Parts {
             ClusterIdentity::open(&config.state.dir, &config.cluster, &config.identity, feed, registry)?;
         let own = (identity.live(), identity.lineage(), identity.disowned());
         let follower = Arc::new(Follower::open(&config, own, registry)?);
-        let manifests = ManifestSource::open(&config.catalog.dir, config.policy.root_namespace.clone())?;
+        let objects = ObjectSource::open(&config).await?;
+        objects.view().register(registry);
+        let (members, gate) = objects.view().gate(follower.members());
         let live = Live::default();
         let (catalog, catalog_receiver) = watch::channel(Arc::new(Catalog::empty(config.cluster.name.clone())));
         let tables = watch::Sender::new(Arc::new(first_tables(&config)));
@@ -199,7 +202,7 @@ impl Parts {
             identity: identity.live(),
             renewed: identity.renewed(),
             trust: follower.trust(),
-            members: follower.members(),
+            members,
             catalog: catalog_receiver,
         };
         let started = Tunnels::start(tunnel_config(&config)?, socket, sources)?;
@@ -234,7 +237,8 @@ impl Parts {
             reporter,
             source,
             follower,
-            manifests,
+            objects,
+            gate,
             kubernetes,
             control,
             tables: tables_receiver,
@@ -247,7 +251,7 @@ impl Parts {
 
     /// Starts every task, each with the rule for its end.
     fn start(self, servers: Servers, tasks: &Tasks) {
-        let Self { keeper, reporter, source, follower, manifests, control, tables, started, effects, .. } = self;
+        let Self { keeper, reporter, source, follower, objects, gate, control, tables, started, effects, .. } = self;
         let Self { path, readiness, config, kubernetes, .. } = self;
         let around = Surroundings {
             tunnels: started.tunnels.clone(),
@@ -256,7 +260,7 @@ impl Parts {
             own_advertises: !config.tunnel.advertise.is_empty(),
         };
         let inputs = ControlInputs {
-            manifests: manifests.subscribe(),
+            manifests: objects.subscribe(),
             members: follower.members(),
             membership: follower.memberships(),
             trust: follower.trust(),
@@ -286,8 +290,13 @@ impl Parts {
         // While connections finish, a cluster that is removed must still lose its own, and names must stay true.
         let support = tasks.stage(Stage::Support);
         let stop = support.stop().clone();
-        support.spawn("control", OnEnd::Stop, control.run(inputs, stop.clone()));
-        support.spawn("manifests", OnEnd::Stop, manifests.run(stop.clone()));
+        let view = objects.view();
+        support.spawn("control", OnEnd::Stop, control.run_after(view.clone(), inputs, stop.clone()));
+        support.spawn("catalog", OnEnd::Stop, view.judge(readiness.condition("catalog"), stop.clone()));
+        support.spawn("objects", OnEnd::Stop, objects.run(stop.clone()));
+        if let Some(gate) = gate {
+            support.spawn("members-gate", OnEnd::Stop, gate.run(stop.clone()));
+        }
         support.spawn("rotation-reports", OnEnd::Stop, reporter.run(follower.clone(), stop.clone()));
         support.spawn("membership", OnEnd::Stop, follower.run(effects, stop.clone()));
         if let Some(kubernetes) = kubernetes {
@@ -331,7 +340,8 @@ impl Servers {
             follower: parts.follower.clone(),
             tunnels: parts.started.tunnels.clone(),
             tables: parts.tables.clone(),
-            manifests: parts.manifests.subscribe(),
+            manifests: parts.objects.subscribe(),
+            source: parts.objects.view(),
             notices: parts.control.notices(),
             readiness: parts.readiness.clone(),
             recorder: parts.path.recorder.clone(),
@@ -339,9 +349,10 @@ impl Servers {
             started_at: Timestamp::from(SystemTime::now()),
             joins: TaskTracker::new(),
         });
-        let tables = parts.tables.clone();
+        let (tables, source) = (parts.tables.clone(), parts.objects.view());
         let admin = Admin::new("landbridge-gateway", parts.readiness.clone(), registry)
             .json("/debug/tables", "the tables in force", move || tables.borrow().view())
+            .json("/debug/source", "where objects come from", move || source.json())
             .bind(config.admin.listen, "admin.listen")
             .await?;
         let socket = AdminSocket::bind(&config.state.dir)?;

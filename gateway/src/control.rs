@@ -9,11 +9,7 @@ use std::{
     time::Duration,
 };
 
-use federation_catalog::{
-    local::{self, LocalState},
-    merge,
-    peers::PeerCatalogs,
-};
+use federation_catalog::{local::Compiler, merge, peers::PeerCatalogs};
 use federation_kube::{derived::Derived, manifests::Manifests};
 use federation_model::{
     catalog::Catalog, finding::Finding, member::Member, names::ClusterName, revocation::Revocations,
@@ -37,6 +33,7 @@ use crate::{
     config::Config,
     live::Live,
     membership::{Current, Membership},
+    source::SourceView,
 };
 
 pub mod addressing;
@@ -97,7 +94,7 @@ pub struct Control {
     config: Config,
     outputs: ControlOutputs,
     live: Live,
-    local: LocalState,
+    local: Compiler,
     notices: Notices,
     peers: PeerCatalogs,
     members: Members,
@@ -127,7 +124,7 @@ impl Control {
             config: config.clone(),
             outputs,
             live,
-            local: LocalState::default(),
+            local: Compiler::new(config.cluster.trust_domain.clone()),
             notices: Notices::default(),
             peers: PeerCatalogs::new(config.tunnel.hold_down),
             members: Members::default(),
@@ -143,6 +140,18 @@ impl Control {
     #[must_use]
     pub fn notices(&self) -> watch::Receiver<Arc<Vec<Finding>>> {
         self.notices.subscribe()
+    }
+
+    /// Runs from when the objects are known until `stop`: tables without them would take back what this cluster exports.
+    pub async fn run_after(self, source: SourceView, inputs: ControlInputs, stop: CancellationToken) {
+        let known = tokio::select! {
+            biased;
+            () = stop.cancelled() => false,
+            known = source.published() => known,
+        };
+        if known {
+            self.run(inputs, stop).await;
+        }
     }
 
     /// Runs until `stop`.
@@ -216,15 +225,15 @@ impl Control {
         self.peers.handle_members(|cluster| members.contains_key(cluster));
         self.members = members;
         self.policies.update(&manifests.objects.policies, &self.config.policy);
-        self.local = local::compile(&manifests.objects, &self.config.cluster.trust_domain);
-        let catalog = self.local.catalog(self.config.cluster.name.clone());
+        self.local.update(&manifests.objects);
+        let catalog = self.local.state().catalog(self.config.cluster.name.clone());
         // The tunnels may not have noticed yet that a cluster left.
         let peers = self.peers.visible().filter(|catalog| self.members.contains_key(&catalog.cluster));
         let imports = merge::merge(std::iter::once(&catalog).chain(peers));
         let newly_assigned = self.addressing.assign(&imports);
         let imports = Arc::new(imports);
         if let Some(asking) = &self.outputs.asking {
-            let (local, peers, members) = (&self.local, &self.peers, &self.members);
+            let (local, peers, members) = (self.local.state(), &self.peers, &self.members);
             let cluster_set = self.cluster_set.as_deref();
             asking::ask(asking, &Known { catalog: &catalog, local, peers, members, cluster_set, imports: &imports });
         }
@@ -237,8 +246,8 @@ impl Control {
             cluster: self.config.cluster.name.clone(),
             zone: self.config.dns.zone.clone(),
             imports,
-            exports: Arc::new(self.local.exports.clone()),
-            pods: Arc::new(self.local.pods.clone()),
+            exports: self.local.state().exports.clone(),
+            pods: self.local.state().pods.clone(),
             members: self.members.clone(),
             revocations: self.revocations.clone(),
             policies: self.policies.table(),
@@ -246,8 +255,8 @@ impl Control {
             places: self.addressing.places(),
             nameservers: Arc::new([self.config.dns.listen.ip()]),
         }));
-        self.metrics.set(&self.local, &tables, peers_reachable, manifests);
-        self.notices.update(&self.local, &manifests.objects.policies);
+        self.metrics.set(self.local.state(), &tables, peers_reachable, manifests);
+        self.notices.update(self.local.state(), &manifests.objects.policies);
         self.outputs.catalog.send_if_modified(|current| {
             let changed = **current != catalog;
             if changed {

@@ -37,6 +37,7 @@ pub mod record;
 pub mod requests;
 pub mod reset_key;
 pub mod route;
+pub mod source;
 pub mod splice;
 pub mod terminate;
 pub mod tls_end;

@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use federation_model::{
@@ -33,7 +34,7 @@ mod endpoints;
 mod owners;
 pub mod warning;
 
-use self::{deliver::DeliverFault, warning::Warning};
+use self::{deliver::DeliverFault, owners::Owners, warning::Warning};
 
 /// The priority of an export that names none; lower is preferred.
 pub const DEFAULT_PRIORITY: u32 = 0;
@@ -47,9 +48,9 @@ const KNOWN: [&str; 6] = [DELIVER, TLS_SPIFFE_ID, TLS_SERVER_NAME, TLS_CLIENT_ID
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct LocalState {
     /// What it exports.
-    pub exports: BTreeMap<ServiceKey, LocalExport>,
+    pub exports: Arc<BTreeMap<ServiceKey, LocalExport>>,
     /// Whose address is whose: the pods that may call through the gateway.
-    pub pods: BTreeMap<IpAddr, SpiffeId>,
+    pub pods: Arc<BTreeMap<IpAddr, SpiffeId>>,
     /// What became of each ServiceExport.
     pub conditions: BTreeMap<ServiceKey, ExportConditions>,
     /// What is not as its author may think.
@@ -93,40 +94,106 @@ impl Held {
     }
 }
 
-/// Compiles the objects of the cluster whose trust domain is `trust_domain`.
+/// Compiles the objects of the cluster whose trust domain is `trust_domain`, once.
 #[must_use]
 pub fn compile(objects: &Objects, trust_domain: &TrustDomain) -> LocalState {
-    let mut state = LocalState::default();
+    let mut compiler = Compiler::new(trust_domain.clone());
+    compiler.update(objects);
+    compiler.state
+}
+
+/// Compiles the objects of a cluster again and again: what they share with those before is not compiled anew.
+#[derive(Debug, Clone)]
+pub struct Compiler {
+    objects: Objects,
+    /// Those of the exports alone.
+    warnings: Vec<Warning>,
+    owners: Owners,
+    state: LocalState,
+}
+
+impl Compiler {
+    /// A compiler for the cluster whose trust domain is `trust_domain`.
+    #[must_use]
+    pub fn new(trust_domain: TrustDomain) -> Self {
+        Self {
+            objects: Objects::default(),
+            warnings: Vec::new(),
+            owners: Owners::new(trust_domain),
+            state: LocalState::default(),
+        }
+    }
+
+    /// What the objects last given say; nothing was exported before any were.
+    #[must_use]
+    pub fn state(&self) -> &LocalState {
+        &self.state
+    }
+
+    /// Takes over the objects there are now.
+    pub fn update(&mut self, objects: &Objects) {
+        let known = std::mem::replace(&mut self.objects, objects.clone());
+        let exports_stand = Arc::ptr_eq(&known.services, &objects.services)
+            && Arc::ptr_eq(&known.endpoint_slices, &objects.endpoint_slices)
+            && Arc::ptr_eq(&known.service_exports, &objects.service_exports);
+        if !exports_stand {
+            let Exporting { exports, conditions, warnings } = export_all(objects);
+            self.state.exports = Arc::new(exports);
+            self.state.conditions = conditions;
+            self.warnings = warnings;
+        }
+        let pods_stand = Arc::ptr_eq(&known.pods, &objects.pods);
+        if !pods_stand {
+            self.owners.update(&objects.pods);
+            self.state.pods = self.owners.principals().clone();
+        }
+        if !(exports_stand && pods_stand) {
+            self.state.warnings = self.warnings.iter().chain(self.owners.warnings()).cloned().collect();
+        }
+    }
+}
+
+/// The exports under way.
+#[derive(Default)]
+struct Exporting {
+    exports: BTreeMap<ServiceKey, LocalExport>,
+    conditions: BTreeMap<ServiceKey, ExportConditions>,
+    warnings: Vec<Warning>,
+}
+
+fn export_all(objects: &Objects) -> Exporting {
+    let mut exporting = Exporting::default();
     let mut slices: BTreeMap<ServiceKey, Vec<&EndpointSliceObject>> = BTreeMap::new();
-    for slice in objects.endpoint_slices.values().filter(|slice| slice.source_cluster.is_none()) {
+    for slice in objects.endpoint_slices.values().filter(|slice| !slice.imported) {
         if let Some(service) = &slice.service {
             let key = ServiceKey::new(slice.key.namespace.clone(), service.clone());
-            slices.entry(key).or_default().push(slice);
+            if objects.service_exports.contains_key(&key) {
+                slices.entry(key).or_default().push(slice);
+            }
         }
     }
     // The oldest first, so that a new export never pushes out one that works.
-    let mut exports: Vec<&ServiceExportObject> = objects.service_exports.values().collect();
+    let mut exports: Vec<&ServiceExportObject> = objects.service_exports.values().map(Arc::as_ref).collect();
     exports.sort_by_key(|export| (export.created, &export.key));
     for export in exports {
         let of_service = slices.get(&export.key).map_or(&[][..], Vec::as_slice);
-        let conditions = match held_or_exported(export, objects, of_service, &mut state) {
+        let conditions = match held_or_exported(export, objects, of_service, &mut exporting) {
             Ok(local) => {
-                state.exports.insert(export.key.clone(), local);
+                exporting.exports.insert(export.key.clone(), local);
                 ExportConditions::exported()
             }
             Err(held) => held.conditions(),
         };
-        state.conditions.insert(export.key.clone(), conditions);
+        exporting.conditions.insert(export.key.clone(), conditions);
     }
-    state.pods = owners::principals(&objects.pods, trust_domain, &mut state.warnings);
-    state
+    exporting
 }
 
 fn held_or_exported(
     export: &ServiceExportObject,
     objects: &Objects,
     slices: &[&EndpointSliceObject],
-    state: &mut LocalState,
+    state: &mut Exporting,
 ) -> Result<LocalExport, Held> {
     let key = &export.key;
     let service = objects.services.get(key).ok_or_else(|| Held::NoService(key.clone()))?;

@@ -15,12 +15,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use federation_catalog::objects::Objects;
 use federation_model::{
     names::Namespace,
-    policy::{BrokenPolicy, PolicyKey, PolicyKind, pattern::ServicePattern},
+    policy::{BrokenPolicy, PolicyKey, PolicyKind},
 };
 
 use crate::{
@@ -30,9 +31,6 @@ use crate::{
 };
 
 type FileObjects = BTreeMap<ObjectId, Object>;
-
-/// The most services that a reason names.
-const MAX_SHOWN: usize = 5;
 
 /// Reads a directory again and again.
 #[derive(Debug)]
@@ -109,7 +107,7 @@ impl Assembler {
         self.last_good = draft.in_force;
         draft.quarantined.sort();
         let Draft { objects, quarantined, policy_origins, .. } = draft;
-        Manifests { objects, quarantined, policy_origins }
+        Manifests { objects, namespaces: None, quarantined, policy_origins }
     }
 
     /// Brings back what only a fault would have ended, where nothing else defines it, and reports the faults.
@@ -121,7 +119,7 @@ impl Assembler {
                 self.retain(draft, &file, None);
             }
             draft.quarantined.push(Quarantined {
-                file: directory.clone(),
+                file: Some(directory.clone()),
                 line: None,
                 object: None,
                 reason: reason.clone(),
@@ -169,7 +167,7 @@ impl Assembler {
                 let place = place(file.strip_prefix(&self.directory).unwrap_or(file), line);
                 let name = id.as_ref().map_or_else(|| format!("({place})"), |id| id.name.clone());
                 let key = PolicyKey { namespace: namespace.unwrap_or_else(|| self.root.clone()), name };
-                let note = format!("; {} until it is mended", self.refused(&key.namespace, &services));
+                let note = format!("; {} until it is mended", document::refused(&self.root, &key.namespace, &services));
                 let broken = BrokenPolicy { services, reason: format!("{place}: {reason}") };
                 draft.add_broken((kind, key), broken);
                 note
@@ -180,22 +178,11 @@ impl Assembler {
             (Some(_) | None, Some(UnreadPolicy::Refusing { .. }) | None) => String::new(),
         };
         draft.quarantined.push(Quarantined {
-            file: file.to_owned(),
+            file: Some(file.to_owned()),
             line,
             object: id.map(|id| id.to_string()),
             reason: format!("{reason}{note}"),
         });
-    }
-
-    /// What a broken policy does, in words.
-    fn refused(&self, namespace: &Namespace, services: &[ServicePattern]) -> String {
-        let services = match services {
-            [] => "every service".to_owned(),
-            some if some.len() <= MAX_SHOWN => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-            many => format!("the {} services it selects", many.len()),
-        };
-        let of = if *namespace == self.root { String::new() } else { format!(" of namespace {namespace}") };
-        format!("calls to {services}{of} are refused")
     }
 }
 
@@ -215,7 +202,7 @@ impl Draft {
                     other.display()
                 );
                 self.quarantined.push(Quarantined {
-                    file: file.clone(),
+                    file: Some(file.clone()),
                     line: Some(line),
                     object: Some(id.to_string()),
                     reason,
@@ -240,7 +227,7 @@ impl Draft {
 
     /// Two broken definitions of one policy select what either does.
     fn add_broken(&mut self, id: (PolicyKind, PolicyKey), broken: BrokenPolicy) {
-        match self.objects.policies.broken.entry(id) {
+        match Arc::make_mut(&mut self.objects.policies).broken.entry(id) {
             Entry::Vacant(entry) => drop(entry.insert(broken)),
             Entry::Occupied(mut entry) => {
                 let known = entry.get_mut();

@@ -28,7 +28,7 @@ mod unread;
 use division::{Document, split};
 pub(crate) use kind::{Kind, Object, ObjectId};
 use source::{Item, Source};
-pub(crate) use unread::{UnreadPolicy, mentions_policies};
+pub(crate) use unread::{UnreadPolicy, mentions_policies, refused};
 
 /// Why a document is not in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +66,11 @@ pub(crate) fn read(text: &str) -> Reading {
         read_document(&document, &mut reading);
     }
     reading
+}
+
+/// Reads an object of which the kind and the namespace are known, such as one that an API server keeps.
+pub(crate) fn read_value(kind: Kind, namespace: &str, value: Value) -> Result<Object, Fault> {
+    parse_object(kind, &Item { value, line: 0 }, namespace)
 }
 
 /// The fields that say which object a document is.
@@ -147,13 +152,9 @@ fn read_list(document: &Document<'_>, kind: Option<Kind>, reading: &mut Reading)
 /// Reads what is no list.
 fn read_object(source: &impl Source, announced: Result<Announced, Fault>, reading: &mut Reading) {
     match announced {
-        Ok(Announced::Object(id)) => match parse_object(id.kind, source) {
+        Ok(Announced::Object(id)) => match parse_object(id.kind, source, &id.namespace) {
             Ok(object) => reading.objects.push((id, source.line(), object)),
-            Err(fault) => {
-                let value = source.parse::<Value>().ok();
-                let policy = id.kind.policy().map(|kind| UnreadPolicy::new(kind, Some(&id.namespace), value.as_ref()));
-                reading.faults.push(Fault { id: Some(id), policy, ..fault });
-            }
+            Err(fault) => reading.faults.push(Fault { id: Some(id), ..fault }),
         },
         Ok(Announced::Ignored(what)) => tracing::debug!(line = source.line(), %what, "a kind that is not read"),
         Ok(Announced::List(_)) => {}
@@ -266,7 +267,16 @@ struct Strict<S> {
     _status: IgnoredAny,
 }
 
-fn parse_object(kind: Kind, source: &impl Source) -> Result<Object, Fault> {
+/// An object of this kind; when it is a policy at fault, what follows is part of the fault.
+fn parse_object(kind: Kind, source: &impl Source, namespace: &str) -> Result<Object, Fault> {
+    parse_fields(kind, source).map_err(|fault| {
+        let value = source.parse::<Value>().ok();
+        let policy = kind.policy().map(|kind| UnreadPolicy::new(kind, Some(namespace), value.as_ref()));
+        Fault { policy, ..fault }
+    })
+}
+
+fn parse_fields(kind: Kind, source: &impl Source) -> Result<Object, Fault> {
     let field = |error: FieldError| source.fault(&error.to_string());
     Ok(match kind {
         Kind::Service => Object::Service(objects::service(&source.parse::<v1::Service>()?).map_err(field)?),

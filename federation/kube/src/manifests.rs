@@ -1,11 +1,11 @@
-//! The objects of a manifest directory, live.
+//! What a source of objects says, and the source that is a manifest directory.
 //!
-//! Owns the published state of one directory and its following. A document that cannot be used is quarantined, with its
+//! Owns the published state of one directory and its following; [`crate::cluster`] is the other source. A document that cannot be used is quarantined, with its
 //! file, line and reason; everything else counts, and so does its last good version. Never changes a file; [`crate::promote`]
 //! makes the new text of one.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -21,22 +21,24 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{assemble::Assembler, follow::Follower};
 
-/// What a directory says.
+/// What a directory or an API server says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Manifests {
     /// The objects in force.
     pub objects: Objects,
-    /// What is not, by file and line.
+    /// The namespaces there are; nothing where every namespace counts as being there, as in a directory.
+    pub namespaces: Option<Arc<BTreeSet<Namespace>>>,
+    /// What is not in force, by file and line, or by object.
     pub quarantined: Vec<Quarantined>,
-    /// Where each policy in force was read: the file, and the line of it.
+    /// Where each policy in force was read, if in a file: the file, and the line of it.
     pub policy_origins: BTreeMap<(PolicyKind, PolicyKey), (PathBuf, u32)>,
 }
 
-/// A document that is not in force.
+/// A document or an object that is not in force.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Quarantined {
-    /// The file; a directory when it could not be read.
-    pub file: PathBuf,
+    /// The file, a directory when it could not be read; nothing for an object of an API server.
+    pub file: Option<PathBuf>,
     /// The line of the file; nothing when all of it is meant.
     pub line: Option<u32>,
     /// The kind, namespace and name, when they are known.
@@ -47,14 +49,17 @@ pub struct Quarantined {
 
 impl fmt::Display for Quarantined {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file.display())?;
-        if let Some(line) = self.line {
-            write!(f, ":{line}")?;
+        if let Some(file) = &self.file {
+            write!(f, "{}", file.display())?;
+            if let Some(line) = self.line {
+                write!(f, ":{line}")?;
+            }
+            f.write_str(": ")?;
         }
         if let Some(object) = &self.object {
-            write!(f, ": {object}")?;
+            write!(f, "{object}: ")?;
         }
-        write!(f, ": {}", self.reason)
+        f.write_str(&self.reason)
     }
 }
 

@@ -45,6 +45,10 @@ pub const UNDATED: Timestamp = Timestamp(253_402_300_799);
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// The label that names the cluster an imported EndpointSlice comes from.
 const SOURCE_CLUSTER: &str = "multicluster.kubernetes.io/source-cluster";
+/// The label that says who keeps an EndpointSlice.
+const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+/// Who keeps those that the gateway makes: the addresses in them are those of gateways.
+pub const SLICES_OF_GATEWAY: &str = "gateway.landbridge.dev";
 /// `sessionAffinityConfig.clientIP.timeoutSeconds` when not set (Kubernetes API reference).
 const DEFAULT_AFFINITY_SECONDS: i32 = 10_800;
 /// The longest name of an object (RFC 1123 subdomain).
@@ -100,12 +104,18 @@ pub fn endpoint_slice(object: &EndpointSlice) -> Result<EndpointSliceObject, Fie
         .enumerate()
         .map(|(index, endpoint)| slice_endpoint(&format!("endpoints[{index}]"), endpoint, address_type, &key));
     let ports = object.ports.iter().flatten().enumerate().map(|(index, port)| slice_port(index, port));
+    let service = label::<ServiceName>(&object.metadata, SERVICE_NAME)?;
+    let from = label::<ClusterName>(&object.metadata, SOURCE_CLUSTER)?;
+    let imported = from.is_some() || text_label(&object.metadata, MANAGED_BY) == Some(SLICES_OF_GATEWAY);
+    let endpoints: Vec<SliceEndpoint> = endpoints.collect::<Result<_, _>>()?;
+    // Nobody asks for the others, of which there can be as many as of those that count.
+    let used = service.is_some() && !imported;
     Ok(EndpointSliceObject {
-        service: label::<ServiceName>(&object.metadata, SERVICE_NAME)?,
-        source_cluster: label::<ClusterName>(&object.metadata, SOURCE_CLUSTER)?,
+        service,
+        imported,
         address_type,
         ports: ports.collect::<Result<_, _>>()?,
-        endpoints: endpoints.collect::<Result<_, _>>()?,
+        endpoints: if used { endpoints } else { Vec::new() },
         key,
     })
 }
@@ -133,7 +143,7 @@ pub fn pod(object: &Pod) -> Result<PodObject, FieldError> {
     });
     Ok(PodObject {
         key: object_key(&object.metadata)?,
-        service_account: account.unwrap_or("default").to_owned(),
+        service_account: account.unwrap_or("default").into(),
         phase: match status.and_then(|status| status.phase.as_deref()) {
             Some("Running") => PodPhase::Running,
             Some("Succeeded" | "Failed") => PodPhase::Ended,
@@ -241,8 +251,6 @@ fn slice_endpoint(
         serving: conditions.and_then(|c| c.serving).unwrap_or(ready),
         terminating: conditions.and_then(|c| c.terminating).unwrap_or(false),
         hostname: hostname.map(|text| parse(&format!("{field}.hostname"), text)).transpose()?,
-        node: object.node_name.clone(),
-        zone: object.zone.clone(),
         pod: pod_of(field, object, slice)?,
     })
 }
@@ -263,12 +271,12 @@ fn pod_of(field: &str, object: &Endpoint, slice: &ObjectKey) -> Result<Option<Ob
     else {
         return Ok(None);
     };
-    let Some(name) = reference.name.clone().filter(|name| !name.is_empty()) else { return Ok(None) };
+    let Some(name) = reference.name.as_deref().filter(|name| !name.is_empty()) else { return Ok(None) };
     let namespace = match reference.namespace.as_deref() {
         None | Some("") => slice.namespace.clone(),
         Some(text) => parse(&format!("{field}.targetRef.namespace"), text)?,
     };
-    Ok(Some(ObjectKey { namespace, name }))
+    Ok(Some(ObjectKey { namespace, name: name.into() }))
 }
 
 fn service_key(metadata: &ObjectMeta) -> Result<ServiceKey, FieldError> {
@@ -286,7 +294,7 @@ fn object_key(metadata: &ObjectMeta) -> Result<ObjectKey, FieldError> {
             format!("{shown:?} is not 1 to {MAX_OBJECT_NAME} lowercase letters, digits, '-' and '.'"),
         ));
     }
-    Ok(ObjectKey { namespace: namespace(metadata)?, name: name.to_owned() })
+    Ok(ObjectKey { namespace: namespace(metadata)?, name: name.into() })
 }
 
 fn namespace(metadata: &ObjectMeta) -> Result<Namespace, FieldError> {
@@ -298,8 +306,11 @@ fn label<T: FromStr>(metadata: &ObjectMeta, key: &str) -> Result<Option<T>, Fiel
 where
     T::Err: ToString,
 {
-    let value = metadata.labels.iter().flatten().find(|(name, _)| *name == key).map(|(_, value)| value.as_str());
-    value.map(|text| parse(&format!("metadata.labels[{key}]"), text)).transpose()
+    text_label(metadata, key).map(|text| parse(&format!("metadata.labels[{key}]"), text)).transpose()
+}
+
+fn text_label<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    metadata.labels.as_ref()?.get(key).map(String::as_str)
 }
 
 fn port(field: &str, number: i32) -> Result<Port, FieldError> {

@@ -38,6 +38,7 @@ pub(super) async fn check(this: &Arc<Administration>) -> Vec<Finding> {
     findings.extend(breaks.iter().map(|ends| ends::finding(ends, own, now)));
     findings.extend(trust(this));
     findings.extend(this.tunnels.status().iter().flat_map(peer));
+    findings.extend(this.source.findings());
     findings.extend(quarantined(this));
     findings.extend(this.notices.borrow().iter().cloned());
     findings.extend(policies(this).await);
@@ -185,11 +186,9 @@ fn clock(cluster: &ClusterName, millis: i64) -> Option<Finding> {
 
 fn quarantined(this: &Administration) -> Vec<Finding> {
     let manifests = this.manifests.borrow().clone();
-    let finding = |q: &federation_kube::manifests::Quarantined| {
-        let line = q.line.map(|line| format!(":{line}")).unwrap_or_default();
-        let object = q.object.as_deref().map(|object| format!("{object}: ")).unwrap_or_default();
-        let detail = format!("{}{line}: {object}{}", q.file.display(), q.reason);
-        Finding::failed("manifest", detail, "mend the file; what was good before stays in force")
+    let finding = |q: &federation_kube::manifests::Quarantined| match &q.file {
+        Some(_) => Finding::failed("manifest", q.to_string(), "mend the file; what was good before stays in force"),
+        None => Finding::failed("object", q.to_string(), "mend the object; what was good before stays in force"),
     };
     manifests.quarantined.iter().map(finding).collect()
 }

@@ -33,7 +33,7 @@ pub(super) fn status(this: &Administration) -> Status {
             .quarantined
             .iter()
             .map(|q| Quarantined {
-                file: q.file.display().to_string(),
+                file: q.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default(),
                 line: q.line.unwrap_or(0),
                 object: q.object.clone().unwrap_or_default(),
                 reason: q.reason.clone(),

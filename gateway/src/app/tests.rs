@@ -82,14 +82,14 @@ struct Starting {
     events: mpsc::Sender<TunnelEvent>,
     readiness: Readiness,
     tasks: JoinSet<()>,
-    _manifests: ManifestSource,
+    _objects: ObjectSource,
     _follower: Arc<Follower>,
 }
 
 async fn starting(dir: &Path, west: &[&str]) -> Starting {
     let (parts, _) = opened(dir, west).await;
     let (events, received) = mpsc::channel(8);
-    let (manifests, members) = (parts.manifests.subscribe(), parts.follower.members());
+    let (manifests, members) = (parts.objects.subscribe(), parts.follower.members());
     let inputs = ControlInputs {
         manifests,
         members,
@@ -99,7 +99,7 @@ async fn starting(dir: &Path, west: &[&str]) -> Starting {
     };
     let mut tasks = JoinSet::new();
     tasks.spawn(parts.control.run(inputs, CancellationToken::new()));
-    Starting { events, readiness: parts.readiness, tasks, _manifests: parts.manifests, _follower: parts.follower }
+    Starting { events, readiness: parts.readiness, tasks, _objects: parts.objects, _follower: parts.follower }
 }
 
 impl Starting {

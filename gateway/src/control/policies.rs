@@ -12,13 +12,14 @@ use crate::config::PolicyConfig;
 /// Policies and their table.
 #[derive(Debug, Default)]
 pub(super) struct CompiledPolicies {
-    written: Policies,
+    written: Arc<Policies>,
     table: Arc<PolicyTable>,
 }
 
 impl CompiledPolicies {
     /// Compiles these policies, unless they are the ones in force.
-    pub(super) fn update(&mut self, policies: &Policies, config: &PolicyConfig) {
+    pub(super) fn update(&mut self, policies: &Arc<Policies>, config: &PolicyConfig) {
+        // The same value is seen to be so without a look into it.
         if *policies == self.written {
             return;
         }

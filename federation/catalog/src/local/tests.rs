@@ -8,7 +8,7 @@ fn key(text: &str) -> ServiceKey {
 }
 
 fn object(name: &str) -> ObjectKey {
-    ObjectKey { namespace: "shop".parse::<Namespace>().unwrap(), name: name.to_owned() }
+    ObjectKey { namespace: "shop".parse::<Namespace>().unwrap(), name: name.into() }
 }
 
 fn number_of(number: u16) -> Port {
@@ -50,8 +50,6 @@ fn ready(ip: &str) -> SliceEndpoint {
         serving: true,
         terminating: false,
         hostname: None,
-        node: None,
-        zone: None,
         pod: None,
     }
 }
@@ -68,7 +66,7 @@ fn slice(name: &str, service: &str, ports: Vec<SlicePort>, endpoints: Vec<SliceE
     EndpointSliceObject {
         key: object(name),
         service: Some(service.parse().unwrap()),
-        source_cluster: None,
+        imported: false,
         address_type: AddressType::Ipv4,
         ports,
         endpoints,
@@ -172,7 +170,7 @@ fn slices_of_other_services_namespaces_and_clusters_are_not_read() {
     let mut elsewhere = slice("web-2", "web", ports(), vec![ready("10.0.0.2")]);
     elsewhere.key.namespace = "other".parse().unwrap();
     let mut imported = slice("web-3", "web", ports(), vec![ready("10.0.0.3")]);
-    imported.source_cluster = Some("west".parse().unwrap());
+    imported.imported = true;
     let mut fqdn = slice("web-4", "web", ports(), vec![ready("10.0.0.4")]);
     fqdn.address_type = AddressType::Fqdn;
     let other = slice("api-1", "api", ports(), vec![ready("10.0.0.5")]);
@@ -396,7 +394,7 @@ fn pod(name: &str, ip: &str) -> PodObject {
     PodObject {
         key: object(name),
         ips: vec![ip.parse().unwrap()],
-        service_account: "frontend".to_owned(),
+        service_account: "frontend".into(),
         phase: PodPhase::Running,
         host_network: false,
         deleted: false,
@@ -410,6 +408,55 @@ fn principals(pods: Vec<PodObject>) -> (Vec<String>, Vec<Warning>) {
     }
     let state = run(&objects);
     (state.pods.iter().map(|(ip, id)| format!("{ip} {id}")).collect(), state.warnings)
+}
+
+#[test]
+fn what_is_compiled_step_by_step_is_what_is_compiled_at_once() {
+    let trust_domain = TrustDomain::new("east.example").unwrap();
+    let mut compiler = Compiler::new(trust_domain.clone());
+    let mut objects = Objects::default();
+    // Few names, addresses and states, so that they meet often; the same sequence in every run.
+    let mut seed = 7_u32;
+    let mut below = |n: u32| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 16) % n
+    };
+    for step in 0..2_000 {
+        let name = format!("p{}", below(6));
+        match below(6) {
+            0 => drop(Arc::make_mut(&mut objects.pods).remove(&object(&name))),
+            1 => drop(objects.insert_service(service("shop/web", ServiceType::ClusterIp))),
+            2 => drop(objects.insert_service_export(exporting("shop/web", &[]))),
+            _ => {
+                let phase = [PodPhase::Running, PodPhase::Running, PodPhase::Ended, PodPhase::Unsettled];
+                let changed = PodObject {
+                    phase: phase[below(4) as usize],
+                    host_network: below(4) == 0,
+                    service_account: ["frontend", "a b"][below(2) as usize].into(),
+                    ..pod(&name, &format!("10.0.0.{}", below(4)))
+                };
+                objects.insert_pod(changed);
+            }
+        }
+        compiler.update(&objects);
+        assert_eq!(*compiler.state(), compile(&objects, &trust_domain), "step {step}");
+    }
+}
+
+#[test]
+fn what_did_not_change_is_not_compiled_again() {
+    let mut compiler = Compiler::new(TrustDomain::new("east.example").unwrap());
+    let mut objects = Objects::default();
+    objects.insert_service(service("shop/web", ServiceType::ClusterIp));
+    objects.insert_service_export(exporting("shop/web", &[]));
+    objects.insert_pod(pod("a", "10.0.0.1"));
+    compiler.update(&objects);
+    let before = compiler.state().clone();
+    assert!(!objects.insert_pod(pod("a", "10.0.0.1")), "it is the same pod");
+    objects.insert_pod(pod("b", "10.0.0.2"));
+    compiler.update(&objects);
+    assert!(Arc::ptr_eq(&before.exports, &compiler.state().exports));
+    assert_eq!(compiler.state().pods.len(), 2);
 }
 
 #[test]
@@ -444,7 +491,7 @@ fn an_address_of_two_running_pods_belongs_to_nobody() {
 #[test]
 fn an_address_that_went_from_one_pod_to_the_next_is_never_the_old_ones() {
     let old = |phase, deleted| PodObject { phase, deleted, ..pod("old", "10.0.0.1") };
-    let new = |phase| PodObject { phase, service_account: "backend".to_owned(), ..pod("new", "10.0.0.1") };
+    let new = |phase| PodObject { phase, service_account: "backend".into(), ..pod("new", "10.0.0.1") };
     let backend = vec!["10.0.0.1 spiffe://east.example/ns/shop/sa/backend".to_owned()];
     use PodPhase::{Ended, Running, Unsettled};
     assert_eq!(principals(vec![old(Ended, false), new(Running)]).0, backend, "the old one has ended");
@@ -460,7 +507,7 @@ fn an_address_that_went_from_one_pod_to_the_next_is_never_the_old_ones() {
 
 #[test]
 fn a_service_account_that_fits_no_spiffe_id_is_warned_of() {
-    let odd = PodObject { service_account: "a b".to_owned(), ..pod("a", "10.0.0.1") };
+    let odd = PodObject { service_account: "a b".into(), ..pod("a", "10.0.0.1") };
     let (found, warnings) = principals(vec![odd]);
     assert_eq!(found, [] as [&str; 0]);
     assert!(warnings[0].to_string().contains("shop/a"), "{}", warnings[0]);

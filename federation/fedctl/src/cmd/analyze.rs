@@ -138,7 +138,8 @@ fn summary(objects: &Objects) -> Finding {
 /// A broken policy is told here, with its place and with what it refuses.
 fn of_document(quarantined: &Quarantined) -> Finding {
     let line = quarantined.line.map(|line| format!(":{line}")).unwrap_or_default();
-    let detail = format!("{}{line}: {}", quarantined.file.display(), quarantined.reason);
+    let file = quarantined.file.as_deref().unwrap_or_else(|| Path::new("")).display();
+    let detail = format!("{file}{line}: {}", quarantined.reason);
     Finding::failed(quarantined.object.as_deref().unwrap_or("document"), detail, "mend the document")
 }
 

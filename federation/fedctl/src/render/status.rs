@@ -338,13 +338,16 @@ fn cells(tunnel: &TunnelView, look: Look) -> [String; 5] {
 fn quarantined(gateway: &GatewayView, look: Look) -> String {
     let mut table = look.table(&["QUARANTINED", "OBJECT", "REASON"]);
     for entry in &gateway.quarantined {
-        let place = entry.line.map_or_else(|| entry.file.clone(), |line| format!("{}:{line}", entry.file));
+        let file = if entry.file.is_empty() { "API server" } else { &entry.file };
+        let place = entry.line.map_or_else(|| file.to_owned(), |line| format!("{file}:{line}"));
         table.add_row([
             mood_cell(place, Mood::Bad),
             or_dash(entry.object.as_deref().unwrap_or_default()).into(),
             entry.reason.as_str().into(),
         ]);
     }
-    let what = count(gateway.quarantined.len(), "manifest is", "manifests are");
+    let in_files = gateway.quarantined.iter().any(|entry| !entry.file.is_empty());
+    let (one, many) = if in_files { ("manifest is", "manifests are") } else { ("object is", "objects are") };
+    let what = count(gateway.quarantined.len(), one, many);
     format!("{}{what} not in force; everything else is.\n", text_of(table))
 }

@@ -12,6 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// The API group of the policies.
 pub const GROUP: &str = "policy.landbridge.dev";
 /// The one version of the group.
+pub const VERSION: &str = "v1alpha1";
+/// The group in that version.
 pub const API_VERSION: &str = "policy.landbridge.dev/v1alpha1";
 /// The most rules of one `from` or `to`: who needs more writes a second policy, which is as good.
 pub const MAX_RULES: usize = 64;

@@ -110,14 +110,15 @@ impl Object {
         }
     }
 
-    pub(crate) fn insert_into(self, objects: &mut Objects) {
+    /// Adds or replaces it; whether that changed anything.
+    pub(crate) fn insert_into(self, objects: &mut Objects) -> bool {
         match self {
-            Self::Service(service) => drop(objects.insert_service(service)),
-            Self::EndpointSlice(slice) => drop(objects.insert_endpoint_slice(slice)),
-            Self::Pod(pod) => drop(objects.insert_pod(pod)),
-            Self::ServiceExport(export) => drop(objects.insert_service_export(export)),
-            Self::AuthorizationPolicy(policy) => drop(objects.insert_authorization_policy(policy)),
-            Self::PeerAuthentication(policy) => drop(objects.insert_peer_authentication(policy)),
+            Self::Service(service) => objects.insert_service(service),
+            Self::EndpointSlice(slice) => objects.insert_endpoint_slice(slice),
+            Self::Pod(pod) => objects.insert_pod(pod),
+            Self::ServiceExport(export) => objects.insert_service_export(export),
+            Self::AuthorizationPolicy(policy) => objects.insert_authorization_policy(policy),
+            Self::PeerAuthentication(policy) => objects.insert_peer_authentication(policy),
         }
     }
 }

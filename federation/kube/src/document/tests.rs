@@ -220,7 +220,7 @@ fn pods_own_their_addresses_and_a_manifest_need_not_state_the_phase() {
         .objects
         .iter()
         .map(|(_, _, object)| match object {
-            Object::Pod(pod) => (pod.ips.len(), pod.service_account.as_str(), pod.phase),
+            Object::Pod(pod) => (pod.ips.len(), &*pod.service_account, pod.phase),
             Object::Service(_)
             | Object::EndpointSlice(_)
             | Object::ServiceExport(_)

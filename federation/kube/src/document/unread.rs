@@ -57,6 +57,20 @@ fn of_services(list: &Value) -> Option<Vec<ServicePattern>> {
     patterns.map(|text| objects::policy::service("services", text.as_str()?).ok()).collect()
 }
 
+/// The most services that a reason names.
+const MAX_SHOWN: usize = 5;
+
+/// What a policy of `namespace` does that cannot be read, in words; `root` is the namespace whose policies hold for all.
+pub(crate) fn refused(root: &Namespace, namespace: &Namespace, services: &[ServicePattern]) -> String {
+    let services = match services {
+        [] => "every service".to_owned(),
+        some if some.len() <= MAX_SHOWN => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        many => format!("the {} services it selects", many.len()),
+    };
+    let of = if namespace == root { String::new() } else { format!(" of namespace {namespace}") };
+    format!("calls to {services}{of} are refused")
+}
+
 /// Whether a text speaks of the policies of Landbridge other than in a comment of its own line.
 pub(crate) fn mentions_policies(text: &str) -> bool {
     text.lines().any(|line| line.contains(GROUP) && !line.trim_start().starts_with('#'))

@@ -47,7 +47,7 @@ pub fn peer_authentication(object: &crd::PeerAuthentication) -> Result<PeerAuthe
 }
 
 fn key(metadata: &ObjectMeta) -> Result<PolicyKey, FieldError> {
-    object_key(metadata).map(|key| PolicyKey { namespace: key.namespace, name: key.name })
+    object_key(metadata).map(|key| PolicyKey { namespace: key.namespace, name: key.name.to_string() })
 }
 
 fn action(action: ActionWord, audits: Option<EffectWord>) -> Result<Action, FieldError> {
