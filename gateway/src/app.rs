@@ -16,7 +16,7 @@ use std::{
 
 use anyhow::Context as _;
 use federation_kube::manifests::ManifestSource;
-use federation_model::{catalog::Catalog, outcome::Outcome, time::Timestamp};
+use federation_model::{catalog::Catalog, edition::Editions, outcome::Outcome, time::Timestamp};
 use federation_runtime::{
     admin::{Admin, AdminServer, Readiness},
     open_files,
@@ -182,7 +182,7 @@ impl Parts {
         let follower = Arc::new(Follower::open(&config, own, registry)?);
         let manifests = ManifestSource::open(&config.catalog.dir, config.policy.root_namespace.clone())?;
         let live = Live::default();
-        let (catalog, catalog_receiver) = watch::channel(Arc::new(Catalog::empty(config.cluster.name.clone())));
+        let (catalog, catalog_receiver) = watch::channel(Editions::from(Catalog::empty(config.cluster.name.clone())));
         let tables = watch::Sender::new(Arc::new(first_tables(&config)));
         let tables_receiver = tables.subscribe();
         let readiness = Readiness::default();

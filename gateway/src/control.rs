@@ -17,7 +17,7 @@ use federation_catalog::{
 };
 use federation_kube::manifests::Manifests;
 use federation_model::{
-    catalog::Catalog, finding::Finding, import::Imports, member::Member, names::ClusterName, revocation::Revocations,
+    edition::Editions, finding::Finding, import::Imports, member::Member, names::ClusterName, revocation::Revocations,
 };
 use federation_pki::trust::TrustStore;
 use federation_runtime::{admin::Condition, state};
@@ -69,8 +69,8 @@ pub struct ControlInputs {
 pub struct ControlOutputs {
     /// The tables.
     pub tables: watch::Sender<Arc<Tables>>,
-    /// The catalog of this cluster.
-    pub catalog: watch::Sender<Arc<Catalog>>,
+    /// The catalog of this cluster, as each of the others is told it.
+    pub catalog: watch::Sender<Editions>,
     /// The members by which the live connections were judged last, the very value that came in.
     pub judged: watch::Sender<Members>,
     /// Holds from the first tables on.
@@ -227,14 +227,9 @@ impl Control {
             nameservers: Arc::new([self.config.dns.listen.ip()]),
         }));
         self.metrics.set(&self.local, &tables, peers_reachable, manifests);
-        self.notices.update(&self.local, &manifests.objects.policies);
-        self.outputs.catalog.send_if_modified(|current| {
-            let changed = **current != catalog;
-            if changed {
-                *current = Arc::new(catalog);
-            }
-            changed
-        });
+        let known = |cluster: &ClusterName| cluster == tables.cluster() || tables.is_member(cluster);
+        self.notices.update(&self.local, &manifests.objects.policies, known);
+        self.outputs.catalog.send_if_modified(|told| told.update(&self.local.exports, self.members.keys()));
         self.outputs.tables.send_replace(tables.clone());
         self.outputs.compiled.holds();
         let cut = self.live.judge(&tables);

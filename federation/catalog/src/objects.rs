@@ -28,6 +28,9 @@ pub const PRIORITY: &str = "landbridge.dev/priority";
 /// Share among the clusters of one priority, 1 to 1000.
 pub const WEIGHT: &str = "landbridge.dev/weight";
 
+/// The clusters an export is for, separated by commas; without it every cluster, empty for none.
+pub const EXPORT_TO: &str = "landbridge.dev/export-to";
+
 /// Every object that decides what a cluster exports, whose pods call, and who may be called by whom.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Objects {
