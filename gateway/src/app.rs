@@ -15,7 +15,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use federation_model::{catalog::Catalog, outcome::Outcome, time::Timestamp};
+use federation_model::{catalog::Catalog, edition::Editions, outcome::Outcome, time::Timestamp};
 use federation_runtime::{
     admin::{Admin, AdminServer, Readiness},
     open_files,
@@ -187,7 +187,7 @@ impl Parts {
         objects.view().register(registry);
         let (members, gate) = objects.view().gate(follower.members());
         let live = Live::default();
-        let (catalog, catalog_receiver) = watch::channel(Arc::new(Catalog::empty(config.cluster.name.clone())));
+        let (catalog, catalog_receiver) = watch::channel(Editions::from(Catalog::empty(config.cluster.name.clone())));
         let tables = watch::Sender::new(Arc::new(first_tables(&config)));
         let tables_receiver = tables.subscribe();
         let readiness = Readiness::default();

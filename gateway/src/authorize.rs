@@ -1,8 +1,8 @@
 //! Stage five: whether this caller may reach this service, at the cluster that has it.
 //!
 //! Owns the rule that a peer vouches only inside its own trust domain and never for who was revoked, that it shows no
-//! certificate but that of the caller it names, that only exported services are reachable, and that the policies are asked.
-//! Never connects anything.
+//! certificate but that of the caller it names, that only what is exported to its cluster is reachable, and that the policies are
+//! asked. Never connects anything.
 
 use std::{sync::Arc, time::Duration};
 
@@ -132,11 +132,18 @@ pub fn authorize(mut stream: InboundStream, path: &DataPath) -> Result<Authorize
         let reason = revocation.to_string();
         return Err(Rejected::new(stream, record, Outcome::Revoked, reason));
     }
-    if !tables.exports(&header.destination.service, header.destination.port) {
-        let reason = format!("{}:{} is not exported here", header.destination.service, header.destination.port);
-        return Err(Rejected::new(stream, record, Outcome::NotExported, reason));
-    }
     let (service, port) = (&header.destination.service, header.destination.port);
+    if !tables.exports_to(service, port, &stream.peer) {
+        let told = format!("{service}:{port} is not exported here");
+        let reason = match tables.audience(service) {
+            Some(audience) if !audience.includes(&stream.peer) => {
+                format!("{told} to cluster {}: it is for {audience}", stream.peer)
+            }
+            Some(_) | None => told.clone(),
+        };
+        // Who is not told of a service does not learn that it exists.
+        return Err(Rejected::new(stream, record, Outcome::NotExported, reason).telling(told));
+    }
     let call = Call { caller: &caller, source_cluster: &stream.peer, service, port };
     let admitted = match policy::admit(path, &tables, &call, &mut record) {
         Ok(admitted) => admitted,

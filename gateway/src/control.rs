@@ -12,7 +12,7 @@ use std::{
 use federation_catalog::{local::Compiler, merge, peers::PeerCatalogs};
 use federation_kube::{derived::Derived, manifests::Manifests};
 use federation_model::{
-    catalog::Catalog, finding::Finding, member::Member, names::ClusterName, revocation::Revocations,
+    edition::Editions, finding::Finding, member::Member, names::ClusterName, revocation::Revocations,
 };
 use federation_pki::trust::TrustStore;
 use federation_runtime::admin::Condition;
@@ -76,8 +76,8 @@ pub struct ControlInputs {
 pub struct ControlOutputs {
     /// The tables.
     pub tables: watch::Sender<Arc<Tables>>,
-    /// The catalog of this cluster.
-    pub catalog: watch::Sender<Arc<Catalog>>,
+    /// The catalog of this cluster, as each of the others is told it.
+    pub catalog: watch::Sender<Editions>,
     /// The members by which the live connections were judged last, the very value that came in.
     pub judged: watch::Sender<Members>,
     /// What the controllers are asked for, where there are any.
@@ -256,14 +256,9 @@ impl Control {
             nameservers: Arc::new([self.config.dns.listen.ip()]),
         }));
         self.metrics.set(self.local.state(), &tables, peers_reachable, manifests);
-        self.notices.update(self.local.state(), &manifests.objects.policies);
-        self.outputs.catalog.send_if_modified(|current| {
-            let changed = **current != catalog;
-            if changed {
-                *current = Arc::new(catalog);
-            }
-            changed
-        });
+        let known = |cluster: &ClusterName| cluster == tables.cluster() || tables.is_member(cluster);
+        self.notices.update(self.local.state(), &manifests.objects.policies, known);
+        self.outputs.catalog.send_if_modified(|told| told.update(&self.local.state().exports, self.members.keys()));
         self.outputs.tables.send_replace(tables.clone());
         self.outputs.compiled.holds();
         let cut = self.live.judge(&tables);

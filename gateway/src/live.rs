@@ -161,10 +161,10 @@ fn verdict(grant: &Grant, serial: Option<&Serial>, tables: &Tables) -> Option<Cu
         }
     }
     let (service, port) = grant.delivered.as_ref()?;
-    if !tables.exports(service, *port) {
+    let source_cluster = grant.peer.as_ref().unwrap_or_else(|| tables.cluster());
+    if !tables.exports_to(service, *port, source_cluster) {
         return Some(Outcome::NotExported.into());
     }
-    let source_cluster = grant.peer.as_ref().unwrap_or_else(|| tables.cluster());
     let call = Call { caller: &grant.caller, source_cluster, service, port: *port };
     let refused = |aspect: Aspect<'_>| tables.policies().judge(&call, aspect).refusal().map(Ruling::from);
     let by = match &grant.requests {

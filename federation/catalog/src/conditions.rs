@@ -4,7 +4,10 @@
 
 use std::fmt;
 
-use federation_model::import::{Conflict, Import};
+use federation_model::{
+    export::Audience,
+    import::{Conflict, Import},
+};
 
 /// One condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,12 +74,16 @@ pub struct ExportConditions {
 }
 
 impl ExportConditions {
-    /// The conditions of an export that other clusters are told of.
+    /// The conditions of an export that `audience` is told of.
     #[must_use]
-    pub fn exported() -> Self {
+    pub fn exported(audience: &Audience) -> Self {
+        let message = match audience {
+            Audience::Everyone => "the service is in the catalog of this cluster".to_owned(),
+            Audience::Only(_) => format!("the service is in the catalog of this cluster, for {audience}"),
+        };
         Self {
             valid: condition(ConditionKind::Valid, true, "Valid", "the service can be exported"),
-            ready: condition(ConditionKind::Ready, true, "Exported", "the service is in the catalog of this cluster"),
+            ready: condition(ConditionKind::Ready, true, "Exported", &message),
         }
     }
 

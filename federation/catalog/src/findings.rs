@@ -2,15 +2,18 @@
 //!
 //! Owns the words and the order: what is refused or held back comes first. Never limits how many there are, and never logs.
 
+use std::fmt::Display;
+
 use federation_model::{
+    export::{Audience, LocalExport},
     finding::Finding,
-    names::ServiceKey,
-    policy::{BrokenPolicy, Policies, PolicyKey, PolicyKind, pattern::ServicePattern},
+    names::{ClusterName, ServiceKey},
+    policy::{BrokenPolicy, Policies, PolicyKey, PolicyKind},
 };
 
-use crate::{conditions::ExportConditions, local::LocalState};
+use crate::{conditions::ExportConditions, local::LocalState, objects::EXPORT_TO};
 
-/// The most services a finding names.
+/// The most services or clusters a finding names.
 const MAX_SHOWN: usize = 5;
 
 /// What is to be told of the exports and pods of a cluster: exports that are held back first.
@@ -28,6 +31,20 @@ fn held_back(export: &ServiceKey, conditions: &ExportConditions) -> Finding {
     let ready = &conditions.ready;
     let detail = format!("not exported ({}): {}", ready.reason, ready.message);
     Finding::failed(&format!("export {export}"), detail, "mend the Service or its ServiceExport")
+}
+
+/// What is to be told of the clusters that exports are for: those that `known` says are not in the set, such as a name that
+/// is misspelt. They are warnings, for a cluster may be named before it joins.
+#[must_use]
+pub fn of_audiences(local: &LocalState, known: impl Fn(&ClusterName) -> bool) -> Vec<Finding> {
+    let unknown = |(key, export): (&ServiceKey, &LocalExport)| {
+        let Audience::Only(clusters) = &export.audience else { return None };
+        let strangers: Vec<&ClusterName> = clusters.iter().filter(|cluster| !known(cluster)).collect();
+        let detail = format!("{EXPORT_TO} names what is no cluster of the set: {}", named(&strangers));
+        let hint = "correct the name, or join that cluster: it is told of the service once it is a member";
+        (!strangers.is_empty()).then(|| Finding::warning(&format!("export {key}"), detail, hint))
+    };
+    local.exports.iter().filter_map(unknown).collect()
 }
 
 /// What is to be told of the policies of a cluster: those that cannot be read, and what they refuse for it.
@@ -49,9 +66,9 @@ fn of_broken(kind: PolicyKind, key: &PolicyKey, broken: &BrokenPolicy) -> Findin
     )
 }
 
-fn named(services: &[ServicePattern]) -> String {
-    let shown: Vec<_> = services.iter().take(MAX_SHOWN).map(ToString::to_string).collect();
-    match services.len().saturating_sub(MAX_SHOWN) {
+fn named(names: &[impl Display]) -> String {
+    let shown: Vec<_> = names.iter().take(MAX_SHOWN).map(ToString::to_string).collect();
+    match names.len().saturating_sub(MAX_SHOWN) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
     }
@@ -60,7 +77,11 @@ fn named(services: &[ServicePattern]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use federation_model::finding::Level;
+    use crate::{
+        local::compile,
+        objects::{Objects, ServiceExportObject, ServiceObject, ServiceType},
+    };
+    use federation_model::{catalog::SessionAffinity, finding::Level, spiffe::TrustDomain, time::Timestamp};
 
     fn broken(services: &[&str]) -> Finding {
         let key = PolicyKey { namespace: "shop".parse().unwrap(), name: "callers".to_owned() };
@@ -68,6 +89,32 @@ mod tests {
         let broken = BrokenPolicy { services, reason: "a.yaml:3: spec.action: no".to_owned() };
         let policies = Policies { broken: [((PolicyKind::Authorization, key), broken)].into(), ..Policies::default() };
         of_policies(&policies).remove(0)
+    }
+
+    #[test]
+    fn clusters_that_an_export_names_and_nobody_knows_are_warned_of() {
+        let mut objects = Objects::default();
+        objects.insert_service(ServiceObject {
+            key: "shop/web".parse().unwrap(),
+            service_type: ServiceType::ClusterIp,
+            ports: Vec::new(),
+            session_affinity: SessionAffinity::None,
+            internal_traffic_policy: None,
+            traffic_distribution: None,
+        });
+        objects.insert_service_export(ServiceExportObject {
+            key: "shop/web".parse().unwrap(),
+            created: Timestamp(1),
+            exported_labels: [].into(),
+            exported_annotations: [].into(),
+            annotations: [(EXPORT_TO.to_owned(), "west, wset".to_owned())].into(),
+        });
+        let local = compile(&objects, &TrustDomain::new("east.example").unwrap());
+        let findings = of_audiences(&local, |cluster| cluster.as_str() == "west");
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert_eq!((findings[0].check.as_str(), findings[0].level), ("export shop/web", Level::Warning));
+        assert!(findings[0].detail.ends_with("no cluster of the set: wset"), "{}", findings[0].detail);
+        assert_eq!(of_audiences(&local, |_| true), []);
     }
 
     #[test]

@@ -24,17 +24,18 @@ use federation_model::{
 use crate::{
     conditions::ExportConditions,
     objects::{
-        DELIVER, EndpointSliceObject, Objects, PRIORITY, Protocol, ServiceExportObject, ServiceObject,
+        DELIVER, EXPORT_TO, EndpointSliceObject, Objects, PRIORITY, Protocol, ServiceExportObject, ServiceObject,
         ServicePortObject, ServiceType, TLS_CLIENT_IDENTITY, TLS_SERVER_NAME, TLS_SPIFFE_ID, WEIGHT,
     },
 };
 
+mod audience;
 mod deliver;
 mod endpoints;
 mod owners;
 pub mod warning;
 
-use self::{deliver::DeliverFault, owners::Owners, warning::Warning};
+use self::{audience::AudienceFault, deliver::DeliverFault, owners::Owners, warning::Warning};
 
 /// The priority of an export that names none; lower is preferred.
 pub const DEFAULT_PRIORITY: u32 = 0;
@@ -42,7 +43,7 @@ pub const DEFAULT_PRIORITY: u32 = 0;
 pub const DEFAULT_WEIGHT: u32 = 100;
 
 /// The annotations of a ServiceExport that mean something.
-const KNOWN: [&str; 6] = [DELIVER, TLS_SPIFFE_ID, TLS_SERVER_NAME, TLS_CLIENT_IDENTITY, PRIORITY, WEIGHT];
+const KNOWN: [&str; 7] = [DELIVER, TLS_SPIFFE_ID, TLS_SERVER_NAME, TLS_CLIENT_IDENTITY, PRIORITY, WEIGHT, EXPORT_TO];
 
 /// What the objects of this cluster say.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -58,7 +59,8 @@ pub struct LocalState {
 }
 
 impl LocalState {
-    /// What other clusters are told.
+    /// All that this cluster exports; which of it another cluster is told is in its edition
+    /// ([`federation_model::edition::Editions`]).
     #[must_use]
     pub fn catalog(&self, cluster: ClusterName) -> Catalog {
         let services = self.exports.iter().map(|(key, export)| (key.clone(), export.service.clone())).collect();
@@ -76,6 +78,9 @@ enum Held {
     /// Another way than the one meant could let callers forge what the service trusts, so none is used.
     #[error(transparent)]
     Deliver(#[from] DeliverFault),
+    /// Whoever it is told could be somebody it is kept from.
+    #[error(transparent)]
+    Audience(#[from] AudienceFault),
     /// One service over a limit would make every peer refuse the whole catalog.
     #[error("other clusters would not accept it: {0}")]
     OverLimit(CatalogError),
@@ -89,7 +94,9 @@ impl Held {
         match self {
             Self::NoService(_) => ExportConditions::without_service(&message),
             Self::ExternalName(_) => ExportConditions::of_invalid_type(&message),
-            Self::Deliver(_) | Self::OverLimit(_) | Self::TooManyServices => ExportConditions::failed(&message),
+            Self::Deliver(_) | Self::Audience(_) | Self::OverLimit(_) | Self::TooManyServices => {
+                ExportConditions::failed(&message)
+            }
         }
     }
 }
@@ -179,8 +186,9 @@ fn export_all(objects: &Objects) -> Exporting {
         let of_service = slices.get(&export.key).map_or(&[][..], Vec::as_slice);
         let conditions = match held_or_exported(export, objects, of_service, &mut exporting) {
             Ok(local) => {
+                let conditions = ExportConditions::exported(&local.audience);
                 exporting.exports.insert(export.key.clone(), local);
-                ExportConditions::exported()
+                conditions
             }
             Err(held) => held.conditions(),
         };
@@ -208,6 +216,7 @@ fn held_or_exported(
     let warnings = &mut state.warnings;
     let ports = carried_ports(service, warnings);
     let deliver = deliver::modes(export, &ports, warnings)?;
+    let audience = audience::of(export)?;
     let endpoints = endpoints::of_service(key, &ports, slices, warnings);
     let exported = ExportedService {
         exported_at: export.created,
@@ -226,7 +235,7 @@ fn held_or_exported(
         warnings.push(Warning::UnknownAnnotation { export: key.clone(), annotation: annotation.clone() });
     }
     exported.check(key).map_err(Held::OverLimit)?;
-    Ok(LocalExport { service: exported, endpoints, deliver })
+    Ok(LocalExport { service: exported, endpoints, deliver, audience })
 }
 
 /// A number from an annotation, or the default with a warning.

@@ -28,6 +28,9 @@ pub const PRIORITY: &str = "landbridge.dev/priority";
 /// Share among the clusters of one priority, 1 to 1000.
 pub const WEIGHT: &str = "landbridge.dev/weight";
 
+/// The clusters an export is for, separated by commas; without it every cluster, empty for none.
+pub const EXPORT_TO: &str = "landbridge.dev/export-to";
+
 /// The objects of one kind. What two versions have in common they share, so that a change among 50,000 pods costs a map of
 /// pointers, and that nothing changed is seen without looking at any of them.
 pub type Shared<K, V> = Arc<BTreeMap<K, Arc<V>>>;

@@ -4,7 +4,7 @@
 //! ([`crate::catalog`]). Never reads objects: `federation-catalog` does.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     net::{IpAddr, SocketAddr},
 };
@@ -12,7 +12,7 @@ use std::{
 use crate::{
     addr::{DnsName, Port, Transport},
     catalog::ExportedService,
-    names::EndpointName,
+    names::{ClusterName, EndpointName},
     spiffe::SpiffeId,
 };
 
@@ -25,6 +25,43 @@ pub struct LocalExport {
     pub endpoints: Vec<Endpoint>,
     /// How the destination sees the caller, port by port.
     pub deliver: DeliverModes,
+    /// Which other clusters are told of it, and may reach it.
+    pub audience: Audience,
+}
+
+/// The other clusters that an export is for (`landbridge.dev/export-to` on the ServiceExport). The exporting cluster always
+/// sees its own exports.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Audience {
+    /// All that are members, and those that become members. What is meant when nothing is said.
+    #[default]
+    Everyone,
+    /// These, whether they are members or not; nobody when there are none.
+    Only(BTreeSet<ClusterName>),
+}
+
+impl Audience {
+    /// Whether the other cluster `cluster` is told of the export.
+    #[must_use]
+    pub fn includes(&self, cluster: &ClusterName) -> bool {
+        match self {
+            Self::Everyone => true,
+            Self::Only(clusters) => clusters.contains(cluster),
+        }
+    }
+}
+
+impl fmt::Display for Audience {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Everyone => f.write_str("every cluster"),
+            Self::Only(clusters) if clusters.is_empty() => f.write_str("no other cluster"),
+            Self::Only(clusters) => {
+                let names: Vec<&str> = clusters.iter().map(ClusterName::as_str).collect();
+                f.write_str(&names.join(", "))
+            }
+        }
+    }
 }
 
 /// One endpoint of a local service.
@@ -161,6 +198,22 @@ impl fmt::Display for DeliverModes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_audience_of_nobody_includes_nobody_and_says_so() {
+        let (north, west): (ClusterName, ClusterName) = ("north".parse().unwrap(), "west".parse().unwrap());
+        let only = |clusters: &[&ClusterName]| Audience::Only(clusters.iter().map(|name| (*name).clone()).collect());
+        let cases = [
+            (Audience::Everyone, [true, true], "every cluster"),
+            (only(&[&west, &north]), [true, true], "north, west"),
+            (only(&[&west]), [false, true], "west"),
+            (only(&[]), [false, false], "no other cluster"),
+        ];
+        for (audience, includes, text) in cases {
+            assert_eq!([audience.includes(&north), audience.includes(&west)], includes, "{audience}");
+            assert_eq!(audience.to_string(), text);
+        }
+    }
 
     #[test]
     fn a_port_without_an_exception_is_delivered_in_the_default_way() {

@@ -6,7 +6,7 @@
 //! ```text
 //! names ── sni                 who is meant
 //! spiffe ── caller             who is calling
-//! catalog ── delta ── import   what is exported, and what it becomes everywhere else
+//! catalog ── delta ── import   what is exported, and what it becomes everywhere else; edition: which cluster is told of what
 //! bundle ── lineage ── member  whom to trust, and by whose word; foreign: trust domains outside the set
 //! revocation                   whom not to trust any more
 //! policy                       who may reach what
@@ -21,6 +21,7 @@ pub mod caller;
 pub mod catalog;
 pub mod delta;
 pub mod derived;
+pub mod edition;
 pub mod export;
 pub mod finding;
 pub mod foreign;

@@ -12,7 +12,7 @@ use std::{
 use federation_model::{
     addr::{Port, Transport},
     catalog::{ServicePort, SessionAffinity},
-    export::{Deliver, Endpoint, EndpointState, LocalExport},
+    export::{Audience, Deliver, Endpoint, EndpointState, LocalExport},
     import::{
         Import, ImportKind, ImportSource, Imports,
         address::{AddressKey, address_keys},
@@ -253,11 +253,20 @@ impl Tables {
         Ok((addresses, export.deliver.mode_of(port).clone()))
     }
 
-    /// Whether this cluster exports the port of the service, over TCP or UDP.
+    /// Whether this cluster exports the port of the service, over TCP or UDP, to `cluster`; to itself whatever it exports.
     #[must_use]
-    pub fn exports(&self, service: &ServiceKey, port: Port) -> bool {
+    pub fn exports_to(&self, service: &ServiceKey, port: Port, cluster: &ClusterName) -> bool {
         let export = self.inner.inputs.exports.get(service);
-        export.is_some_and(|export| export.service.ports.iter().any(|p| p.port == port))
+        export.is_some_and(|export| {
+            let told = *cluster == self.inner.inputs.cluster || export.audience.includes(cluster);
+            told && export.service.ports.iter().any(|p| p.port == port)
+        })
+    }
+
+    /// The clusters that a service of this cluster is exported to; nothing when it is not exported.
+    #[must_use]
+    pub fn audience(&self, service: &ServiceKey) -> Option<&Audience> {
+        self.inner.inputs.exports.get(service).map(|export| &export.audience)
     }
 
     /// How a port of an exported service is delivered.

@@ -3,12 +3,13 @@
 //! Owns the translation of the tables. Never merges or routes.
 
 use federation_model::{
+    export::Audience,
     import::{Import, ImportKind},
     names::{ClusterName, ServiceKey},
     sni::Zone,
 };
 use gateway_core::tables::Tables;
-use proto::gateway::v1::{Service, Source};
+use proto::gateway::v1::{Export, Service, Source};
 
 /// Every import, with its address here and the clusters that export it.
 pub(super) fn services(own: &ClusterName, zone: &Zone, tables: &Tables) -> Vec<Service> {
@@ -37,5 +38,14 @@ fn service(own: &ClusterName, zone: &Zone, tables: &Tables, (key, import): (&Ser
         ports: ports.collect(),
         sources: sources.collect(),
         conflicts: import.conflicts.iter().map(|conflict| conflict.reason().to_owned()).collect(),
+        export: tables.audience(key).map(export),
     }
+}
+
+fn export(audience: &Audience) -> Export {
+    let (restricted, clusters) = match audience {
+        Audience::Everyone => (false, Vec::new()),
+        Audience::Only(clusters) => (true, clusters.iter().map(ToString::to_string).collect()),
+    };
+    Export { restricted, clusters }
 }

@@ -8,6 +8,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use federation_catalog::{findings, local::LocalState};
 use federation_model::{
     finding::{Finding, Level},
+    names::ClusterName,
     policy::Policies,
 };
 use tokio::sync::watch;
@@ -36,9 +37,10 @@ impl Notices {
         self.published.subscribe()
     }
 
-    /// Takes over what the exports and policies have to tell, and logs what they did not tell before.
-    pub fn update(&self, local: &LocalState, policies: &Policies) {
-        let findings = findings(local, policies);
+    /// Takes over what the exports and policies have to tell, and logs what they did not tell before. `known` says which
+    /// clusters are in the set.
+    pub fn update(&self, local: &LocalState, policies: &Policies, known: impl Fn(&ClusterName) -> bool) {
+        let findings = findings(local, policies, known);
         self.published.send_if_modified(|known| {
             if **known == findings {
                 return false;
@@ -51,9 +53,10 @@ impl Notices {
 }
 
 /// What there is to tell, policies that refuse all they select first, within the limit.
-fn findings(local: &LocalState, policies: &Policies) -> Vec<Finding> {
+fn findings(local: &LocalState, policies: &Policies, known: impl Fn(&ClusterName) -> bool) -> Vec<Finding> {
     let mut findings = findings::of_policies(policies);
     findings.extend(findings::of_local(local));
+    findings.extend(findings::of_audiences(local, known));
     if findings.len() > MAX_FINDINGS {
         let more = findings.len() - (MAX_FINDINGS - 1);
         findings.truncate(MAX_FINDINGS - 1);
@@ -111,7 +114,7 @@ mod tests {
     fn an_export_that_is_held_back_is_a_finding_that_says_why() {
         let notices = Notices::default();
         let receiver = notices.subscribe();
-        notices.update(&without_services(&["shop/web".to_owned()]), &Policies::default());
+        notices.update(&without_services(&["shop/web".to_owned()]), &Policies::default(), |_| true);
         let findings = receiver.borrow().clone();
         assert_eq!(findings.len(), 1);
         assert_eq!((findings[0].check.as_str(), findings[0].level), ("export shop/web", Level::Failed));
@@ -120,8 +123,11 @@ mod tests {
 
     #[test]
     fn only_what_was_not_told_before_is_new() {
-        let before = findings(&without_services(&["shop/web".to_owned()]), &Policies::default());
-        let after = findings(&without_services(&["shop/web".to_owned(), "shop/api".to_owned()]), &Policies::default());
+        let before = findings(&without_services(&["shop/web".to_owned()]), &Policies::default(), |_| true);
+        let after =
+            findings(&without_services(&["shop/web".to_owned(), "shop/api".to_owned()]), &Policies::default(), |_| {
+                true
+            });
         assert_eq!(new_ones(&before, &after).iter().map(|f| f.check.as_str()).collect::<Vec<_>>(), ["export shop/api"]);
         assert_eq!(new_ones(&after, &after), Vec::<&Finding>::new());
     }
@@ -130,19 +136,19 @@ mod tests {
     fn a_state_that_changes_nothing_wakes_nobody() {
         let notices = Notices::default();
         let state = without_services(&["shop/web".to_owned()]);
-        notices.update(&state, &Policies::default());
+        notices.update(&state, &Policies::default(), |_| true);
         let mut receiver = notices.subscribe();
         receiver.mark_unchanged();
-        notices.update(&state, &Policies::default());
+        notices.update(&state, &Policies::default(), |_| true);
         assert!(!receiver.has_changed().unwrap());
-        notices.update(&LocalState::default(), &Policies::default());
+        notices.update(&LocalState::default(), &Policies::default(), |_| true);
         assert!(receiver.has_changed().unwrap() && receiver.borrow().is_empty());
     }
 
     #[test]
     fn the_number_of_findings_is_limited_and_the_last_one_counts_the_rest() {
         let names: Vec<String> = (0..MAX_FINDINGS + 5).map(|n| format!("shop/s{n}")).collect();
-        let findings = findings(&without_services(&names), &Policies::default());
+        let findings = findings(&without_services(&names), &Policies::default(), |_| true);
         assert_eq!(findings.len(), MAX_FINDINGS);
         assert_eq!(findings.last().unwrap().detail, "6 more findings");
     }

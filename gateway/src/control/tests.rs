@@ -3,7 +3,7 @@ use std::path::Path;
 use federation_model::{
     bundle::TrustBundle,
     caller::Caller,
-    catalog::{EndpointCounts, ExportedService, ServiceKind, SessionAffinity},
+    catalog::{Catalog, EndpointCounts, ExportedService, ServiceKind, SessionAffinity},
     lineage::Lineage,
     names::ServiceKey,
     outcome::Outcome,
@@ -72,7 +72,7 @@ fn control(dir: &Path) -> Control {
     let readiness = Readiness::default();
     let outputs = ControlOutputs {
         tables: watch::Sender::new(Arc::new(first_tables(&config))),
-        catalog: watch::Sender::new(Arc::new(Catalog::empty(config.cluster.name.clone()))),
+        catalog: watch::Sender::new(Editions::from(Catalog::empty(config.cluster.name.clone()))),
         judged: watch::Sender::default(),
         asking: None,
         compiled: readiness.condition("tables"),

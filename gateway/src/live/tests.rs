@@ -5,7 +5,10 @@ use std::{
 };
 
 use federation_model::{
+    addr::Transport,
     bundle::TrustBundle,
+    catalog::{EndpointCounts, ExportedService, ServiceKind, ServicePort, SessionAffinity},
+    export::{Audience, DeliverModes, LocalExport},
     lineage::Lineage,
     member::Member,
     revocation::{Revocation, RevocationId, Revocations, Subject},
@@ -30,11 +33,35 @@ fn tables(members: &[&str]) -> Tables {
 /// The same with these revoked.
 fn tables_with(members: &[&str], revoked: &[&str]) -> Tables {
     let subjects = revoked.iter().map(|text| Subject::parse_id(text).unwrap());
-    tables_of(members, subjects.collect(), BTreeMap::new())
+    tables_of(members, (subjects.collect(), BTreeMap::new(), BTreeMap::new()))
 }
 
-/// The same with pods at these addresses.
-fn tables_of(members: &[&str], revoked: Vec<Subject>, pods: BTreeMap<IpAddr, SpiffeId>) -> Tables {
+/// The same of east that exports port 80 of `production/api` to these.
+fn exporting_to(audience: Audience) -> Tables {
+    let port = ServicePort { name: None, transport: Transport::Tcp, port: Port::new(80).unwrap(), app_protocol: None };
+    let service = ExportedService {
+        exported_at: Timestamp(1),
+        kind: ServiceKind::ClusterSetIp,
+        ports: vec![port],
+        health: EndpointCounts::default(),
+        session_affinity: SessionAffinity::None,
+        priority: 0,
+        weight: 1,
+        internal_traffic_policy: None,
+        traffic_distribution: None,
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+    };
+    let export = LocalExport { service, endpoints: Vec::new(), deliver: DeliverModes::default(), audience };
+    let exports = [("production/api".parse().unwrap(), export)].into();
+    tables_of(&["north", "west"], (Vec::new(), BTreeMap::new(), exports))
+}
+
+/// The same with pods at these addresses, and exports.
+fn tables_of(
+    members: &[&str],
+    (revoked, pods, exports): (Vec<Subject>, BTreeMap<IpAddr, SpiffeId>, BTreeMap<ServiceKey, LocalExport>),
+) -> Tables {
     let revocation = |(number, subject)| {
         let (reason, by) = ("key lost".parse().unwrap(), "admin".parse().unwrap());
         let id = RevocationId::from_bits(number);
@@ -66,7 +93,7 @@ fn tables_of(members: &[&str], revoked: Vec<Subject>, pods: BTreeMap<IpAddr, Spi
         cluster: "east".parse().unwrap(),
         zone: Zone::default(),
         imports: Arc::default(),
-        exports: Arc::default(),
+        exports: Arc::new(exports),
         pods: Arc::new(pods),
         members: Arc::new(members.iter().map(member).collect::<BTreeMap<_, _>>()),
         reachable: Arc::new(BTreeSet::new()),
@@ -138,7 +165,7 @@ async fn a_connection_is_cut_when_the_certificate_it_was_proven_with_is_revoked_
     let live = Live::default();
     let ((mut stolen, serial), (mut other, _)) = (proven(&live), proven(&live));
     let subject = Subject::Serial { trust_domain: account("web").trust_domain().clone(), serial };
-    assert_eq!(live.judge(&tables_of(&[], vec![subject], BTreeMap::new())), 1);
+    assert_eq!(live.judge(&tables_of(&[], (vec![subject], BTreeMap::new(), BTreeMap::new()))), 1);
     assert_eq!((now(&mut stolen).await, now(&mut other).await), (Poll::Ready(Outcome::Revoked), Poll::Pending));
 }
 
@@ -147,7 +174,7 @@ async fn a_connection_is_cut_when_its_address_is_another_pods_or_nobodys_and_not
     let address = |last: u8| IpAddr::from([10, 0, 0, last]);
     let pods = |pods: &[(u8, &str)]| {
         let pods = pods.iter().map(|(last, name)| (address(*last), account(name))).collect();
-        tables_of(&[], Vec::new(), pods)
+        tables_of(&[], (Vec::new(), pods, BTreeMap::new()))
     };
     let at = |last: u8| Grant {
         caller: Caller::Vouched { id: account("web") },
@@ -175,6 +202,21 @@ async fn a_connection_that_was_admitted_by_older_tables_is_cut_when_it_registers
     let exported = Some(("production/api".parse().unwrap(), Port::new(80).unwrap()));
     let mut api = live.register(Grant { delivered: exported, ..with("north") });
     assert_eq!(now(&mut api).await, Poll::Ready(Outcome::NotExported));
+}
+
+#[tokio::test]
+async fn a_connection_ends_when_its_service_is_exported_to_other_clusters_alone() {
+    let live = Live::default();
+    let api = Some(("production/api".parse().unwrap(), Port::new(80).unwrap()));
+    live.judge(&exporting_to(Audience::Everyone));
+    let mut registered = ["west", "north"].map(|peer| live.register(Grant { delivered: api.clone(), ..with(peer) }));
+    let mut own = live.register(Grant { delivered: api, peer: None, ..with("west") });
+    assert_eq!(live.judge(&exporting_to(Audience::Only(["west".parse().unwrap()].into()))), 1);
+    assert_eq!(now(&mut registered[0]).await, Poll::Pending);
+    assert_eq!(now(&mut registered[1]).await, Poll::Ready(Outcome::NotExported));
+    assert_eq!(live.judge(&exporting_to(Audience::Only(BTreeSet::new()))), 1);
+    assert_eq!(now(&mut registered[0]).await, Poll::Ready(Outcome::NotExported));
+    assert_eq!(now(&mut own).await, Poll::Pending, "its own cluster always sees it");
 }
 
 #[tokio::test]

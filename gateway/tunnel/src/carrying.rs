@@ -6,7 +6,7 @@
 use std::{pin::pin, sync::Arc, time::SystemTime};
 
 use bytes::{Buf, Bytes};
-use federation_model::{catalog::Catalog, names::ClusterName, outcome::Outcome, time::Timestamp};
+use federation_model::{catalog::Catalog, edition::Editions, names::ClusterName, outcome::Outcome, time::Timestamp};
 use futures::{StreamExt, stream::FuturesUnordered};
 use gateway_core::{
     control::{self, ControlError, Decoder},
@@ -52,7 +52,7 @@ pub(crate) struct Carrying {
     pub(crate) tunnel: Arc<Tunnel>,
     /// What is known of the peer's exports from before.
     pub(crate) held: Option<Arc<Catalog>>,
-    pub(crate) catalog: watch::Receiver<Arc<Catalog>>,
+    pub(crate) catalog: watch::Receiver<Editions>,
     /// Who this side is, and whom it believes.
     pub(crate) credentials: Credentials,
     pub(crate) phase: watch::Receiver<Phase>,
@@ -162,6 +162,8 @@ struct Conversation {
     carrying: Carrying,
     connection: Connection,
     session: Session,
+    /// What the peer is told, or is to be told.
+    local: Arc<Catalog>,
     send: SendStream,
     /// What is left of the message under way. The next one is made when it is gone, so nothing piles up here.
     out: Bytes,
@@ -175,10 +177,10 @@ impl Conversation {
     fn new(mut carrying: Carrying, send: SendStream) -> Self {
         // Before all application streams: a full tunnel must not cost the peer its lease.
         let _ = send.set_priority(1);
-        let local = Arc::clone(&carrying.catalog.borrow_and_update());
-        let catalogs = Catalogs { held: carrying.held.clone(), local };
-        let config = session_config(&carrying.shared.config);
         let peer = carrying.tunnel.peer.cluster.clone();
+        let local = Arc::clone(carrying.catalog.borrow_and_update().of(&peer));
+        let catalogs = Catalogs { held: carrying.held.clone(), local: Arc::clone(&local) };
+        let config = session_config(&carrying.shared.config);
         let mut session = Session::new(config, peer, catalogs, now(), wall_millis());
         if let Phase::Draining(reason) = &*carrying.phase.borrow_and_update() {
             session.handle_drain(reason);
@@ -186,7 +188,7 @@ impl Conversation {
         let connection = carrying.tunnel.connection.clone();
         let members = carrying.shared.members.clone();
         let (out, decoder) = (Bytes::new(), Decoder::new());
-        let mut conversation = Self { carrying, connection, session, send, out, decoder, members, told: None };
+        let mut conversation = Self { carrying, connection, session, local, send, out, decoder, members, told: None };
         // Even the certificate of the handshake: what the peer answers tells by which one it judges this side.
         conversation.offer_credential();
         conversation.tell_held();
@@ -238,15 +240,22 @@ impl Conversation {
             }
             Step::Renewed => self.offer_credential(),
             Step::Members => self.tell_held(),
-            Step::LocalCatalog => {
-                let catalog = Arc::clone(&self.carrying.catalog.borrow_and_update());
-                self.update_facts(|facts| facts.acknowledged = false);
-                self.session.handle_local_catalog(catalog);
-            }
+            Step::LocalCatalog => self.follow_catalog(),
             Step::Head(None) => self.carrying.shared.metrics.refused("gone"),
             Step::Head(Some(stream)) => self.hand_over(*stream),
         }
         Ok(())
+    }
+
+    /// Tells the peer what changed of what it is told, if anything did.
+    fn follow_catalog(&mut self) {
+        let catalog = Arc::clone(self.carrying.catalog.borrow_and_update().of(&self.carrying.tunnel.peer.cluster));
+        if Arc::ptr_eq(&catalog, &self.local) || catalog == self.local {
+            return;
+        }
+        self.update_facts(|facts| facts.acknowledged = false);
+        self.local = Arc::clone(&catalog);
+        self.session.handle_local_catalog(catalog);
     }
 
     /// Proves the certificate in use to the peer.
@@ -354,7 +363,7 @@ impl Conversation {
             SessionEvent::Catalog(catalog) => Some(Note::Catalog(peer.clone(), catalog)),
             SessionEvent::Unchanged => self.carrying.held.clone().map(|catalog| Note::Catalog(peer.clone(), catalog)),
             SessionEvent::Acknowledged(digest) => {
-                let current = self.carrying.catalog.borrow().digest() == digest;
+                let current = self.local.digest() == digest;
                 self.update_facts(|facts| facts.acknowledged = current);
                 None
             }

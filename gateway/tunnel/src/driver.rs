@@ -8,7 +8,7 @@ mod outbox;
 
 use std::{collections::BTreeMap, panic::resume_unwind, sync::Arc, time::SystemTime};
 
-use federation_model::{addr::GatewayAddr, catalog::Catalog, member::Member, names::ClusterName, time::Timestamp};
+use federation_model::{addr::GatewayAddr, edition::Editions, member::Member, names::ClusterName, time::Timestamp};
 use gateway_core::session::CloseReason;
 use quinn::{Connection, Incoming, VarInt};
 use tokio::{
@@ -50,7 +50,7 @@ pub(crate) struct Driver {
     shared: Arc<Shared>,
     credentials: Credentials,
     members: watch::Receiver<Members>,
-    catalog: watch::Receiver<Arc<Catalog>>,
+    catalog: watch::Receiver<Editions>,
     phase: watch::Receiver<Phase>,
     inbound: mpsc::Sender<InboundStream>,
     outbox: Outbox,
@@ -68,7 +68,7 @@ impl Driver {
     pub(crate) fn new(
         shared: Arc<Shared>,
         credentials: Credentials,
-        catalog: watch::Receiver<Arc<Catalog>>,
+        catalog: watch::Receiver<Editions>,
         outlets: Outlets,
     ) -> Self {
         let (notes, notes_in) = mpsc::channel(MAX_NOTES);

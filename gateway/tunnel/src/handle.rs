@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use federation_model::{catalog::Catalog, member::Member, names::ClusterName, outcome::Outcome};
+use federation_model::{edition::Editions, member::Member, names::ClusterName, outcome::Outcome};
 use federation_pki::{identity::LiveIdentity, trust::TrustStore, verify::Expect};
 use futures::future::BoxFuture;
 use gateway_core::{
@@ -50,8 +50,8 @@ pub struct Sources {
     pub trust: Arc<TrustStore>,
     /// The other members. A member that leaves, or whose tunnels would not be accepted any more, loses them.
     pub members: watch::Receiver<Arc<BTreeMap<ClusterName, Member>>>,
-    /// What this cluster exports.
-    pub catalog: watch::Receiver<Arc<Catalog>>,
+    /// What this cluster exports, as each peer is told it.
+    pub catalog: watch::Receiver<Editions>,
 }
 
 /// Tunnels that run as soon as `driver` does.

@@ -12,11 +12,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use federation_model::{outcome::Outcome, revocation::Subject};
+use federation_model::{catalog::Catalog, outcome::Outcome, revocation::Subject};
 use gateway_core::header::{HeaderError, MAX_HEADER, StreamReply};
 
-use self::set::{Set, catalog, cluster, header, read_all, soon};
-use crate::{HeadError, OpenError, TunnelEvent, TunnelState};
+use self::set::{Set, catalog, cluster, exports, header, read_all, soon};
+use crate::{HeadError, OpenError, TunnelEvent, TunnelState, Tunnels};
 
 #[tokio::test]
 async fn a_tunnel_comes_up_and_catalogs_cross_and_follow_changes() {
@@ -26,7 +26,7 @@ async fn a_tunnel_comes_up_and_catalogs_cross_and_follow_changes() {
         let gateway = set.get(here);
         assert_eq!(gateway.catalog_of(there).await, catalog(there, &["web"]));
     }
-    set.get("west").catalog.send_replace(Arc::new(catalog("west", &["web", "api"])));
+    set.get("west").catalog.send_replace(catalog("west", &["web", "api"]).into());
     assert_eq!(set.get("east").catalog_of("west").await, catalog("west", &["web", "api"]));
     set.get("west")
         .until("the peer acknowledged the catalog", |tunnels| {
@@ -271,6 +271,31 @@ async fn a_tunnel_whose_handshake_lost_packets_is_dialled_once_more() {
 }
 
 #[tokio::test]
+async fn a_peer_is_told_its_own_edition_and_nothing_when_only_others_change() {
+    let mut set = Set::of(&["east", "north", "west"]);
+    set.connected("east", "west").await;
+    set.connected("north", "west").await;
+    let names = |catalog: Catalog| catalog.services.keys().map(|key| key.name.to_string()).collect::<Vec<_>>();
+    assert_eq!(names(set.get("east").catalog_of("west").await), ["web"]);
+    assert_eq!(names(set.get("north").catalog_of("west").await), ["web"]);
+    let clusters = ["east", "north"].map(cluster);
+    let publish = |set: &mut Set, list: &[(&str, Option<&str>)]| {
+        set.get("west").catalog.send_modify(|editions| {
+            editions.update(&exports(list), &clusters);
+        });
+    };
+    publish(&mut set, &[("web", None), ("closed", Some("north"))]);
+    assert_eq!(names(set.get("north").catalog_of("west").await), ["closed", "web"]);
+    let acknowledged =
+        |tunnels: &Tunnels| tunnels.status().iter().all(|peer| peer.tunnels.iter().all(|tunnel| tunnel.acknowledged));
+    set.get("west").until("acknowledged by both, though one was told nothing", acknowledged).await;
+    publish(&mut set, &[("web", None), ("closed", None)]);
+    assert_eq!(names(set.get("east").catalog_of("west").await), ["closed", "web"], "the first that east hears of it");
+    publish(&mut set, &[("web", None), ("closed", Some("east"))]);
+    assert_eq!(names(set.get("north").catalog_of("west").await), ["web"]);
+}
+
+#[tokio::test]
 async fn events_tell_of_a_peer_that_comes_and_goes() {
     let mut set = Set::of(&["east", "west"]);
     let west = cluster("west");
@@ -366,8 +391,7 @@ async fn streams_spread_over_replicas_and_leave_the_one_that_drains() {
     let mut set = Set::of(&["east", "west"]);
     set.add_replica("west");
     let both = "tunnels to both replicas";
-    let up =
-        |tunnels: &crate::Tunnels| tunnels.status()[0].tunnels.iter().filter(|t| t.state == TunnelState::Up).count();
+    let up = |tunnels: &Tunnels| tunnels.status()[0].tunnels.iter().filter(|t| t.state == TunnelState::Up).count();
     set.get("east").until(both, |tunnels| up(tunnels) == 2).await;
     let mut outs = Vec::new();
     for _ in 0..4 {

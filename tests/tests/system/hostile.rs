@@ -180,6 +180,27 @@ async fn only_what_is_exported_is_reached_through_a_tunnel() {
 }
 
 #[tokio::test]
+async fn what_is_exported_to_others_alone_is_refused_as_what_does_not_exist() {
+    let siege = Siege::begin().await;
+    let west = &siege.fleet["west"];
+    west.export(&Export::new("production/closed", 8080, west.host(10)).annotated("export-to", "north"));
+    until("the export is in force", async || {
+        (west.tables().await["exports"]["production/closed"]["export_to"][0] == "north").then_some(())
+    })
+    .await;
+    let peer = siege.tunnel().await;
+    let mut words = Vec::new();
+    for service in ["production/closed", "production/absent"] {
+        let mut stream = peer.stream(&header(service, 8080, Caller::Unknown).encode().unwrap()).await.unwrap();
+        let StreamReply::Refused { outcome, reason, by } = stream.reply().await else { panic!("{service} is reached") };
+        assert_eq!((outcome, by), (Outcome::NotExported, None), "{service}");
+        words.push(reason.replace(service, "it"));
+    }
+    assert_eq!(words[0], words[1], "the words do not tell them apart");
+    siege.west_is_well().await;
+}
+
+#[tokio::test]
 async fn a_header_that_is_too_long_or_no_header_is_refused_and_the_tunnel_goes_on() {
     let siege = Siege::begin().await;
     let peer = siege.tunnel().await;

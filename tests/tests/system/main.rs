@@ -10,6 +10,7 @@ mod audit;
 mod certificates;
 mod delivery;
 mod discovery;
+mod export;
 mod failover;
 mod fedctl;
 mod foreign;

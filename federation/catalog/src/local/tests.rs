@@ -512,3 +512,26 @@ fn a_service_account_that_fits_no_spiffe_id_is_warned_of() {
     assert_eq!(found, [] as [&str; 0]);
     assert!(warnings[0].to_string().contains("shop/a"), "{}", warnings[0]);
 }
+
+#[test]
+fn an_export_whose_clusters_cannot_be_read_is_held_back_and_says_why() {
+    let mut objects = objects(ServiceType::ClusterIp, vec![]);
+    objects.insert_service_export(exporting("shop/web", &[(EXPORT_TO, "west, North")]));
+    let state = run(&objects);
+    assert_eq!(reasons(&state, "shop/web"), ("Valid=True/Valid".to_owned(), "Ready=False/Failed".to_owned()));
+    assert!(state.exports.is_empty());
+    let message = &state.conditions[&key("shop/web")].ready.message;
+    assert!(message.contains("\"North\"") && message.contains(EXPORT_TO), "{message}");
+}
+
+#[test]
+fn the_ready_condition_names_the_clusters_an_export_is_for() {
+    let mut objects = objects(ServiceType::ClusterIp, vec![]);
+    let mut message = |annotations: &[(&str, &str)]| {
+        objects.insert_service_export(exporting("shop/web", annotations));
+        run(&objects).conditions[&key("shop/web")].ready.message.clone()
+    };
+    assert_eq!(message(&[]), "the service is in the catalog of this cluster");
+    assert_eq!(message(&[(EXPORT_TO, "west,north")]), "the service is in the catalog of this cluster, for north, west");
+    assert_eq!(message(&[(EXPORT_TO, "")]), "the service is in the catalog of this cluster, for no other cluster");
+}

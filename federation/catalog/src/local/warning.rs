@@ -36,7 +36,7 @@ pub enum Warning {
     },
     /// An annotation of Landbridge that does not exist.
     #[error(
-        "ServiceExport {export}: {annotation} is not known; there are landbridge.dev/deliver, landbridge.dev/tls-spiffe-id, landbridge.dev/tls-server-name, landbridge.dev/tls-client-identity, landbridge.dev/priority and landbridge.dev/weight"
+        "ServiceExport {export}: {annotation} is not known; there are landbridge.dev/deliver, landbridge.dev/tls-spiffe-id, landbridge.dev/tls-server-name, landbridge.dev/tls-client-identity, landbridge.dev/priority, landbridge.dev/weight and landbridge.dev/export-to"
     )]
     UnknownAnnotation {
         /// The ServiceExport.

@@ -1,6 +1,6 @@
 //! The services a gateway serves.
 
-use proto::gateway::v1::{Service, Source};
+use proto::gateway::v1::{Export, Service, Source};
 use serde::Serialize;
 
 use super::{Look, Mood, mood_cell, text_of};
@@ -16,6 +16,15 @@ pub(crate) struct ServiceView {
     pub(crate) ports: Vec<String>,
     pub(crate) sources: Vec<SourceView>,
     pub(crate) conflicts: Vec<String>,
+    /// The export of this cluster; nothing when it does not export the service.
+    pub(crate) export: Option<ExportView>,
+}
+
+/// The export of this cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct ExportView {
+    /// The clusters it is for; nothing for every cluster.
+    pub(crate) clusters: Option<Vec<String>>,
 }
 
 /// A cluster that exports it.
@@ -31,10 +40,17 @@ pub(crate) struct SourceView {
 
 impl From<Service> for ServiceView {
     fn from(service: Service) -> Self {
-        let Service { namespace, name, host, headless, addresses, ports, sources, conflicts } = service;
+        let Service { namespace, name, host, headless, addresses, ports, sources, conflicts, export } = service;
         let mut sources: Vec<_> = sources.into_iter().map(SourceView::from).collect();
         sources.sort_by(|a, b| (!a.local, a.priority, &a.cluster).cmp(&(!b.local, b.priority, &b.cluster)));
-        Self { namespace, name, host, headless, addresses, ports, sources, conflicts }
+        let export = export.map(ExportView::from);
+        Self { namespace, name, host, headless, addresses, ports, sources, conflicts, export }
+    }
+}
+
+impl From<Export> for ExportView {
+    fn from(Export { restricted, clusters }: Export) -> Self {
+        Self { clusters: restricted.then_some(clusters) }
     }
 }
 
@@ -57,6 +73,23 @@ impl ServiceView {
 
     fn key(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// What its line does not say.
+    fn notes(&self) -> impl Iterator<Item = String> {
+        let export = self.export.as_ref().and_then(ExportView::note).into_iter();
+        let conflicts = self.conflicts.iter().map(|conflict| format!("conflict: {conflict}"));
+        export.chain(conflicts).map(|note| format!("{}: {note}", self.key()))
+    }
+}
+
+impl ExportView {
+    /// What is not as usual; nothing when it is for every cluster.
+    fn note(&self) -> Option<String> {
+        self.clusters.as_ref().map(|clusters| match clusters.as_slice() {
+            [] => "exported to no other cluster".to_owned(),
+            some => format!("exported to {}", some.join(", ")),
+        })
     }
 }
 
@@ -93,13 +126,12 @@ pub(crate) fn table(services: &[ServiceView], look: Look) -> String {
         ]);
     }
     let mut text = text_of(table);
-    for service in services {
-        for conflict in &service.conflicts {
-            text.push_str(&format!("\n{}: conflict: {conflict}", service.key()));
-        }
+    let notes: Vec<String> = services.iter().flat_map(ServiceView::notes).collect();
+    if !notes.is_empty() {
+        text.push_str(&format!("\n{}\n", notes.join("\n")));
     }
     if services.iter().any(|service| !service.conflicts.is_empty()) {
-        text.push_str("\nThe oldest export counts; make the exports equal to end a conflict.\n");
+        text.push_str("The oldest export counts; make the exports equal to end a conflict.\n");
     }
     text
 }

@@ -9,7 +9,9 @@ use federation_model::{
     spiffe::{SpiffeId, TrustDomain},
     time::Timestamp,
 };
-use proto::gateway::v1::{Federation, ForeignBundle, Peer, PeerState, Quarantined, Service, Source, Status, Tunnel};
+use proto::gateway::v1::{
+    Export, Federation, ForeignBundle, Peer, PeerState, Quarantined, Service, Source, Status, Tunnel,
+};
 
 use super::{
     audit::EntryView,
@@ -128,6 +130,7 @@ fn services() -> Vec<ServiceView> {
         ports: vec![text("http 80/tcp"), text("443/tcp")],
         sources: vec![source("west", 3, false, true), source("east", 2, true, true)],
         conflicts: vec![text("PortConflict: west exports http as 8080")],
+        export: Some(Export { restricted: true, clusters: vec![text("north"), text("west")] }),
     };
     let db = Service {
         name: text("db"),
@@ -137,6 +140,7 @@ fn services() -> Vec<ServiceView> {
         ports: vec![text("sql 5432/tcp")],
         sources: vec![source("north", 2, false, false)],
         conflicts: Vec::new(),
+        export: None,
         ..api.clone()
     };
     [api, db].map(ServiceView::from).into()

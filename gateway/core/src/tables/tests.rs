@@ -294,6 +294,7 @@ fn exported() -> Tables {
             endpoint("10.0.0.2", "b", EndpointState::Ready, &[(80, 8080)]),
         ],
         deliver: DeliverModes::new(Deliver::ProxyV2, [(Port::new(81).unwrap(), Deliver::Http)].into()),
+        audience: Audience::Only([cluster("west")].into()),
     };
     let exports = Arc::new([(service("shop/web"), export)].into());
     Tables::compile(Inputs { exports, ..inputs(&[]) })
@@ -315,8 +316,17 @@ fn local_endpoints_are_the_ready_ones_or_else_those_that_still_serve() {
     assert_eq!(find(80, Transport::Udp, None), Err(Outcome::UnknownPort));
     let other = tables.local_endpoints(&service("shop/api"), Port::new(80).unwrap(), Transport::Tcp, None);
     assert_eq!(other, Err(Outcome::NotExported));
-    assert!(tables.exports(&service("shop/web"), Port::new(81).unwrap()));
-    assert!(!tables.exports(&service("shop/web"), Port::new(82).unwrap()));
+}
+
+#[test]
+fn a_service_is_exported_to_the_clusters_it_is_for_and_to_its_own() {
+    let tables = exported();
+    let exported = |name, port: u16, to| tables.exports_to(&service(name), Port::new(port).unwrap(), &cluster(to));
+    let own = tables.cluster().as_str();
+    assert!(exported("shop/web", 81, "west") && exported("shop/web", 81, own));
+    assert!(!exported("shop/web", 81, "north") && !exported("shop/web", 82, "west") && !exported("shop/api", 81, own));
+    assert_eq!(tables.audience(&service("shop/web")), Some(&Audience::Only([cluster("west")].into())));
+    assert_eq!(tables.view().exports[&service("shop/web")].export_to, Some([cluster("west")].into()));
 }
 
 #[test]

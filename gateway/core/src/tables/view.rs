@@ -2,11 +2,14 @@
 //!
 //! Owns the shape of that document. Never feeds a decision.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use federation_model::{
     catalog::ServicePort,
-    export::EndpointState,
+    export::{Audience, EndpointState},
     import::{
         ImportKind,
         address::{AddressKey, address_keys},
@@ -80,6 +83,8 @@ pub struct SourceView {
 pub struct ExportView {
     /// How the destination sees the caller, as the annotation says it.
     pub deliver: String,
+    /// The clusters it is exported to; `null` for every cluster.
+    pub export_to: Option<BTreeSet<ClusterName>>,
     /// Ready endpoints.
     pub ready: Vec<IpAddr>,
     /// Endpoints that still serve while they go away.
@@ -182,6 +187,10 @@ impl Tables {
                 };
                 let view = ExportView {
                     deliver: export.deliver.to_string(),
+                    export_to: match &export.audience {
+                        Audience::Everyone => None,
+                        Audience::Only(clusters) => Some(clusters.clone()),
+                    },
                     ready: in_state(EndpointState::Ready),
                     terminating: in_state(EndpointState::Terminating),
                 };

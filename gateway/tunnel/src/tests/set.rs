@@ -12,8 +12,10 @@ use federation_model::{
     addr::Transport,
     caller::Caller,
     catalog::{Catalog, EndpointCounts, ExportedService, ServiceKind, SessionAffinity},
+    edition::Editions,
+    export::{Audience, DeliverModes, LocalExport},
     member::Member,
-    names::ClusterName,
+    names::{ClusterName, ServiceKey},
     outcome::Outcome,
     revocation::{Revocation, RevocationId, Revocations, Subject},
     spiffe::{SpiffeId, TrustDomain},
@@ -86,6 +88,16 @@ pub(super) fn catalog(name: &str, services: &[&str]) -> Catalog {
     Catalog { cluster: cluster(name), services: services.iter().map(|s| (key(s), service.clone())).collect() }
 }
 
+/// Exports by name, each for everyone or for one cluster.
+pub(super) fn exports(list: &[(&str, Option<&str>)]) -> BTreeMap<ServiceKey, LocalExport> {
+    let export = |(name, only): &(&str, Option<&str>)| {
+        let (key, service) = catalog("any", &[name]).services.pop_first().unwrap();
+        let audience = only.map_or(Audience::Everyone, |only| Audience::Only([cluster(only)].into()));
+        (key, LocalExport { service, endpoints: Vec::new(), deliver: DeliverModes::default(), audience })
+    };
+    list.iter().map(export).collect()
+}
+
 pub(super) async fn read_all(recv: &mut RecvHalf) -> Result<Bytes, Outcome> {
     let mut all = Vec::new();
     while let Some(chunk) = soon("bytes", recv.read()).await? {
@@ -118,7 +130,7 @@ pub(super) struct Gateway {
     renewed: watch::Sender<u64>,
     trust: Arc<TrustStore>,
     members: watch::Sender<Members>,
-    pub(super) catalog: watch::Sender<Arc<Catalog>>,
+    pub(super) catalog: watch::Sender<Editions>,
     config: TunnelConfig,
     tunnels: Option<Tunnels>,
     pub(super) inbound: mpsc::Receiver<InboundStream>,
@@ -154,7 +166,7 @@ impl Gateway {
         let renewed = watch::Sender::new(0);
         let trust = Arc::new(TrustStore::new());
         let members = watch::Sender::new(Members::default());
-        let catalog = watch::Sender::new(Arc::new(catalog(name, &["web"])));
+        let catalog = watch::Sender::new(Editions::from(catalog(name, &["web"])));
         let any = "127.0.0.1:0".parse().unwrap();
         let losses = Losses::new(losses.into());
         let socket = lossy::socket(any, Arc::clone(&losses));
