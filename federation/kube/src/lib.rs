@@ -15,6 +15,7 @@ pub mod crd;
 mod directory;
 mod document;
 mod follow;
+pub mod install;
 pub mod manifests;
 pub mod objects;
 pub mod promote;
