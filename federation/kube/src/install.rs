@@ -8,7 +8,7 @@
 //!                   ──wait───> available (definitions: established)
 //! ```
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
@@ -26,6 +26,12 @@ pub use wait::Waiting;
 
 /// Who the API server says has set the fields.
 pub const FIELD_MANAGER: &str = "fedctl";
+/// The label of everything that is installed.
+const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "landbridge");
+/// How long the API server may take to accept a connection.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// How long it may take to answer: an admission webhook has up to 30 s.
+const ANSWER_WITHIN: Duration = Duration::from_secs(40);
 /// The groups whose definitions belong to whoever brought them first.
 const STANDARD_GROUPS: [&str; 2] = ["multicluster.x-k8s.io", "about.k8s.io"];
 
@@ -122,7 +128,7 @@ pub enum Applied {
     Configured,
     /// It was there, and the same.
     Unchanged,
-    /// A definition of a standard kind that was there: it belongs to whoever brought it.
+    /// A definition of a standard kind that another program has brought: it stays as it is.
     Kept,
     /// The API server refused it.
     Refused(Refusal),
@@ -187,7 +193,8 @@ impl Cluster {
     /// When there is no such context, or the API server does not answer.
     pub async fn connect(context: Option<&str>) -> Result<Self, ConnectError> {
         let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
-        let config = Config::from_custom_kubeconfig(Kubeconfig::read()?, &options).await?;
+        let mut config = Config::from_custom_kubeconfig(Kubeconfig::read()?, &options).await?;
+        (config.connect_timeout, config.read_timeout) = (Some(CONNECT_WITHIN), Some(ANSWER_WITHIN));
         let server = config.cluster_url.to_string();
         let failed = |error| ConnectError::Server { server: server.clone(), error: Box::new(error) };
         let client = Client::try_from(config).map_err(failed)?;
@@ -224,7 +231,7 @@ impl Cluster {
             Err(Error::Api(status)) if status.is_forbidden() => None,
             Err(error) => return Err(error),
         };
-        if before.is_some() && manifest.is_standard_definition() {
+        if before.as_ref().is_some_and(|before| !is_ours(before)) && manifest.is_standard_definition() {
             return Ok(Applied::Kept);
         }
         let mut params = PatchParams::apply(FIELD_MANAGER);
@@ -239,6 +246,10 @@ impl Cluster {
     }
 }
 
+fn is_ours(object: &impl kube::ResourceExt) -> bool {
+    object.labels().get(PART_OF.0).is_some_and(|value| value == PART_OF.1)
+}
+
 /// What the API server said, and what to do about it.
 fn refusal(error: &Error, manifest: &Manifest) -> Refusal {
     let (reason, remedy) = match error {
@@ -251,8 +262,8 @@ fn refusal(error: &Error, manifest: &Manifest) -> Refusal {
             let kind = manifest.kind();
             (status.message.clone(), format!("a context that may write {kind}, or ask who administers the cluster"))
         }
-        Error::Api(status) if status.is_not_found() && status.details.is_none() => {
-            (format!("the cluster has no kind {}", manifest.resource.api_version), missing_kind(manifest))
+        Error::Api(status) if status.code == 404 && !status.is_not_found() => {
+            (format!("the cluster has no {} in {}", manifest.kind(), manifest.resource.api_version), missing_kind(manifest))
         }
         Error::Api(status) if status.is_not_found() => {
             (status.message.clone(), "the namespace must be there first: kubectl create namespace".to_owned())

@@ -1,7 +1,8 @@
 //! `fedctl install`: a program into a cluster, object by object.
 //!
 //! Installs nothing twice: what is there and the same stays as it is. Says of each object what became of it, and goes on after
-//! one that was refused, so that all refusals are told at once.
+//! one that was refused, so that all refusals are told at once; a program alone is held back then, since it would run without
+//! what it needs.
 
 use std::time::Duration;
 
@@ -69,6 +70,11 @@ pub(super) async fn connect(context: Option<&str>) -> Result<Cluster, Failure> {
 async fn apply(cluster: &Cluster, manifests: &[Manifest], how: &How, progress: &mut Progress<'_>) -> Vec<ObjectView> {
     let mut objects = Vec::new();
     for manifest in manifests {
+        if manifest.runs_pods() && !objects.iter().all(ObjectView::is_well) {
+            progress.done(&format!("{:<11} {manifest}", "held back"));
+            objects.push(ObjectView::held_back(manifest));
+            continue;
+        }
         progress.doing(&format!("applying {manifest}"));
         let applied = cluster.apply(manifest, how.force_conflicts).await;
         progress.done(&format!("{:<11} {manifest}", applied.label()));
@@ -82,7 +88,7 @@ async fn apply(cluster: &Cluster, manifests: &[Manifest], how: &How, progress: &
     if !how.wait.is_zero() && objects.iter().all(ObjectView::is_well) {
         let deadline = Instant::now() + how.wait;
         for (manifest, object) in manifests.iter().zip(&mut objects) {
-            if manifest.is_awaited() && !manifest.is_definition() {
+            if manifest.runs_pods() {
                 object.wait(cluster, manifest, deadline, progress).await;
             }
         }

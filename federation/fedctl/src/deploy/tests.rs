@@ -327,3 +327,73 @@ fn a_tenant_gets_nothing_of_the_whole_cluster() {
         assert!(["team-a", "team-b"].contains(&namespace), "{manifest}");
     }
 }
+
+/// The settings of a template: keys of its TOML and names of its variables.
+fn settings_of(template: &str) -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
+    let mut section = "";
+    for line in template.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = name;
+        } else if let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) {
+            keys.insert(format!("{section}.{key}"));
+        } else if let Some(name) = line.strip_prefix("- name: LANDBRIDGE_") {
+            keys.insert(name.to_lowercase().replace("__", "."));
+        }
+    }
+    keys
+}
+
+#[test]
+fn the_settings_in_pods_are_settings_that_the_programs_have() {
+    /// Told of with the source that reads it, `catalog.source = "kubernetes"`.
+    const OF_THE_SOURCE: &str = "kubernetes.namespaces";
+    let page = federation_runtime::reference::page(env!("CARGO_MANIFEST_DIR"), "config.md");
+    let page = fs::read_to_string(page).unwrap();
+    for (name, template) in [("gateway.toml", GATEWAY), ("federation.toml", FEDERATION)] {
+        let documented = federation_runtime::reference::documented(&page, name);
+        let settings = settings_of(template);
+        assert!(settings.len() >= 6, "{settings:?}");
+        for key in settings.iter().filter(|key| *key != OF_THE_SOURCE) {
+            assert!(documented.contains_key(key), "{key} is not in docs/config.md");
+        }
+    }
+}
+
+/// The metrics that an expression names.
+fn metrics_in(expression: &str) -> BTreeSet<&str> {
+    let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("landbridge_")).collect()
+}
+
+#[test]
+fn every_metric_of_the_dashboard_is_one_that_the_programs_measure() {
+    let page = federation_runtime::reference::page(env!("CARGO_MANIFEST_DIR"), "metrics.md");
+    let page = fs::read_to_string(page).unwrap();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let documented: BTreeSet<_> = rows.map(|(name, _)| name).collect();
+    let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let mut ids = BTreeSet::new();
+    let mut seen = BTreeSet::new();
+    for panel in panels {
+        let title = panel["title"].as_str().unwrap();
+        assert!(ids.insert(panel["id"].as_u64().unwrap()), "{title}: two panels have one id");
+        if panel["type"] == "row" {
+            continue;
+        }
+        assert!(panel["description"].as_str().is_some_and(|text| text.ends_with('.')), "{title} says nothing");
+        for target in panel["targets"].as_array().unwrap() {
+            let metrics = metrics_in(target["expr"].as_str().unwrap());
+            assert!(!metrics.is_empty(), "{title} shows no metric");
+            for metric in metrics {
+                let known = documented.contains(metric.strip_suffix("_bucket").unwrap_or(metric));
+                assert!(known, "{title} shows {metric}, which is not in docs/metrics.md");
+                seen.insert(metric.to_owned());
+            }
+        }
+    }
+    assert!(seen.len() > 25, "{seen:?}");
+    let variable = dashboard["templating"]["list"][1]["query"]["query"].as_str().unwrap();
+    assert!(metrics_in(variable).iter().all(|metric| documented.contains(metric)), "{variable}");
+}

@@ -39,6 +39,15 @@ impl ObjectView {
         }
     }
 
+    /// It was not applied, since something that it needs was refused.
+    pub(crate) fn held_back(manifest: &Manifest) -> Self {
+        let refusal = Refusal {
+            reason: "not applied, since something before it was refused".to_owned(),
+            remedy: "the same command again, once that is applied".to_owned(),
+        };
+        Self { result: "held back", ..Self::new(manifest, &Applied::Refused(refusal)) }
+    }
+
     /// It was applied, and cannot be used in time.
     pub(crate) fn late(&mut self, reason: String) {
         self.result = "late";

@@ -82,7 +82,7 @@ impl Cluster {
         let params = ListParams::default().labels(selection.labels).limit(MAX_OBJECTS);
         match self.api(&resource, selection.namespace).list(&params).await {
             Ok(list) => Ok(list.items.into_iter().map(|object| found(object, &resource)).collect()),
-            Err(Error::Api(status)) if status.is_not_found() => Ok(Vec::new()),
+            Err(Error::Api(status)) if status.code == 404 => Ok(Vec::new()),
             Err(error) => {
                 let manifest = Manifest { object: DynamicObject::new("", &resource), resource };
                 Err(refusal(&error, &manifest))

@@ -26,19 +26,15 @@ pub struct Waiting {
 }
 
 impl Manifest {
-    /// Whether it takes time until it can be used: definitions and what runs pods.
-    #[must_use]
-    pub fn is_awaited(&self) -> bool {
-        self.is_definition() || self.runs_pods()
-    }
-
     /// Whether it is a definition of a kind.
     #[must_use]
     pub fn is_definition(&self) -> bool {
         self.kind() == "CustomResourceDefinition"
     }
 
-    fn runs_pods(&self) -> bool {
+    /// Whether it runs pods.
+    #[must_use]
+    pub fn runs_pods(&self) -> bool {
         ["Deployment", "StatefulSet"].contains(&self.kind())
     }
 }
@@ -147,7 +143,7 @@ mod tests {
     #[test]
     fn a_deployment_is_available_when_all_pods_of_the_newest_version_are() {
         let deployment = manifest("Deployment", "apps");
-        assert!(deployment.is_awaited());
+        assert!(deployment.runs_pods() && !deployment.is_definition());
         let object = |generation: u64, updated: u64, available: u64| {
             json!({"metadata": {"generation": generation}, "spec": {"replicas": 2},
                 "status": {"observedGeneration": 2, "updatedReplicas": updated, "availableReplicas": available}})
