@@ -13,7 +13,7 @@ lint:
     cargo clippy --workspace --all-targets -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
     @if command -v cargo-deny >/dev/null; then cargo deny check; else echo "SKIPPED: cargo-deny is not installed"; fi
-    @if command -v shellcheck >/dev/null; then shellcheck -x .ci/run examples/multi-cluster/*.sh; else echo "SKIPPED: shellcheck is not installed"; fi
+    @if command -v shellcheck >/dev/null; then shellcheck -x .ci/run examples/multi-cluster/*.sh examples/multi-cluster/kubernetes/*.sh deploy/*.sh deploy/image/*.sh; else echo "SKIPPED: shellcheck is not installed"; fi
 
 # Every test
 test *ARGS:

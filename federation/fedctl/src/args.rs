@@ -20,6 +20,7 @@ pub(crate) use trust::phase;
 pub use trust::{Accept, Rotate, Trust};
 pub mod analyze;
 pub mod audit;
+pub mod install;
 pub mod policy;
 pub mod revoke;
 
@@ -123,6 +124,11 @@ pub enum Command {
     Explain(policy::Explain),
     /// Find what is wrong in directories of manifests, without a gateway
     Analyze(Analyze),
+    /// Install a program into a Kubernetes cluster, or print its manifests
+    #[command(subcommand)]
+    Install(install::Install),
+    /// Remove a program from a Kubernetes cluster, and keep what cannot be made again
+    Uninstall(install::Uninstall),
     /// Replace an authority, and say whom to believe
     #[command(subcommand)]
     Trust(Trust),

@@ -12,6 +12,7 @@ mod completion;
 mod explain;
 mod foreign;
 mod init;
+mod install;
 mod join;
 mod leave;
 mod members;
@@ -23,6 +24,7 @@ mod rotate;
 mod services;
 mod status;
 mod token;
+mod uninstall;
 
 use crate::{
     Ending,
@@ -51,6 +53,8 @@ pub(crate) async fn run(cli: Cli, console: &mut Console) -> Result<Ending, Failu
         Command::Policy(what) => policy::run(what, &target, console).await,
         Command::Explain(explain) => explain::run(explain, &target, console).await,
         Command::Analyze(what) => analyze::run(&what, console),
+        Command::Install(what) => Box::pin(install::run(what, console)).await,
+        Command::Uninstall(what) => Box::pin(uninstall::run(what, console)).await,
         Command::Trust(Trust::Rotate(what)) => rotate::run(what, &target, console).await,
         Command::Trust(Trust::Accept(what)) => accept::run(what, &target, console).await,
         Command::Trust(Trust::Foreign(what)) => foreign::run(what, &target, console).await,

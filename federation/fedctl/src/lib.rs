@@ -12,6 +12,7 @@ pub mod args;
 mod clock;
 mod cmd;
 mod connect;
+mod deploy;
 mod failure;
 pub mod print;
 mod render;

@@ -8,6 +8,7 @@ pub(crate) mod certificates;
 pub(crate) mod explain;
 pub(crate) mod findings;
 pub(crate) mod foreign;
+pub(crate) mod install;
 pub(crate) mod join;
 pub(crate) mod members;
 pub(crate) mod policy;

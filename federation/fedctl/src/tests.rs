@@ -3,6 +3,7 @@
 mod analyze;
 mod audit;
 mod gateway;
+mod install;
 mod policy;
 
 use std::{

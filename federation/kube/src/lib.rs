@@ -23,6 +23,7 @@ mod directory;
 mod document;
 mod follow;
 pub mod leader;
+pub mod install;
 pub mod manifests;
 pub mod objects;
 pub mod promote;

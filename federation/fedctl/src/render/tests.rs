@@ -9,6 +9,7 @@ use federation_model::{
     spiffe::{SpiffeId, TrustDomain},
     time::Timestamp,
 };
+use federation_kube::install::{Applied, Manifest, Refusal, Removed};
 use proto::gateway::v1::{
     Export, Federation, ForeignBundle, Peer, PeerState, Quarantined, Service, Source, Status, Tunnel,
 };
@@ -17,6 +18,7 @@ use super::{
     audit::EntryView,
     findings::FindingView,
     foreign::ForeignView,
+    install::{InstalledView, ObjectView, RemovedView, UninstalledView},
     join::JoinView,
     members::FederationView,
     services::ServiceView,
@@ -356,4 +358,48 @@ fn colours_are_used_only_when_they_are_wanted() {
     let color = Look { color: true, ..LOOK };
     assert!(tokens::table(&tokens(), color).contains("\u{1b}["));
     assert!(!tokens::table(&tokens(), LOOK).contains("\u{1b}["));
+}
+
+fn refusal() -> Refusal {
+    Refusal { reason: text("services is forbidden"), remedy: text("a context that may write Service") }
+}
+
+#[test]
+fn installations_say_what_became_of_each_object() {
+    let manifests = Manifest::read_all(
+        "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: a.example}\n---\n\
+         apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: n}\n---\n\
+         apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d, namespace: n}\n",
+    )
+    .unwrap();
+    let next = || vec![text("fedctl token create --cluster east")];
+    let well = [Applied::Kept, Applied::Unchanged, Applied::Created];
+    let well = manifests.iter().zip(&well).map(|(manifest, applied)| ObjectView::new(manifest, applied)).collect();
+    let well = InstalledView::new("https://east:6443/", well, next());
+    assert!(well.is_well());
+    insta::assert_snapshot!("installed", well.text(LOOK));
+    let mut objects = vec![
+        ObjectView::new(&manifests[0], &Applied::Configured),
+        ObjectView::new(&manifests[1], &Applied::Refused(refusal())),
+        ObjectView::held_back(&manifests[2]),
+    ];
+    objects[0].late(text("not established yet"));
+    let ill = InstalledView::new("https://east:6443/", objects, next());
+    assert!(!ill.is_well());
+    insta::assert_snapshot!("installed_not", ill.text(LOOK));
+    insta::assert_snapshot!("installed_json", json(&ill));
+}
+
+#[test]
+fn removals_say_what_stays() {
+    let objects = vec![
+        RemovedView::new(text("Deployment n/d"), "deleted", Removed::Deleted),
+        RemovedView::new(text("Service n/s"), "refused", Removed::Refused(refusal())),
+    ];
+    let unseen = vec![text("Role: roles is forbidden")];
+    let view = UninstalledView::new("https://east:6443/", objects, unseen, vec![text("the namespace")]);
+    assert!(!view.is_well());
+    insta::assert_snapshot!("uninstalled", view.text(LOOK));
+    let nothing = UninstalledView::new("https://east:6443/", Vec::new(), Vec::new(), Vec::new());
+    assert_eq!((nothing.is_well(), nothing.text(LOOK).as_str()), (true, "nothing of it is there\n"));
 }

@@ -1,0 +1,289 @@
+//! Objects that are put into a cluster, and taken out again, for a person who runs `fedctl`.
+//!
+//! Owns the connection of a kubeconfig context, server-side apply and what became of each object. Never decides what is
+//! installed, and never runs in a gateway: a gateway has no right to any of this.
+//!
+//! ```text
+//! text ──> Manifest ──apply──> Applied: created, configured, unchanged, kept, or refused with the remedy
+//!                   ──wait───> available (definitions: established)
+//! ```
+
+use std::{fmt, time::Duration};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{
+    Api, Client, Config, Error, Resource as _, ResourceExt as _,
+    api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, ValidationDirective},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use serde_json::Value;
+
+mod remove;
+mod wait;
+
+pub use remove::{Found, Kind, Removed, Selection};
+pub use wait::Waiting;
+
+/// Who the API server says has set the fields.
+pub const FIELD_MANAGER: &str = "fedctl";
+/// The label of everything that is installed.
+const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "landbridge");
+/// How long the API server may take to accept a connection.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// How long it may take to answer: an admission webhook has up to 30 s.
+const ANSWER_WITHIN: Duration = Duration::from_secs(40);
+/// The groups whose definitions belong to whoever brought them first.
+const STANDARD_GROUPS: [&str; 2] = ["multicluster.x-k8s.io", "about.k8s.io"];
+
+/// One object to install.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Manifest {
+    object: DynamicObject,
+    resource: ApiResource,
+}
+
+/// Why a text is no list of objects.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// It is not YAML, or a document is no object.
+    #[error("the manifests cannot be read: {0}")]
+    Yaml(String),
+    /// A document lacks what every object has.
+    #[error("document {0} has no apiVersion, kind or metadata.name")]
+    Nameless(usize),
+}
+
+impl Manifest {
+    /// Reads every document of a text.
+    ///
+    /// # Errors
+    /// When the text is not YAML, or a document is not an object with a kind and a name.
+    pub fn read_all(text: &str) -> Result<Vec<Self>, ManifestError> {
+        let documents: Vec<Value> =
+            serde_saphyr::from_multiple(text).map_err(|error| ManifestError::Yaml(error.to_string()))?;
+        let present = documents.into_iter().enumerate().filter(|(_, document)| !document.is_null());
+        present.map(|(index, document)| Self::of(document).ok_or(ManifestError::Nameless(index + 1))).collect()
+    }
+
+    fn of(document: Value) -> Option<Self> {
+        let object: DynamicObject = serde_json::from_value(document).ok()?;
+        let types = object.types.clone().filter(|_| object.metadata.name.is_some())?;
+        let kind = GroupVersionKind::try_from(&types).ok()?;
+        Some(Self { object, resource: ApiResource::from_gvk(&kind) })
+    }
+
+    /// The kind.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        &self.resource.kind
+    }
+
+    /// The group of its API; empty for the core group.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        &self.resource.group
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.object.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// The namespace, unless it is an object of the whole cluster.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        self.object.metadata.namespace.as_deref()
+    }
+
+    /// The object as JSON.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        // An object that was read from JSON can be written as JSON.
+        serde_json::to_value(&self.object).unwrap_or_default()
+    }
+
+    fn is_standard_definition(&self) -> bool {
+        let group = self.object.data["spec"]["group"].as_str().unwrap_or_default();
+        self.kind() == CustomResourceDefinition::kind(&()) && STANDARD_GROUPS.contains(&group)
+    }
+}
+
+impl fmt::Display for Manifest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = self.kind();
+        match self.namespace() {
+            Some(namespace) => write!(f, "{kind} {namespace}/{}", self.name()),
+            None => write!(f, "{kind} {}", self.name()),
+        }
+    }
+}
+
+/// What became of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Applied {
+    /// It was not there.
+    Created,
+    /// It was there and is another now.
+    Configured,
+    /// It was there, and the same.
+    Unchanged,
+    /// A definition of a standard kind that another program has brought: it stays as it is.
+    Kept,
+    /// The API server refused it.
+    Refused(Refusal),
+}
+
+impl Applied {
+    /// One word for it.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Configured => "configured",
+            Self::Unchanged => "unchanged",
+            Self::Kept => "kept",
+            Self::Refused(_) => "refused",
+        }
+    }
+}
+
+/// Why the API server refused an object, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What it said.
+    pub reason: String,
+    /// What to do next.
+    pub remedy: String,
+}
+
+/// Why a cluster cannot be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The kubeconfig cannot be used.
+    #[error("the kubeconfig cannot be used: {0}")]
+    Kubeconfig(#[from] kube::config::KubeconfigError),
+    /// The API server does not answer, or not to us.
+    #[error("the API server at {server} does not answer: {error}")]
+    Server {
+        /// Its address.
+        server: String,
+        /// Why not.
+        error: Box<Error>,
+    },
+}
+
+/// A cluster, as the person of the kubeconfig sees it.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+    server: String,
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// Connects with a context of the kubeconfig, or with the current one.
+    ///
+    /// # Errors
+    /// When there is no such context, or the API server does not answer.
+    pub async fn connect(context: Option<&str>) -> Result<Self, ConnectError> {
+        let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+        let mut config = Config::from_custom_kubeconfig(Kubeconfig::read()?, &options).await?;
+        (config.connect_timeout, config.read_timeout) = (Some(CONNECT_WITHIN), Some(ANSWER_WITHIN));
+        let server = config.cluster_url.to_string();
+        let failed = |error| ConnectError::Server { server: server.clone(), error: Box::new(error) };
+        let client = Client::try_from(config).map_err(failed)?;
+        client.apiserver_version().await.map_err(failed)?;
+        Ok(Self { client, server })
+    }
+
+    /// The address of the API server.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    fn api(&self, resource: &ApiResource, namespace: Option<&str>) -> Api<DynamicObject> {
+        match namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, resource),
+            None => Api::all_with(self.client.clone(), resource),
+        }
+    }
+
+    /// Applies an object; with `force` also the fields that others have set.
+    pub async fn apply(&self, manifest: &Manifest, force: bool) -> Applied {
+        match self.try_apply(manifest, force).await {
+            Ok(applied) => applied,
+            Err(error) => Applied::Refused(refusal(&error, manifest)),
+        }
+    }
+
+    async fn try_apply(&self, manifest: &Manifest, force: bool) -> Result<Applied, Error> {
+        let api = self.api(&manifest.resource, manifest.namespace());
+        // Who may apply but not read has no less done for it.
+        let before = match api.get_metadata_opt(manifest.name()).await {
+            Ok(before) => before,
+            Err(Error::Api(status)) if status.is_forbidden() => None,
+            Err(error) => return Err(error),
+        };
+        if before.as_ref().is_some_and(|before| !is_ours(before)) && manifest.is_standard_definition() {
+            return Ok(Applied::Kept);
+        }
+        let mut params = PatchParams::apply(FIELD_MANAGER);
+        params.force = force;
+        params.field_validation = Some(ValidationDirective::Strict);
+        let after = api.patch(manifest.name(), &params, &Patch::Apply(&manifest.object)).await?;
+        Ok(match before.and_then(|before| before.resource_version()) {
+            None => Applied::Created,
+            Some(version) if Some(&version) == after.resource_version().as_ref() => Applied::Unchanged,
+            Some(_) => Applied::Configured,
+        })
+    }
+}
+
+fn is_ours(object: &impl kube::ResourceExt) -> bool {
+    object.labels().get(PART_OF.0).is_some_and(|value| value == PART_OF.1)
+}
+
+/// What the API server said, and what to do about it.
+fn refusal(error: &Error, manifest: &Manifest) -> Refusal {
+    let (reason, remedy) = match error {
+        Error::Api(status) if status.is_conflict() => (
+            status.message.clone(),
+            "the same command with --force-conflicts, once you know that nobody sets these fields on purpose"
+                .to_owned(),
+        ),
+        Error::Api(status) if status.is_forbidden() => {
+            let kind = manifest.kind();
+            (status.message.clone(), format!("a context that may write {kind}, or ask who administers the cluster"))
+        }
+        Error::Api(status) if status.code == 404 && !status.is_not_found() => {
+            (format!("the cluster has no {} in {}", manifest.kind(), manifest.resource.api_version), missing_kind(manifest))
+        }
+        Error::Api(status) if status.is_not_found() => {
+            (status.message.clone(), "the namespace must be there first: kubectl create namespace".to_owned())
+        }
+        other => (told(other), "the same command again: what is installed already stays as it is".to_owned()),
+    };
+    Refusal { reason, remedy }
+}
+
+fn told(error: &Error) -> String {
+    if let Error::Api(status) = error { status.message.clone() } else { error.to_string() }
+}
+
+fn missing_kind(manifest: &Manifest) -> String {
+    match manifest.group() {
+        "cert-manager.io" => "install cert-manager, or leave out --identity cert-manager".to_owned(),
+        "monitoring.coreos.com" => "install the Prometheus operator, or leave out --monitoring".to_owned(),
+        group => format!("install what defines {group}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;
