@@ -70,6 +70,8 @@ pub struct Administration {
     pub manifests: watch::Receiver<Arc<Manifests>>,
     /// How it stands with where they come from.
     pub source: SourceView,
+    /// What does not come to be in the Kubernetes cluster, where there is one.
+    pub controllers: Option<watch::Receiver<Arc<Vec<Finding>>>>,
     /// What in those objects needs attention.
     pub notices: watch::Receiver<Arc<Vec<Finding>>>,
     /// Whether this gateway is ready.

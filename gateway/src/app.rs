@@ -15,6 +15,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use federation_kube::connect::Cluster;
 use federation_model::{catalog::Catalog, edition::Editions, outcome::Outcome, time::Timestamp};
 use federation_runtime::{
     admin::{Admin, AdminServer, Readiness},
@@ -47,7 +48,7 @@ use crate::{
     horizon::Horizon,
     identity::{ClusterIdentity, Keeper, Reporter, Surroundings},
     identity_source::Source,
-    kubernetes::Kubernetes,
+    kubernetes::{self, Kubernetes, state::KeptState},
     listeners,
     live::Live,
     membership::{effects::Effects, follow::Follower},
@@ -124,15 +125,20 @@ impl Gateway {
     /// # Errors
     /// When the state directory, the identity, a listener or the manifests cannot be used.
     pub async fn start(config: Config, socket: TunnelSocket, stop: CancellationToken) -> anyhow::Result<Self> {
+        let cluster = kubernetes::connect(&config).await?;
+        let mut kept = kubernetes::restore(&config, cluster.as_ref()).await?;
         state::create_private_dir(&config.state.dir)?;
         let lock = StateLock::acquire(&config.state.dir, "landbridge-gateway")?;
         let mut registry = Registry::with_prefix("landbridge_gateway");
-        let parts = Parts::open(config, socket, &mut registry).await?;
+        let parts = Parts::open(config, socket, cluster, &mut registry).await?;
+        if let Some(kept) = &mut kept {
+            kept.keep_first().await?;
+        }
         let servers = Servers::open(&parts, registry).await?;
         let addresses = servers.addresses(&parts)?;
         let drain_timeout = parts.config.limits.drain_timeout;
         let tasks = Tasks::new(stop);
-        parts.start(servers, &tasks);
+        parts.start(servers, kept, &tasks);
         tracing::info!(
             tunnel = %addresses.tunnel,
             dns = %addresses.dns,
@@ -176,14 +182,19 @@ struct Parts {
 }
 
 impl Parts {
-    async fn open(config: Config, socket: TunnelSocket, registry: &mut Registry) -> anyhow::Result<Self> {
+    async fn open(
+        config: Config,
+        socket: TunnelSocket,
+        cluster: Option<Cluster>,
+        registry: &mut Registry,
+    ) -> anyhow::Result<Self> {
         let source = Source::open(&config.identity, &config.cluster.gateway_id()).await?;
         let feed = source.as_ref().map(Source::feed);
         let (identity, keeper, reporter) =
             ClusterIdentity::open(&config.state.dir, &config.cluster, &config.identity, feed, registry)?;
         let own = (identity.live(), identity.lineage(), identity.disowned());
         let follower = Arc::new(Follower::open(&config, own, registry)?);
-        let objects = ObjectSource::open(&config).await?;
+        let objects = ObjectSource::open(&config, cluster.clone())?;
         objects.view().register(registry);
         let (members, gate) = objects.view().gate(follower.members());
         let live = Live::default();
@@ -194,7 +205,8 @@ impl Parts {
         let (compiled, peers) = (readiness.condition("tables"), readiness.condition("peers"));
         let judged = watch::Sender::default();
         let connections = judged.subscribe();
-        let (kubernetes, asking) = Kubernetes::open(&config, registry).await?.unzip();
+        let kubernetes = cluster.map(|cluster| Kubernetes::open(&config, cluster, registry)).transpose()?;
+        let (kubernetes, asking) = kubernetes.unzip();
         let outputs = ControlOutputs { tables, catalog, judged, asking, compiled, peers };
         let derived = kubernetes.as_ref().map(Kubernetes::derived);
         let control = Control::new(&config, outputs, live.clone(), derived, registry)?;
@@ -250,7 +262,7 @@ impl Parts {
     }
 
     /// Starts every task, each with the rule for its end.
-    fn start(self, servers: Servers, tasks: &Tasks) {
+    fn start(self, servers: Servers, kept: Option<KeptState>, tasks: &Tasks) {
         let Self { keeper, reporter, source, follower, objects, gate, control, tables, started, effects, .. } = self;
         let Self { path, readiness, config, kubernetes, .. } = self;
         let around = Surroundings {
@@ -300,7 +312,7 @@ impl Parts {
         support.spawn("rotation-reports", OnEnd::Stop, reporter.run(follower.clone(), stop.clone()));
         support.spawn("membership", OnEnd::Stop, follower.run(effects, stop.clone()));
         if let Some(kubernetes) = kubernetes {
-            kubernetes.start(&support, readiness.condition("derived-services"));
+            kubernetes.start(kept, &support, readiness.condition("derived-services"));
         }
         let certificate = readiness.condition("certificate");
         support.spawn("identity", OnEnd::Stop, keeper.run(around, certificate, stop.clone()));
@@ -342,6 +354,7 @@ impl Servers {
             tables: parts.tables.clone(),
             manifests: parts.objects.subscribe(),
             source: parts.objects.view(),
+            controllers: parts.kubernetes.as_ref().map(Kubernetes::findings),
             notices: parts.control.notices(),
             readiness: parts.readiness.clone(),
             recorder: parts.path.recorder.clone(),

@@ -19,10 +19,41 @@ use federation_runtime::{
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
+pub mod state;
+
+use state::KeptState;
+
 use crate::{
     config::{CatalogSource, Config},
     control::asking::Asking,
 };
+
+/// The connection to the API server of a gateway whose objects are read from one; nothing for any other.
+///
+/// # Errors
+/// When there is no way to an API server.
+pub async fn connect(config: &Config) -> anyhow::Result<Option<Cluster>> {
+    match config.catalog.source {
+        CatalogSource::Manifests => Ok(None),
+        CatalogSource::Kubernetes => {
+            let context = "`catalog.source` is \"kubernetes\", and there is no API server to read from; \
+                           set `kubernetes.kubeconfig` outside a cluster";
+            let cluster = Cluster::connect(&config.kubernetes.connect_options()).await.context(context)?;
+            tracing::info!(server = cluster.server(), "objects are read from the API server");
+            Ok(Some(cluster))
+        }
+    }
+}
+
+/// Brings back the state that earlier pods had, where it is kept in a Secret.
+///
+/// # Errors
+/// When it cannot be read, or nothing says which namespace this is.
+pub async fn restore(config: &Config, cluster: Option<&Cluster>) -> anyhow::Result<Option<KeptState>> {
+    let (Some(cluster), Some(name)) = (cluster, &config.kubernetes.state_secret) else { return Ok(None) };
+    let namespace = config.kubernetes.own_namespace()?;
+    KeptState::restore(cluster, namespace.as_str(), name, &config.state.dir).await.map(Some)
+}
 
 /// The parts, before their tasks run.
 #[derive(Debug)]
@@ -32,17 +63,11 @@ pub struct Kubernetes {
 }
 
 impl Kubernetes {
-    /// The parts of a gateway whose objects are read from an API server, and where its controllers read what is asked for;
-    /// nothing for any other.
+    /// The parts, and where the controllers read what is asked for.
     ///
     /// # Errors
-    /// When there is no way to an API server, or nothing says which pod this is.
-    pub async fn open(config: &Config, registry: &mut Registry) -> anyhow::Result<Option<(Self, Asking)>> {
-        match config.catalog.source {
-            CatalogSource::Manifests => return Ok(None),
-            CatalogSource::Kubernetes => {}
-        }
-        let cluster = Cluster::connect(&config.kubernetes.connect_options()).await?;
+    /// When nothing says which pod this is.
+    pub fn open(config: &Config, cluster: Cluster, registry: &mut Registry) -> anyhow::Result<(Self, Asking)> {
         let namespace = config.kubernetes.own_namespace()?;
         let pod = config.kubernetes.pod_name().context(
             "the name of this gateway's pod is not known: set kubernetes.pod, or POD_NAME from metadata.name in the pod",
@@ -59,7 +84,7 @@ impl Kubernetes {
         let metrics = Metrics::register(registry);
         let derived = DerivedSource::new(cluster.clone(), namespace, metrics.clone());
         let controllers = Controllers::new(cluster, settings, asking.subscribe(), metrics);
-        Ok(Some((Self { derived, controllers }, asking)))
+        Ok((Self { derived, controllers }, asking))
     }
 
     /// The derived Services, as they change.
@@ -75,8 +100,11 @@ impl Kubernetes {
     }
 
     /// Starts the tasks; `listed` holds from when it is known where imports are reached.
-    pub fn start(self, tasks: &Spawner, listed: Condition) {
+    pub fn start(self, kept: Option<KeptState>, tasks: &Spawner, listed: Condition) {
         let stop = tasks.stop().clone();
+        if let Some(kept) = kept {
+            tasks.spawn("state", OnEnd::Stop, kept.follow(self.controllers.leading(), stop.clone()));
+        }
         let mut derived = self.derived();
         tasks.spawn("derived-listed", OnEnd::Finishes, async move {
             // Without its sender the gateway is shutting down.

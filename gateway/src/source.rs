@@ -5,7 +5,6 @@
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
-use anyhow::Context as _;
 use federation_kube::{
     cluster::{ClusterSource, Standing, Standings},
     connect::Cluster,
@@ -38,24 +37,19 @@ pub enum ObjectSource {
 }
 
 impl ObjectSource {
-    /// Opens the source that the settings name. A directory is read; an API server need not be up.
+    /// Opens the API server where there is one, otherwise the directory of the settings. A directory is read; an API server
+    /// need not be up.
     ///
     /// # Errors
-    /// When the directory cannot be read, or it is not known how to reach the API server.
-    pub async fn open(config: &Config) -> anyhow::Result<Self> {
+    /// When the directory cannot be read.
+    pub fn open(config: &Config, cluster: Option<Cluster>) -> anyhow::Result<Self> {
         let root = config.policy.root_namespace.clone();
-        match config.catalog.source {
-            CatalogSource::Manifests => Ok(Self::Manifests(ManifestSource::open(&config.catalog.dir, root)?)),
-            CatalogSource::Kubernetes => {
-                let settings = &config.kubernetes;
-                let context = "`catalog.source` is \"kubernetes\", and there is no API server to read from; \
-                               set `kubernetes.kubeconfig` outside a cluster";
-                let cluster = Cluster::connect(&settings.connect_options()).await.context(context)?;
-                let server = cluster.server().to_owned();
-                tracing::info!(server, "objects are read from the API server");
-                Ok(Self::Cluster(Box::new(ClusterSource::new(cluster, root, &settings.namespaces)), server))
-            }
-        }
+        let Some(cluster) = cluster else {
+            return Ok(Self::Manifests(ManifestSource::open(&config.catalog.dir, root)?));
+        };
+        let server = cluster.server().to_owned();
+        let namespaces = &config.kubernetes.namespaces;
+        Ok(Self::Cluster(Box::new(ClusterSource::new(cluster, root, namespaces)), server))
     }
 
     /// The objects, and every change of them.

@@ -91,6 +91,7 @@ pub struct Controllers {
     cluster: Cluster,
     settings: Settings,
     asked: watch::Receiver<Option<Arc<Asked>>>,
+    candidate: Candidate,
     findings: watch::Sender<Arc<Vec<Finding>>>,
     metrics: Metrics,
 }
@@ -104,7 +105,8 @@ impl Controllers {
         asked: watch::Receiver<Option<Arc<Asked>>>,
         metrics: Metrics,
     ) -> Self {
-        Self { cluster, settings, asked, findings: watch::Sender::default(), metrics }
+        let candidate = Candidate::new(&cluster, settings.namespace.as_str(), LEASE, &settings.pod);
+        Self { cluster, settings, asked, candidate, findings: watch::Sender::default(), metrics }
     }
 
     /// What does not come to be, as it changes; nothing on a gateway that does not lead.
@@ -113,15 +115,32 @@ impl Controllers {
         self.findings.subscribe()
     }
 
-    /// Stands for leader, and works while it is, until `stop`.
-    pub async fn run(self, stop: CancellationToken) {
-        let namespace = self.settings.namespace.as_str();
-        let candidate = Candidate::new(&self.cluster, namespace, LEASE, &self.settings.pod);
-        let leading = candidate.leading();
-        tokio::join!(candidate.run(stop.clone()), self.work(leading, stop));
+    /// Whether this gateway leads, as it changes.
+    #[must_use]
+    pub fn leading(&self) -> watch::Receiver<Leading> {
+        self.candidate.leading()
     }
 
-    async fn work(self, mut leading: watch::Receiver<Leading>, stop: CancellationToken) {
+    /// Stands for leader, and works while it is, until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let Self { cluster, settings, asked, candidate, findings, metrics } = self;
+        let leading = candidate.leading();
+        let work = Work { cluster, settings, asked, findings, metrics };
+        tokio::join!(candidate.run(stop.clone()), work.run(leading, stop));
+    }
+}
+
+/// What a gateway does while it leads.
+struct Work {
+    cluster: Cluster,
+    settings: Settings,
+    asked: watch::Receiver<Option<Arc<Asked>>>,
+    findings: watch::Sender<Arc<Vec<Finding>>>,
+    metrics: Metrics,
+}
+
+impl Work {
+    async fn run(self, mut leading: watch::Receiver<Leading>, stop: CancellationToken) {
         loop {
             let lead = tokio::select! {
                 biased;

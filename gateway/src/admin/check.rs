@@ -39,6 +39,7 @@ pub(super) async fn check(this: &Arc<Administration>) -> Vec<Finding> {
     findings.extend(trust(this));
     findings.extend(this.tunnels.status().iter().flat_map(peer));
     findings.extend(this.source.findings());
+    findings.extend(this.controllers.iter().flat_map(|found| found.borrow().to_vec()));
     findings.extend(quarantined(this));
     findings.extend(this.notices.borrow().iter().cloned());
     findings.extend(policies(this).await);

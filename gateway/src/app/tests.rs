@@ -74,7 +74,7 @@ fn settings(dir: &Path, west: &[&str]) -> Config {
 async fn opened(dir: &Path, west: &[&str]) -> (Parts, Registry) {
     let mut registry = Registry::with_prefix("landbridge_gateway");
     let socket = TunnelSocket::Bind((Ipv4Addr::LOCALHOST, 0).into());
-    (Parts::open(settings(dir, west), socket, &mut registry).await.unwrap(), registry)
+    (Parts::open(settings(dir, west), socket, None, &mut registry).await.unwrap(), registry)
 }
 
 /// The control loop of a gateway that is starting, with the tunnels played by the test.

@@ -17,6 +17,9 @@ pub(super) const MAX_NAMESPACES: usize = 64;
 /// Where Kubernetes tells a pod its namespace.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
+/// The Secret with the state of a gateway.
+const STATE_SECRET: &str = "landbridge-gateway-state";
+
 /// `[kubernetes]`, used when `catalog.source` is `kubernetes`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -31,6 +34,8 @@ pub struct KubernetesConfig {
     pub namespaces: Vec<Namespace>,
     /// The name of the pod; without one, that in `POD_NAME`.
     pub pod: Option<String>,
+    /// The Secret that keeps the state of the gateway when its pod ends; off when empty.
+    pub state_secret: Option<String>,
     /// The ports that gateway pods listen on for imports.
     #[serde(with = "as_text")]
     pub import_ports: PortRange,
@@ -40,7 +45,15 @@ impl Default for KubernetesConfig {
     fn default() -> Self {
         // Below the range that Linux takes ports of outgoing connections from, and that of node ports.
         let import_ports = "20000-29999".parse().expect("a constant of two numbers, the smaller one first, is a range");
-        Self { kubeconfig: None, context: None, namespace: None, namespaces: Vec::new(), pod: None, import_ports }
+        Self {
+            kubeconfig: None,
+            context: None,
+            namespace: None,
+            namespaces: Vec::new(),
+            pod: None,
+            state_secret: Some(STATE_SECRET.to_owned()),
+            import_ports,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What people and programs read, pinned.
 
 use federation_client::operator::{ForeignStatus, TokenInfo, TokenState};
+use federation_kube::install::{Applied, Manifest, Refusal, Removed};
 use federation_model::{
     audit::{Action, Entry, Event, Head},
     bundle::TrustBundle,
@@ -9,7 +10,6 @@ use federation_model::{
     spiffe::{SpiffeId, TrustDomain},
     time::Timestamp,
 };
-use federation_kube::install::{Applied, Manifest, Refusal, Removed};
 use proto::gateway::v1::{
     Export, Federation, ForeignBundle, Peer, PeerState, Quarantined, Service, Source, Status, Tunnel,
 };
