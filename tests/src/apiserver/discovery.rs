@@ -13,6 +13,8 @@ use super::{
 };
 
 const ALL: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+/// The same of custom resources, in the order in which a real one has them.
+const CUSTOM: [&str; 8] = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 const STATUS: [&str; 3] = ["get", "patch", "update"];
 
 impl Store {
@@ -41,6 +43,12 @@ impl Store {
             ["openapi", "v3", "apis", group, version] => self.open_api_of(group, version),
             _ => Err(Failure::no_such_path()),
         }
+    }
+
+    /// The refusal of a path in a group: who serves a built-in group knows that it has no such resource.
+    pub(super) fn nowhere(&self, group: &str) -> Failure {
+        let known = self.kinds.all().any(|kind| kind.group == group && !kind.custom);
+        if known { Failure::no_such_resource() } else { Failure::no_such_path() }
     }
 
     fn groups(&self) -> Value {
@@ -72,7 +80,11 @@ impl Store {
         for kind in self.kinds_of(group, version) {
             let mut resource = json!({
                 "name": kind.plural, "singularName": kind.singular(), "namespaced": kind.namespaced, "kind": kind.kind,
-                "verbs": if kind.question { vec!["create"] } else { ALL.to_vec() },
+                "verbs": match (kind.question, kind.custom) {
+                    (true, _) => vec!["create"],
+                    (false, true) => CUSTOM.to_vec(),
+                    (false, false) => ALL.to_vec(),
+                },
             });
             if !kind.short.is_empty() {
                 resource["shortNames"] = kind.short.clone().into();
@@ -86,7 +98,7 @@ impl Store {
             }
         }
         if resources.is_empty() {
-            return Err(Failure::no_such_path());
+            return Err(self.nowhere(group));
         }
         let group_version = api_version(group, version);
         Ok(

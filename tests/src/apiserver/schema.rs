@@ -117,8 +117,7 @@ fn check(schema: &Value, value: &Value, at: &str, causes: &mut Vec<Cause>) {
 fn check_text(schema: &Value, text: &str, at: &str, causes: &mut Vec<Cause>) {
     let length = text.chars().count() as u64;
     if let Some(most) = schema["maxLength"].as_u64().filter(|most| length > *most) {
-        let why = format!("{at} in body should be at most {most} chars long");
-        causes.push(Cause::invalid(at, &json!(text), &why));
+        causes.push(Cause::too_long(at, most));
     }
     if let Some(least) = schema["minLength"].as_u64().filter(|least| length < *least) {
         let why = format!("{at} in body should be at least {least} chars long");

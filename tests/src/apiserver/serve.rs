@@ -98,6 +98,12 @@ async fn read(request: HttpRequest<Incoming>) -> Option<Request> {
 }
 
 fn refused(failure: &Failure) -> Response<Body> {
+    if failure.is_plain() {
+        let mut response = Response::new(Full::from(failure.message.clone()).boxed_unsync());
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        return response;
+    }
     let mut response = json(failure.code, &failure.to_json());
     if let Some(seconds) = failure.retry_after {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));

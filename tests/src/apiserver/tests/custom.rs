@@ -91,7 +91,7 @@ fn an_apply_of_a_field_that_the_schema_lacks_fails() {
     let refused =
         cluster.apply(PAY, "one", json!({"metadata": {"name": "pay"}, "spec": {"color": "red"}})).unwrap_err();
     assert_eq!(refused.code, 500);
-    let message = "failed to create typed patch object (shop/pay; multicluster.x-k8s.io/v1beta1, Kind=ServiceExport): \
+    let message = "failed to create typed patch object (/pay; multicluster.x-k8s.io/v1beta1, Kind=ServiceExport): \
                    .spec.color: field not declared in schema";
     assert_eq!(refused.message, message);
 }
