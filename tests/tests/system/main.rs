@@ -18,6 +18,7 @@ mod hostile;
 mod hub;
 mod identify;
 mod identity;
+mod kubernetes;
 mod membership;
 mod model;
 mod policy;
