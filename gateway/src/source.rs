@@ -3,14 +3,14 @@
 //! Owns the choice, and that nobody is told of this cluster's exports before they are known: a gateway that starts while its API
 //! server answers slowly must not look like one that exports nothing. Never reads an object.
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::SystemTime};
 
 use federation_kube::{
     cluster::{ClusterSource, Standing, Standings},
     connect::Cluster,
     manifests::{ManifestSource, Manifests},
 };
-use federation_model::finding::Finding;
+use federation_model::{finding::Finding, time::Timestamp};
 use federation_runtime::admin::Condition;
 use prometheus_client::{
     collector::Collector,
@@ -242,9 +242,19 @@ impl Collector for Measured {
     }
 }
 
+/// When something of each resource arrived last.
+fn newest(standings: &Standings) -> BTreeMap<&'static str, Timestamp> {
+    let mut newest = BTreeMap::new();
+    for (id, at) in standings.watches.iter().filter_map(|(id, view)| Some((id, view.newest?))) {
+        let known = newest.entry(id.watched.resource()).or_insert(Timestamp(0));
+        *known = (*known).max(at.into());
+    }
+    newest
+}
+
 /// How many watches of each resource are in each state, also where there is none.
 fn counts(standings: &Standings) -> Vec<(&'static str, &'static str, i64)> {
-    let mut counts = std::collections::BTreeMap::new();
+    let mut counts = BTreeMap::new();
     for (id, view) in &standings.watches {
         for label in Standing::LABELS {
             *counts.entry((id.watched.resource(), label)).or_insert(0) += i64::from(view.standing.label() == label);

@@ -106,7 +106,8 @@ impl CallError {
     /// Sorts an error of the client library by what to do about it.
     #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is the library's, and grows with its features")]
     pub(crate) fn of(error: &kube::Error, server: &str) -> Self {
-        let (server, reason) = (server.to_owned(), chain(error));
+        // The library's own words say only which of its layers failed.
+        let (server, reason) = (server.to_owned(), chain(error.source().unwrap_or(error)));
         match error {
             kube::Error::Api(status) => Self::of_status(status, &server),
             kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => {

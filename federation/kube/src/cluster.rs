@@ -51,14 +51,7 @@ impl ClusterSource {
     /// has no namespace counts as one of the namespace `root`, whose policies hold for all namespaces.
     #[must_use]
     pub fn new(cluster: Cluster, root: Namespace, namespaces: &[Namespace]) -> Self {
-        let watches = watches(namespaces);
-        let hub = Hub {
-            store: Store::new(root, namespaces.iter().cloned().collect()),
-            standings: Standings::of(watches),
-            published: watch::Sender::default(),
-            told: watch::Sender::default(),
-        };
-        hub.told.send_replace(Arc::new(hub.standings.clone()));
+        let hub = Hub::new(root, namespaces);
         Self { cluster, hub }
     }
 
@@ -126,6 +119,16 @@ struct Hub {
 }
 
 impl Hub {
+    fn new(root: Namespace, namespaces: &[Namespace]) -> Self {
+        let standings = Standings::of(watches(namespaces));
+        Self {
+            store: Store::new(root, namespaces.iter().cloned().collect()),
+            told: watch::Sender::new(Arc::new(standings.clone())),
+            standings,
+            published: watch::Sender::default(),
+        }
+    }
+
     fn handle(&mut self, id: WatchId, what: Told) {
         let Some(view) = self.standings.watches.get_mut(&id) else { return };
         match what {
@@ -144,7 +147,7 @@ impl Hub {
                 // There is nothing to wait for.
                 view.complete |= matches!(standing, Standing::Missing { .. });
                 if view.standing.label() != standing.label() {
-                    log(&id, &standing);
+                    log(&id, &view.standing, &standing);
                 }
                 view.standing = standing;
             }
@@ -192,10 +195,11 @@ impl Hub {
     }
 }
 
-fn log(id: &WatchId, standing: &Standing) {
-    match standing.trouble() {
-        Some(trouble) => tracing::warn!(watch = %id, "{trouble}"),
-        None => tracing::info!(watch = %id, "the watch is {}", standing.label()),
+fn log(id: &WatchId, before: &Standing, after: &Standing) {
+    match (before.trouble(), after.trouble()) {
+        (_, Some(trouble)) => tracing::warn!(watch = %id, "{trouble}"),
+        (Some(_), None) => tracing::info!(watch = %id, "the watch is {} again", after.label()),
+        (None, None) => tracing::debug!(watch = %id, "the watch is {}", after.label()),
     }
 }
 

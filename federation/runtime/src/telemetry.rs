@@ -11,6 +11,8 @@ use tracing_subscriber::{EnvFilter, Layer as _, fmt, layer::SubscriberExt as _, 
 pub const ACCESS: &str = "landbridge::access";
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+/// Libraries that write a line for every try: who calls them says once what is wrong. They speak when `log.level` names them.
+const TALKATIVE: [&str; 2] = ["kube_client", "kube_runtime"];
 /// A filter is a handful of directives.
 const MAX_DIRECTIVES: usize = 64;
 
@@ -90,6 +92,11 @@ fn filter(config: &LogConfig) -> Result<EnvFilter, TelemetryError> {
         let level = if config.access { "info" } else { "off" };
         text = format!("{text},{ACCESS}={level}");
     }
+    for library in TALKATIVE {
+        if !directives.iter().any(|part| part.starts_with(library)) {
+            text = format!("{text},{library}=off");
+        }
+    }
     EnvFilter::builder().parse(&text).map_err(|_| TelemetryError::Level { directive: config.level.clone() })
 }
 
@@ -106,6 +113,13 @@ mod tests {
         assert!(shown("warn", true).contains("landbridge::access=info"));
         assert!(shown("trace", false).contains("landbridge::access=off"));
         assert!(shown("info,landbridge::access=debug", false).contains("landbridge::access=debug"));
+    }
+
+    #[test]
+    fn a_library_that_repeats_itself_is_heard_when_it_is_named() {
+        assert!(shown("debug", true).contains("kube_client=off"));
+        assert!(shown("info,kube_client=debug", true).contains("kube_client=debug"));
+        assert!(!shown("info,kube_client=debug", true).contains("kube_client=off"));
     }
 
     #[test]

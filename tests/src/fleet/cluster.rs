@@ -55,6 +55,8 @@ pub struct Settings {
     pub identity: String,
     /// Lines of the section `[delivery]`.
     pub delivery: String,
+    /// Lines of the section `[kubernetes]`, for one whose objects are in an API server; in manifests when there are none.
+    pub kubernetes: Option<String>,
 }
 
 impl Settings {
@@ -70,7 +72,15 @@ impl Settings {
             limits: String::new(),
             identity: String::new(),
             delivery: String::new(),
+            kubernetes: None,
         }
+    }
+
+    /// One whose objects are in the API server of this kubeconfig; with further lines of the section `[kubernetes]`.
+    #[must_use]
+    pub fn in_kubernetes(name: &str, kubeconfig: &Path, lines: &str) -> Self {
+        let kubernetes = format!("kubeconfig = \"{}\"\n{lines}", kubeconfig.display());
+        Self { kubernetes: Some(kubernetes), ..Self::of(name) }
     }
 
     /// One that nobody can dial.
@@ -171,7 +181,10 @@ impl Cluster {
     }
 
     fn config(&self) -> String {
-        let Settings { name, trust_domain, advertises, lease, tunnel, limits, identity, delivery } = &self.settings;
+        let Settings { name, trust_domain, advertises, lease, tunnel, limits, identity, delivery, kubernetes } =
+            &self.settings;
+        let source = kubernetes.as_ref().map(|lines| format!("source = \"kubernetes\"\n[kubernetes]\n{lines}\n"));
+        let source = source.unwrap_or_default();
         let advertise = if *advertises { format!("\"{}\"", self.tunnel) } else { String::new() };
         let (lease, idle) = (lease.as_millis(), lease.as_millis() * 2);
         format!(
@@ -180,7 +193,7 @@ impl Cluster {
              [outbound]\nvip_cidr = \"{imports}\"\nsni_listen = \"{sni}\"\nmtls_listen = \"{mtls}\"\n\
              [dns]\nlisten = \"{dns}\"\n\
              [admin]\nlisten = \"{admin}\"\n\
-             [catalog]\ndir = \"{dir}/manifests\"\n\
+             [catalog]\ndir = \"{dir}/manifests\"\n{source}\
              [state]\ndir = \"{dir}/state\"\n\
              [limits]\n{limits}\n\
              [identity]\n{identity}\n\

@@ -19,6 +19,7 @@ mod hostile;
 mod hub;
 mod identify;
 mod identity;
+mod kubernetes;
 mod membership;
 mod model;
 mod policy;

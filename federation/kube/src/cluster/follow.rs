@@ -6,7 +6,7 @@
 
 use std::{pin::pin, time::Duration};
 
-use backon::{BackoffBuilder, ExponentialBuilder};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures::{Stream, StreamExt};
 use kube::{
     Api, Client, ResourceExt,
@@ -31,7 +31,9 @@ const WATCH_SECONDS: u32 = 60;
 /// The most objects of one answer: with pods of 6 KiB, 3 MiB.
 const PAGE: u32 = 500;
 /// The first pause after a failure, and the longest. A random part is added, so that gateways do not come back all at once.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
+const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+/// The longest pause before a list that is read because the last one is too old: the API server is there.
+const ANEW: Duration = Duration::from_secs(1);
 /// The longest pause that an API server may ask for.
 const MAX_ASKED: Duration = Duration::from_secs(60);
 /// How often a kind that does not exist is looked for.
@@ -91,7 +93,7 @@ impl Watch {
 
     async fn follow<L: Lean>(self, client: Client) -> Closed {
         let mut missing_since = None;
-        let mut pauses = pauses();
+        let mut pauses = Pauses::new();
         loop {
             for version in self.id.watched.versions() {
                 let resource = self.id.watched.api_resource(version);
@@ -148,12 +150,13 @@ impl Stretch<'_> {
     async fn run<L: Lean>(
         &mut self,
         events: impl Stream<Item = watcher::Result<watcher::Event<L>>>,
-        pauses: &mut impl Iterator<Item = Duration>,
+        pauses: &mut Pauses,
     ) -> Result<After, Closed> {
         let mut events = pin!(events);
         loop {
             let next = if self.troubled && !self.listing {
                 let Ok(next) = timeout(PRESUMED_LIVE, events.next()).await else {
+                    pauses.reset();
                     self.is_live().await?;
                     continue;
                 };
@@ -162,15 +165,25 @@ impl Stretch<'_> {
                 events.next().await
             };
             match next {
-                Some(Ok(event)) => self.arrived(event).await?,
+                Some(Ok(event)) => {
+                    if !matches!(event, watcher::Event::Init) {
+                        pauses.reset();
+                    }
+                    self.arrived(event).await?;
+                }
                 Some(Err(error)) => {
                     let (standing, after) = judge(&error, self.watch);
                     if after == After::NextVersion {
                         return Ok(after);
                     }
-                    self.troubled = true;
-                    self.watch.tell(Told::Standing(standing)).await?;
-                    let pause = pauses.next().unwrap_or(PAUSES.1);
+                    let mut pause = pauses.next();
+                    match standing {
+                        Some(standing) => {
+                            self.troubled = true;
+                            self.watch.tell(Told::Standing(standing)).await?;
+                        }
+                        None => pause = pause.min(ANEW),
+                    }
                     sleep(asked_for(&error).map_or(pause, |asked| asked.max(pause))).await;
                     if after == After::Anew {
                         return Ok(after);
@@ -211,18 +224,28 @@ impl Stretch<'_> {
     }
 }
 
-fn pauses() -> impl Iterator<Item = Duration> {
-    let (first, longest) = PAUSES;
-    ExponentialBuilder::default()
-        .with_min_delay(first)
-        .with_max_delay(longest)
-        .with_jitter()
-        .without_max_times()
-        .build()
+/// The pauses after failures that follow each other.
+#[derive(Debug)]
+struct Pauses(ExponentialBackoff);
+
+impl Pauses {
+    fn new() -> Self {
+        let (first, longest) = PAUSES;
+        let growing = ExponentialBuilder::default().with_min_delay(first).with_max_delay(longest);
+        Self(growing.with_jitter().without_max_times().build())
+    }
+
+    fn next(&mut self) -> Duration {
+        self.0.next().unwrap_or(PAUSES.1)
+    }
+
+    fn reset(&mut self) {
+        *self = Self::new();
+    }
 }
 
-/// What a failure means for the watch.
-fn judge(error: &watcher::Error, watch: &Watch) -> (Standing, After) {
+/// What a failure means for the watch, and how it stands then; as before when the failure is none.
+fn judge(error: &watcher::Error, watch: &Watch) -> (Option<Standing>, After) {
     let (call, starts) = match error {
         watcher::Error::InitialListFailed(error) => (CallError::of(error, &watch.server), true),
         watcher::Error::WatchStartFailed(error) => (CallError::of(error, &watch.server), true),
@@ -234,17 +257,18 @@ fn judge(error: &watcher::Error, watch: &Watch) -> (Standing, After) {
         }
     };
     if starts && watch.id.watched.is_custom() && matches!(call, CallError::NotFound { .. }) {
-        return (Standing::Listing, After::NextVersion);
+        return (None, After::NextVersion);
     }
     if let CallError::Forbidden { reason } = &call {
-        return (Standing::Refused { check: can_i(reason, &watch.id) }, After::Resume);
+        return (Some(Standing::Refused { check: can_i(reason, &watch.id) }), After::Resume);
     }
     let reason = call.to_string();
-    // The library lists anew when a running watch says that it is too old, and not when a watch does not start for it, nor when
-    // the API server was put back to an older state.
-    let outdated = matches!(call, CallError::Expired { .. }) || reason.contains(FROM_THE_FUTURE);
-    let after = if starts && outdated { After::Anew } else { After::Resume };
-    (Standing::Failing { reason }, after)
+    if matches!(call, CallError::Expired { .. }) || reason.contains(FROM_THE_FUTURE) {
+        tracing::debug!(watch = %watch.id, reason, "everything is listed anew");
+        // The library does so by itself when a running watch is told, but not when a watch does not start for it.
+        return (None, if starts { After::Anew } else { After::Resume });
+    }
+    (Some(Standing::Failing { reason }), After::Resume)
 }
 
 /// How long the API server asks to be left alone.

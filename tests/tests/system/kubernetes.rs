@@ -1,0 +1,3 @@
+//! Gateways of clusters whose objects are in an API server.
+
+mod source;
