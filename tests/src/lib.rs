@@ -7,6 +7,7 @@ pub mod apiserver;
 pub mod client;
 pub mod company;
 pub mod dns;
+pub mod envtest;
 pub mod fleet;
 pub mod fuzz;
 pub mod http;

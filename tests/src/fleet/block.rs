@@ -5,6 +5,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    ops::RangeInclusive,
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -51,6 +52,14 @@ impl Block {
     #[must_use]
     pub(super) fn imports(&self) -> String {
         format!("{}/21", ip(self.base))
+    }
+
+    /// Ports of the whole host that no other block has: those of derived Services are open on every address.
+    #[must_use]
+    pub(super) fn ports(&self) -> RangeInclusive<u16> {
+        let index = (self.base - FIRST) / SIZE;
+        let first = 20_000 + u16::try_from(index % 480).unwrap_or(0) * 20;
+        first..=first + 19
     }
 
     /// A host, such as the gateway or a pod.

@@ -76,7 +76,8 @@ impl Settings {
         }
     }
 
-    /// One whose objects are in the API server of this kubeconfig; with further lines of the section `[kubernetes]`.
+    /// One whose objects are in the API server of this kubeconfig, and whose state is not; with further lines of the section
+    /// `[kubernetes]`.
     #[must_use]
     pub fn in_kubernetes(name: &str, kubeconfig: &Path, lines: &str) -> Self {
         let kubernetes = format!("kubeconfig = \"{}\"\n{lines}", kubeconfig.display());
@@ -183,7 +184,14 @@ impl Cluster {
     fn config(&self) -> String {
         let Settings { name, trust_domain, advertises, lease, tunnel, limits, identity, delivery, kubernetes } =
             &self.settings;
-        let source = kubernetes.as_ref().map(|lines| format!("source = \"kubernetes\"\n[kubernetes]\n{lines}\n"));
+        let source = kubernetes.as_ref().map(|lines| {
+            let ports = self.block.ports();
+            let (first, last) = (ports.start(), ports.end());
+            format!(
+                "source = \"kubernetes\"\n[kubernetes]\nnamespace = \"landbridge-system\"\npod = \"{name}-0\"\n\
+                 import_ports = \"{first}-{last}\"\n{lines}\n"
+            )
+        });
         let source = source.unwrap_or_default();
         let advertise = if *advertises { format!("\"{}\"", self.tunnel) } else { String::new() };
         let (lease, idle) = (lease.as_millis(), lease.as_millis() * 2);
