@@ -39,7 +39,7 @@ impl Store {
             if !["get", "head"].contains(&request.verb.as_str()) {
                 return Err(Failure::method_not_allowed());
             }
-            return self.discover(&request.path).map(|body| Answer { code: 200, body });
+            return self.discover(request).map(|body| Answer { code: 200, body });
         };
         let kind = self.kinds.served(&target.group, &target.version, &target.plural);
         let kind = kind.ok_or_else(|| self.nowhere(&target.group))?;

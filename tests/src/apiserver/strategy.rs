@@ -178,7 +178,8 @@ pub(super) fn invalid_metadata(kind: &Kind, value: &Value, old: Option<&Value>) 
     let added: Vec<_> = object::texts(value, "/metadata/finalizers").into_iter().filter(new).collect();
     if !added.is_empty() {
         let why = "no new finalizers can be added if the object is being deleted, found new finalizers";
-        let added = format!("{added:?}").replace('[', "[]string{").replace(']', "}");
+        let added: Vec<_> = added.iter().map(|finalizer| format!("{finalizer:?}")).collect();
+        let added = format!("[]string{{{}}}", added.join(", "));
         causes.push(Cause::forbidden("metadata.finalizers", &format!("{why} {added}")));
     }
     if name.is_empty() {
@@ -191,7 +192,8 @@ pub(super) fn invalid_metadata(kind: &Kind, value: &Value, old: Option<&Value>) 
         let inner = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         let ends = text.starts_with(|c: char| c.is_ascii_alphanumeric())
             && text.ends_with(|c: char| c.is_ascii_alphanumeric());
-        if !text.is_empty() && !(text.len() <= 63 && text.chars().all(inner) && ends) {
+        let good = text.len() <= 63 && text.chars().all(inner) && ends;
+        if !text.is_empty() && !good {
             let why = if text.len() > 63 {
                 "must be no more than 63 bytes".to_owned()
             } else {

@@ -101,7 +101,7 @@ fn a_status_and_the_rest_do_not_touch_each_other() {
     let mut cluster = defined();
     let conditions = json!([{"type": "Valid", "status": "True"}]);
     let full = json!({"metadata": {"name": "pay"}, "spec": {"weight": 2}, "status": {"conditions": conditions}});
-    let made = cluster.post(EXPORTS, full.clone()).unwrap();
+    let made = cluster.post(EXPORTS, full).unwrap();
     assert_eq!((made.get("status"), &made["metadata"]["generation"]), (None, &json!(1)));
     let patch =
         json!({"metadata": {"labels": {"l": "1"}}, "spec": {"weight": 3}, "status": {"conditions": conditions}});
