@@ -1,6 +1,6 @@
 //! Manifests that hold policies, from their text to verdicts.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use federation_kube::{
     manifests::{Manifests, read_text},
@@ -50,10 +50,10 @@ fn read(text: &str) -> Manifests {
 /// A document is read whatever precedes it, and changes nothing of that.
 fn assert_takes_nothing_else_along(text: &str) {
     let (alone, both) = (read(&format!("{text}\n")), read(&format!("{text}\n{ANOTHER}")));
-    let another = read(ANOTHER).objects.policies.authorization;
-    let mut expected = alone.objects.policies.clone();
+    let another = read(ANOTHER).objects.policies.authorization.clone();
+    let mut expected = Policies::clone(&alone.objects.policies);
     expected.authorization.extend(another);
-    assert_eq!(both.objects.policies, expected);
+    assert_eq!(*both.objects.policies, expected);
     assert_eq!(both.objects.services, alone.objects.services);
     assert_eq!(both.quarantined, alone.quarantined);
 }
@@ -68,7 +68,7 @@ fn assert_no_policy_is_lost(text: &str, read: &Manifests) {
     if !is_ours || value["kind"].as_str().is_none_or(|kind| kind.ends_with("List")) {
         return;
     }
-    let Policies { authorization, authentication, broken } = &read.objects.policies;
+    let Policies { authorization, authentication, broken } = &*read.objects.policies;
     for pattern in broken.values().flat_map(|policy| &policy.services) {
         assert!(says(&value["spec"], &pattern.to_string()), "{pattern} is not in {value}");
     }
@@ -136,7 +136,7 @@ fn assert_is_promoted(text: &str, key: &PolicyKey, action: Action) {
     let Ok(promoted) = promote(text, key) else { return };
     let (mut expected, after) = (read(text).objects, read(&promoted).objects);
     assert!(matches!(action, Action::Audit(_)), "{key} is in force already");
-    if let Some(policy) = expected.policies.authorization.get_mut(key) {
+    if let Some(policy) = Arc::make_mut(&mut expected.policies).authorization.get_mut(key) {
         policy.action = Action::Enforce(action.effect());
     }
     assert_eq!(after.policies.authorization, expected.policies.authorization);
