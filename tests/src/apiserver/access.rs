@@ -103,10 +103,11 @@ impl Store {
             return Err(Failure { details: json!({}), ..Failure::new(403, "Forbidden", message) });
         };
         let slash = if target.subresource.is_empty() { "" } else { "/" };
-        let scope = if target.namespace.is_empty() {
+        let namespace = self.namespace_of(target);
+        let scope = if namespace.is_empty() {
             "at the cluster scope".to_owned()
         } else {
-            format!("in the namespace {:?}", target.namespace)
+            format!("in the namespace {namespace:?}")
         };
         let (plural, group) = (&target.plural, &target.group);
         let why = format!(
@@ -164,7 +165,13 @@ impl Store {
                 review["status"] = json!({"userInfo": {"username": user.name, "groups": user.groups}});
             }
             "selfsubjectrulesreviews" => {
-                let rules = self.rules_of(user, object::text(&review, "/spec/namespace"));
+                let mut rules = own_rules();
+                if user.is_in(MASTERS) || !by_roles {
+                    rules.push(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
+                    rules.push(json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
+                }
+                rules.extend(self.rules_of(user, object::text(&review, "/spec/namespace")));
+                review["spec"] = json!({});
                 let (paths, resources): (Vec<_>, Vec<_>) =
                     rules.into_iter().partition(|rule| rule.get("nonResourceURLs").is_some());
                 review["status"] = json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": false});
@@ -199,6 +206,16 @@ fn asked(review: &Value) -> (Option<Target>, String, String) {
         subresource: of("subresource"),
     };
     (Some(target), of("verb"), String::new())
+}
+
+/// What everybody who is known may do, as rules of roles.
+fn own_rules() -> Vec<Value> {
+    let reviews = ["selfsubjectaccessreviews", "selfsubjectrulesreviews"];
+    vec![
+        json!({"verbs": ["create"], "apiGroups": ["authorization.k8s.io"], "resources": reviews}),
+        json!({"verbs": ["create"], "apiGroups": ["authentication.k8s.io"], "resources": ["selfsubjectreviews"]}),
+        json!({"verbs": ["get"], "nonResourceURLs": DISCOVERY}),
+    ]
 }
 
 /// What everybody may do without a role.

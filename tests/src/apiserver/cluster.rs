@@ -42,7 +42,7 @@ impl ApiServer {
     /// The Status with which a real cluster would refuse it.
     pub fn try_put(&self, object: Value) -> Result<Value, Value> {
         let refused = |failure: Failure| failure.to_json();
-        let kind = self.desk.state().store.kinds.of(&object).ok_or_else(|| refused(Failure::no_such_path()))?;
+        let kind = self.desk.state().store.kinds.of(&object).ok_or_else(|| refused(Failure::no_such_resource()))?;
         let mut object = object;
         if kind.namespaced && object::namespace(&object).is_empty() {
             object::metadata(&mut object).insert("namespace".to_owned(), "default".into());

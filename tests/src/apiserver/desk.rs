@@ -144,7 +144,8 @@ impl Desk {
             && let Some(target) = &request.target
         {
             let kind = store.kinds.served(&target.group, &target.version, &target.plural);
-            let watch = kind.ok_or_else(Failure::no_such_path).and_then(|kind| store.watch(kind, request, target));
+            let watch =
+                kind.ok_or_else(|| store.nowhere(&target.group)).and_then(|kind| store.watch(kind, request, target));
             return watch.map_or_else(Outcome::Refused, |(watch, news)| Outcome::Watching(watch, news));
         }
         let now = now();

@@ -9,10 +9,15 @@ use serde_json::{Value, json};
 use super::{
     failure::Failure,
     kinds::{Kind, api_version},
+    request::Request,
     store::Store,
 };
 
+/// The kind of what is answered to who asks for all at once.
+pub(super) const AGGREGATED: &str = "APIGroupDiscoveryList";
 const ALL: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+/// The same of custom resources, in the order in which a real one has them.
+const CUSTOM: [&str; 8] = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 const STATUS: [&str; 3] = ["get", "patch", "update"];
 
 impl Store {
@@ -20,9 +25,11 @@ impl Store {
     ///
     /// # Errors
     /// When nothing is there.
-    pub(super) fn discover(&self, path: &str) -> Result<Value, Failure> {
-        let parts: Vec<_> = path.trim_matches('/').split('/').collect();
+    pub(super) fn discover(&self, request: &Request) -> Result<Value, Failure> {
+        let parts: Vec<_> = request.path.trim_matches('/').split('/').collect();
+        let aggregated = request.accept.contains("as=APIGroupDiscoveryList");
         match parts[..] {
+            ["api" | "apis"] if aggregated => Ok(self.aggregated(parts == ["api"])),
             ["version"] => Ok(json!({
                 "major": "1", "minor": "33", "gitVersion": "v1.33.0", "gitCommit": "double", "gitTreeState": "clean",
                 "buildDate": "2025-04-23T00:00:00Z", "goVersion": "none", "compiler": "rustc", "platform": "linux/amd64",
@@ -43,6 +50,27 @@ impl Store {
         }
     }
 
+    /// The refusal of a path in a group: who serves a built-in group knows that it has no such resource.
+    pub(super) fn nowhere(&self, group: &str) -> Failure {
+        let known = self.kinds.all().any(|kind| kind.group == group && !kind.custom);
+        if known { Failure::no_such_resource() } else { Failure::no_such_path() }
+    }
+
+    /// All groups with all their resources at once: the core group, or all others.
+    fn aggregated(&self, core: bool) -> Value {
+        let names: BTreeSet<_> =
+            self.kinds.all().map(|kind| &kind.group).filter(|group| group.is_empty() == core).collect();
+        let group = |name: &String| {
+            let versions = self.versions(name).into_iter().map(|version| {
+                let resources: Vec<_> = self.kinds_of(name, version).map(|kind| aggregate(kind, version)).collect();
+                json!({"version": version, "resources": resources, "freshness": "Current"})
+            });
+            json!({"metadata": {"name": name, "creationTimestamp": null}, "versions": versions.collect::<Vec<_>>()})
+        };
+        let items: Vec<_> = names.into_iter().map(group).collect();
+        json!({"kind": AGGREGATED, "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items})
+    }
+
     fn groups(&self) -> Value {
         let names: BTreeSet<_> = self.kinds.all().map(|kind| &kind.group).filter(|group| !group.is_empty()).collect();
         let groups: Vec<_> = names.into_iter().filter_map(|group| self.group(group)).collect();
@@ -50,16 +78,21 @@ impl Store {
     }
 
     fn group(&self, group: &str) -> Option<Value> {
+        let versions = self.versions(group);
+        let one = |version: &&String| json!({"groupVersion": api_version(group, version), "version": version});
+        let preferred = one(versions.first()?);
+        let versions: Vec<_> = versions.iter().map(one).collect();
+        Some(json!({"name": group, "versions": versions, "preferredVersion": preferred}))
+    }
+
+    fn versions(&self, group: &str) -> Vec<&String> {
         let mut versions: Vec<&String> = Vec::new();
         for version in self.kinds.all().filter(|kind| kind.group == group).flat_map(|kind| &kind.versions) {
             if !versions.contains(&version) {
                 versions.push(version);
             }
         }
-        let one = |version: &&String| json!({"groupVersion": api_version(group, version), "version": version});
-        let preferred = one(versions.first()?);
-        let versions: Vec<_> = versions.iter().map(one).collect();
-        Some(json!({"name": group, "versions": versions, "preferredVersion": preferred}))
+        versions
     }
 
     fn kinds_of<'a>(&'a self, group: &'a str, version: &'a str) -> impl Iterator<Item = &'a Kind> {
@@ -72,7 +105,7 @@ impl Store {
         for kind in self.kinds_of(group, version) {
             let mut resource = json!({
                 "name": kind.plural, "singularName": kind.singular(), "namespaced": kind.namespaced, "kind": kind.kind,
-                "verbs": if kind.question { vec!["create"] } else { ALL.to_vec() },
+                "verbs": verbs(kind),
             });
             if !kind.short.is_empty() {
                 resource["shortNames"] = kind.short.clone().into();
@@ -86,7 +119,7 @@ impl Store {
             }
         }
         if resources.is_empty() {
-            return Err(Failure::no_such_path());
+            return Err(self.nowhere(group));
         }
         let group_version = api_version(group, version);
         Ok(
@@ -133,4 +166,27 @@ impl Store {
         let info = json!({"title": "Kubernetes", "version": "v1.33.0"});
         Ok(json!({"openapi": "3.0.0", "info": info, "paths": paths, "components": {"schemas": schemas}}))
     }
+}
+
+fn verbs(kind: &Kind) -> Vec<&'static str> {
+    match (kind.question, kind.custom) {
+        (true, _) => vec!["create"],
+        (false, true) => CUSTOM.to_vec(),
+        (false, false) => ALL.to_vec(),
+    }
+}
+
+fn aggregate(kind: &Kind, version: &str) -> Value {
+    let response = json!({"group": kind.group, "version": version, "kind": kind.kind});
+    let mut resource = json!({
+        "resource": kind.plural, "singularResource": kind.singular(), "verbs": verbs(kind), "responseKind": response,
+        "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
+    });
+    if !kind.short.is_empty() {
+        resource["shortNames"] = kind.short.clone().into();
+    }
+    if kind.status {
+        resource["subresources"] = json!([{"subresource": "status", "responseKind": response, "verbs": STATUS}]);
+    }
+    resource
 }

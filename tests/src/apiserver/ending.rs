@@ -19,6 +19,9 @@ use super::{
 /// Namespaces that cannot be deleted.
 const LASTING: [&str; 3] = ["default", "kube-system", "kube-public"];
 
+/// Kinds whose last state is answered to a deletion, in place of a Status.
+const RETURNED: [&str; 5] = ["pods", "services", "serviceaccounts", "namespaces", "customresourcedefinitions"];
+
 impl Store {
     /// DELETE of one object.
     pub(super) fn delete(&mut self, write: &Write<'_>) -> Result<Answer, Failure> {
@@ -35,7 +38,7 @@ impl Store {
             self.orphan(object::uid(&old));
         }
         let ending = self.end(kind, &key, write.now);
-        let returned = ["pods", "services", "serviceaccounts", "namespaces"].contains(&&*kind.resource());
+        let returned = RETURNED.contains(&kind.plural.as_str()) && !kind.custom;
         let last = ending.unwrap_or_else(|| old.clone());
         if object::is_ending(&last) || returned {
             return Ok(Answer { code: 200, body: shown(kind, &target.version, &last) });
@@ -174,14 +177,22 @@ fn propagation<'a>(write: &'a Write<'_>, options: &'a Value) -> &'a str {
 
 fn precondition(kind: &Kind, old: &Value, options: &Value) -> Result<(), Failure> {
     let wanted = [
-        ("UID", "/preconditions/uid", object::uid(old)),
-        ("ResourceVersion", "/preconditions/resourceVersion", object::text(old, "/metadata/resourceVersion")),
+        ("UID", "/preconditions/uid", object::uid(old), "deleted and then recreated"),
+        (
+            "ResourceVersion",
+            "/preconditions/resourceVersion",
+            object::text(old, "/metadata/resourceVersion"),
+            "modified",
+        ),
     ];
-    for (what, at, is) in wanted {
+    for (what, at, is, been) in wanted {
         let wanted = object::text(options, at);
         if !wanted.is_empty() && wanted != is {
-            let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {is}");
-            return Err(Failure::conflict(kind, object::name(old), &why));
+            let why = format!(
+                "the {what} in the precondition ({wanted}) does not match the {what} in record ({is}). The object might \
+                 have been {been}"
+            );
+            return Err(Failure::precondition(kind, object::name(old), &why));
         }
     }
     Ok(())

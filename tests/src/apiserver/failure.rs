@@ -60,6 +60,11 @@ impl Cause {
         Self { reason: "FieldValueForbidden", field: field.into(), message: format!("Forbidden: {detail}") }
     }
 
+    pub(super) fn too_long(field: impl Into<String>, most: u64) -> Self {
+        let message = format!("Too long: may not be more than {most} bytes");
+        Self { reason: "FieldValueTooLong", field: field.into(), message }
+    }
+
     pub(super) fn too_many(field: impl Into<String>, count: usize, most: u64) -> Self {
         let message = format!("Too many: {count}: must have at most {most} items");
         Self { reason: "FieldValueTooMany", field: field.into(), message }
@@ -84,11 +89,20 @@ impl Failure {
         Self { message, ..self }
     }
 
-    /// The path is nobody's.
-    pub(super) fn no_such_path() -> Self {
-        let details = json!({});
+    /// The group is served, and not the path.
+    pub(super) fn no_such_resource() -> Self {
         let message = "the server could not find the requested resource";
-        Self { details, ..Self::new(404, "NotFound", message) }
+        Self { details: json!({}), ..Self::new(404, "NotFound", message) }
+    }
+
+    /// Nobody serves the path; this is no Status, but plain text.
+    pub(super) fn no_such_path() -> Self {
+        Self::new(404, "", "404 page not found\n")
+    }
+
+    /// Whether it is said in plain text.
+    pub(super) fn is_plain(&self) -> bool {
+        self.code == 404 && self.reason.is_empty()
     }
 
     pub(super) fn not_found(kind: &Kind, name: &str) -> Self {
@@ -129,6 +143,18 @@ impl Failure {
         details["causes"] = causes.iter().map(cause).collect();
         let message = format!("{}{group} {name:?} is invalid: {shown}", kind.kind);
         Self { details, ..Self::new(422, "Invalid", message) }
+    }
+
+    /// An update names no resource version, where it must.
+    pub(super) fn unconditional(kind: &Kind, name: &str) -> Self {
+        let cause = Cause::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
+        // The resource where all others have the kind: so it is in the registry of the real one.
+        Self::invalid(&Kind { kind: kind.plural.clone(), ..kind.clone() }, name, &[cause])
+    }
+
+    /// The precondition of a deletion does not hold.
+    pub(super) fn precondition(kind: &Kind, name: &str, why: &str) -> Self {
+        Self::conflict(&Kind { plural: kind.kind.clone(), ..kind.clone() }, name, why)
     }
 
     pub(super) fn bad_request(message: impl Into<String>) -> Self {

@@ -39,13 +39,14 @@ impl Store {
             if !["get", "head"].contains(&request.verb.as_str()) {
                 return Err(Failure::method_not_allowed());
             }
-            return self.discover(&request.path).map(|body| Answer { code: 200, body });
+            return self.discover(request).map(|body| Answer { code: 200, body });
         };
         let kind = self.kinds.served(&target.group, &target.version, &target.plural);
-        let kind = kind.ok_or_else(Failure::no_such_path)?;
+        let kind = kind.ok_or_else(|| self.nowhere(&target.group))?;
         let status = target.subresource == "status" && kind.status;
         if !target.subresource.is_empty() && !status {
-            return Err(Failure::no_such_path());
+            let custom = kind.custom.then(|| Failure::not_found(&kind, &target.name));
+            return Err(custom.unwrap_or_else(Failure::no_such_resource));
         }
         if kind.question {
             if request.verb != "create" {
@@ -56,7 +57,11 @@ impl Store {
             return Ok(Answer { code: 201, body });
         }
         if kind.namespaced && target.namespace.is_empty() && !["list", "deletecollection"].contains(&&*request.verb) {
-            return Err(if request.verb == "create" { Failure::method_not_allowed() } else { Failure::no_such_path() });
+            return Err(if request.verb == "create" {
+                Failure::method_not_allowed()
+            } else {
+                Failure::no_such_resource()
+            });
         }
         let write = Write { kind: &kind, target, request, now: caller.now };
         match (request.verb.as_str(), target.name.is_empty(), status) {

@@ -2,7 +2,7 @@
 //!
 //! Owns what is known of a kind. Never holds an object.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 
@@ -84,7 +84,7 @@ impl Kind {
         let served: Vec<_> = all.iter().filter(|version| version["served"] == true).collect();
         let name = |version: &&Value| version.get("name").and_then(Value::as_str).map(str::to_owned);
         let mut versions: Vec<_> = served.iter().filter_map(name).collect();
-        versions.sort_by(|one, other| priority(other).cmp(&priority(one)));
+        versions.sort_by_key(|version| Reverse(priority(version)));
         let schema = |version: &&Value| Some((name(version)?, version.pointer("/schema/openAPIV3Schema")?.clone()));
         let schemas: BTreeMap<_, _> = served.iter().filter_map(schema).collect();
         let shapes = schemas.iter().map(|(version, schema)| (version.clone(), Arc::new(Shape::of_schema(schema))));

@@ -116,10 +116,12 @@ impl Entry {
             "manager": self.manager,
             "operation": if self.applied { "Apply" } else { "Update" },
             "apiVersion": self.api_version,
-            "time": self.time,
             "fieldsType": "FieldsV1",
             "fieldsV1": self.fields.to_json(),
         });
+        if !self.time.is_empty() {
+            json["time"] = self.time.clone().into();
+        }
         if !self.subresource.is_empty() {
             json["subresource"] = self.subresource.clone().into();
         }
@@ -235,7 +237,10 @@ pub(super) fn apply(
     }
     take_from_others(&mut entries, &me, &difference);
     me.fields = me.fields.difference(&FieldSet::of(UNMANAGED));
-    keep_time(&mut me, last.as_ref());
+    if new == bare_old {
+        // The time is that of the last change of the object: who only joins in has none.
+        me.time = last.map(|last| last.time).unwrap_or_default();
+    }
     entries.push(me);
     store(&mut new, entries);
     Ok(new)

@@ -51,11 +51,11 @@ fn granular(shape: &Shape) -> bool {
 }
 
 fn is_map(value: Option<&Value>) -> bool {
-    value.is_none_or(Value::is_object)
+    value.is_none_or(|value| value.is_object() || value.is_null())
 }
 
 fn is_list(value: Option<&Value>) -> bool {
-    value.is_none_or(Value::is_array)
+    value.is_none_or(|value| value.is_array() || value.is_null())
 }
 
 fn is_empty(value: Option<&Value>) -> bool {

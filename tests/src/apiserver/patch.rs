@@ -4,7 +4,15 @@
 
 use serde_json::{Value, json};
 
-use super::{failure::Failure, kinds::Kind, merge, object, request::Request, shape::Shape, strategic, write::Write};
+use super::{
+    failure::{Cause, Failure},
+    kinds::Kind,
+    merge, object, protobuf,
+    request::Request,
+    shape::Shape,
+    strategic,
+    write::Write,
+};
 
 /// A patch, read.
 #[derive(Debug, Clone)]
@@ -26,7 +34,8 @@ pub(super) enum Patch {
 pub(super) fn document(body: &[u8], content_type: &str) -> Result<Value, Failure> {
     let kind = content_type.split(';').next().unwrap_or_default().trim();
     if kind.contains("protobuf") || kind.contains("cbor") {
-        return Err(Failure::unsupported_media_type("application/json, application/yaml"));
+        let accepted = "application/json, application/yaml";
+        return protobuf::object(body).ok_or_else(|| Failure::unsupported_media_type(accepted));
     }
     if kind.contains("yaml") {
         let text = std::str::from_utf8(body).map_err(|error| Failure::bad_request(error.to_string()))?;
@@ -57,12 +66,17 @@ impl Patch {
             "application/apply-patch+yaml" => {
                 let config = object::without_nulls(document(&request.body, "yaml")?);
                 if request.parameter("fieldManager").is_empty() {
-                    let message = "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for \
-                                   apply patch";
-                    return Err(Failure::new(422, "Invalid", message));
+                    let group = "meta.k8s.io".to_owned();
+                    let options = Kind { group, kind: "PatchOptions".to_owned(), ..kind.clone() };
+                    let cause = Cause::required("fieldManager", "is required for apply patch");
+                    return Err(Failure::invalid(&options, "", &[cause]));
                 }
                 Ok(Self::Apply(config))
             }
+            "" | "text/plain" => Err(Failure {
+                details: json!({}),
+                ..Failure::new(415, "UnsupportedMediaType", "415: Unsupported Media Type")
+            }),
             _ => {
                 let strategic = if kind.custom { "" } else { "application/strategic-merge-patch+json, " };
                 let accepted = format!(
@@ -81,8 +95,8 @@ impl Patch {
         let mut new = old.clone();
         match self {
             Self::Merge(patch) => json_patch::merge(&mut new, patch),
-            Self::Json(patch) => json_patch::patch(&mut new, patch).map_err(|error| {
-                let message = format!("the server rejected our request due to an error in our request: {error}");
+            Self::Json(patch) => json_patch::patch(&mut new, patch).map_err(|_| {
+                let message = "the server rejected our request due to an error in our request";
                 Failure { details: json!({}), ..Failure::new(422, "Invalid", message) }
             })?,
             Self::Strategic(patch) => new = strategic::merged(shape, &new, patch)?,

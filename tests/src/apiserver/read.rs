@@ -55,6 +55,9 @@ impl Store {
         let mut page: Vec<_> = selected.by_ref().take(limit).collect();
         let rest = selected.count();
         let mut metadata = json!({"resourceVersion": revision.to_string()});
+        if kind.custom {
+            metadata["continue"] = "".into();
+        }
         if rest > 0
             && let Some((last, _)) = page.last()
         {
@@ -93,7 +96,9 @@ impl Store {
         let asked: u64 = if asked.is_empty() { 0 } else { asked.parse().map_err(|_| invalid_version(asked))? };
         if asked > self.revision() {
             let message = format!("Too large resource version: {asked}, current: {}", self.revision());
-            return Err(Failure::new(504, "Timeout", format!("Timeout: {message}")));
+            let causes = json!([{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]);
+            let details = json!({"causes": causes, "retryAfterSeconds": 1});
+            return Err(Failure { details, ..Failure::new(504, "Timeout", format!("Timeout: {message}")) });
         }
         if request.parameter("resourceVersionMatch") == "Exact" && asked > 0 {
             if asked < self.compacted() {
@@ -144,5 +149,5 @@ fn continued(token: &str) -> Result<(u64, (String, String)), Failure> {
         let (namespace, name) = object::text(&json, "/start").split_once('/')?;
         Some((json["rv"].as_u64()?, (namespace.to_owned(), name.to_owned())))
     };
-    read().ok_or_else(|| Failure::bad_request("continue key is not valid"))
+    read().ok_or_else(|| Failure::bad_request("invalid continue token: continue key is not valid"))
 }

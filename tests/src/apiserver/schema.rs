@@ -95,7 +95,8 @@ fn check(schema: &Value, value: &Value, at: &str, causes: &mut Vec<Cause>) {
         return;
     }
     let fits = wanted.is_empty() || wanted == is || (wanted == "number" && is == "integer");
-    if !fits && !(is == "null" && schema["nullable"] == true) {
+    let absent = is == "null" && schema["nullable"] == true;
+    if !fits && !absent {
         causes.push(Cause::type_invalid(at, is, &format!("{at} in body must be of type {wanted}: {is:?}")));
         return;
     }
@@ -117,8 +118,7 @@ fn check(schema: &Value, value: &Value, at: &str, causes: &mut Vec<Cause>) {
 fn check_text(schema: &Value, text: &str, at: &str, causes: &mut Vec<Cause>) {
     let length = text.chars().count() as u64;
     if let Some(most) = schema["maxLength"].as_u64().filter(|most| length > *most) {
-        let why = format!("{at} in body should be at most {most} chars long");
-        causes.push(Cause::invalid(at, &json!(text), &why));
+        causes.push(Cause::too_long(at, most));
     }
     if let Some(least) = schema["minLength"].as_u64().filter(|least| length < *least) {
         let why = format!("{at} in body should be at least {least} chars long");
@@ -170,7 +170,8 @@ fn check_list(schema: &Value, items: &[Value], at: &str, causes: &mut Vec<Cause>
 fn check_map(schema: &Value, map: &Map<String, Value>, at: &str, causes: &mut Vec<Cause>) {
     let dot = if at.is_empty() { "" } else { "." };
     for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        if !map.contains_key(name) && !(at.is_empty() && ["apiVersion", "kind", "metadata"].contains(&name)) {
+        let checked_elsewhere = at.is_empty() && ["apiVersion", "kind", "metadata"].contains(&name);
+        if !map.contains_key(name) && !checked_elsewhere {
             causes.push(Cause::required(format!("{at}{dot}{name}"), ""));
         }
     }

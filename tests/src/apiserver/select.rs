@@ -105,7 +105,8 @@ fn field(term: &str) -> Result<(String, Wanted), Failure> {
     if FIELDS.contains(&&*path) || path.starts_with("involvedObject.") || path.starts_with("regarding.") {
         return Ok((path, wanted));
     }
-    Err(Failure::bad_request(format!("field label not supported: {path}")))
+    let known = "\"metadata.name\", \"metadata.namespace\"";
+    Err(Failure::bad_request(format!("{path:?} is not a known field selector: only {known}")))
 }
 
 fn unreadable(term: &str) -> Failure {

@@ -27,6 +27,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{
     desk::{Desk, Outcome},
+    discovery::AGGREGATED,
     failure::Failure,
     request::Request,
     watch::{News, Watch},
@@ -36,6 +37,9 @@ use super::{
 const LARGEST: usize = 3 * 1024 * 1024;
 /// How long a watch lasts that does not say: real ones end after 30 to 60 minutes.
 const LONGEST_WATCH: Duration = Duration::from_secs(45 * 60);
+
+/// How clients know that all groups were answered at once.
+const AGGREGATED_MEDIA: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -98,6 +102,12 @@ async fn read(request: HttpRequest<Incoming>) -> Option<Request> {
 }
 
 fn refused(failure: &Failure) -> Response<Body> {
+    if failure.is_plain() {
+        let mut response = Response::new(Full::from(failure.message.clone()).boxed_unsync());
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        return response;
+    }
     let mut response = json(failure.code, &failure.to_json());
     if let Some(seconds) = failure.retry_after {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -108,7 +118,8 @@ fn refused(failure: &Failure) -> Response<Body> {
 fn json(code: u16, body: &Value) -> Response<Body> {
     let mut response = Response::new(Full::from(body.to_string() + "\n").boxed_unsync());
     *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let media = if body["kind"] == AGGREGATED { AGGREGATED_MEDIA } else { "application/json" };
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
     response
 }
 

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::{
     failure::Cause,
     object::{self, default_to},
+    strategy::{LABEL, is_label},
 };
 
 /// The addresses of Services.
@@ -116,8 +117,7 @@ impl Addresses {
             Err(cause) => return vec![cause],
         };
         wanted.write(service, &given);
-        self.give_node_ports(service);
-        Vec::new()
+        self.give_node_ports(service, old).err().into_iter().collect()
     }
 
     fn addresses(&mut self, wanted: &Wanted, had: &[String]) -> Result<Vec<String>, Cause> {
@@ -156,9 +156,7 @@ impl Addresses {
             return Err(Cause::invalid("spec.clusterIPs[0]", &json!(asked), why));
         };
         if !self.in_range(address) {
-            let range = format!("{}/16", self.base);
-            let why = format!("the provided IP ({asked}) is not in the valid range. The range of valid IPs is {range}");
-            return Err(refuse(&why));
+            return Err(refuse("the provided network does not match the current range"));
         }
         if self.taken.insert(address) { Ok(asked.to_owned()) } else { Err(refuse("provided IP is already allocated")) }
     }
@@ -179,17 +177,24 @@ impl Addresses {
         }
     }
 
-    fn give_node_ports(&mut self, service: &mut Value) {
+    fn give_node_ports(&mut self, service: &mut Value, old: Option<&Value>) -> Result<(), Cause> {
         if !["NodePort", "LoadBalancer"].contains(&object::text(service, "/spec/type")) {
-            return;
+            return Ok(());
         }
+        let had = old.map(|old| object::list(old, "/spec/ports")).unwrap_or_default();
+        let had: Vec<_> = had.iter().filter_map(|port| port["nodePort"].as_u64()).collect();
         let ports = service.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
-        for port in ports.into_iter().flatten().filter_map(Value::as_object_mut) {
+        for (index, port) in ports.into_iter().flatten().filter_map(Value::as_object_mut).enumerate() {
+            let asked = port.get("nodePort").and_then(Value::as_u64).filter(|port| *port > 0);
             let free = NODE_PORTS.into_iter().find(|port| !self.node_ports.contains(port));
-            let given = port.get("nodePort").and_then(Value::as_u64).or(free).unwrap_or(NODE_PORTS.start);
-            self.node_ports.insert(given);
+            let given = asked.or(free).unwrap_or(NODE_PORTS.start);
+            if !self.node_ports.insert(given) && !had.contains(&given) {
+                let why = "provided port is already allocated";
+                return Err(Cause::invalid(format!("spec.ports[{index}].nodePort"), &json!(given), why));
+            }
             port.insert("nodePort".to_owned(), given.into());
         }
+        Ok(())
     }
 }
 
@@ -302,6 +307,11 @@ pub(super) fn invalid(service: &Value) -> Vec<Cause> {
     if external && object::text(service, "/spec/externalName").is_empty() {
         causes.push(Cause::required("spec.externalName", ""));
     }
+    let ingress = object::list(service, "/status/loadBalancer/ingress");
+    if !ingress.is_empty() && object::text(service, "/spec/type") != "LoadBalancer" {
+        let why = "may only be used when `spec.type` is 'LoadBalancer'";
+        causes.push(Cause::forbidden("status.loadBalancer.ingress", why));
+    }
     let (mut names, mut numbers) = (BTreeSet::new(), BTreeSet::new());
     for (index, port) in ports.iter().enumerate() {
         let (at, name) = (format!("spec.ports[{index}]"), object::text(port, "/name"));
@@ -338,7 +348,5 @@ fn port_name(at: &str, name: &str) -> Option<Cause> {
     if name.len() > 63 {
         return Some(Cause::invalid(at, &json!(name), "must be no more than 63 characters"));
     }
-    super::strategy::is_label(name)
-        .then_some(())
-        .map_or_else(|| Some(Cause::invalid(at, &json!(name), super::strategy::LABEL)), |()| None)
+    (!is_label(name)).then(|| Cause::invalid(at, &json!(name), LABEL))
 }

@@ -3,6 +3,8 @@
 //! Owns defaults, the first status, names, validation, and what counts as a new generation. What none of our programs relies
 //! on is not checked.
 
+use std::net::IpAddr;
+
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -89,6 +91,24 @@ fn secret(value: &mut Value) {
     }
 }
 
+/// What there is of an object before it is created: the structures that it cannot be without, as nobody manages them.
+pub(super) fn blank(kind: &Kind) -> Value {
+    if kind.custom {
+        return json!({"metadata": {}});
+    }
+    match kind.plural.as_str() {
+        "customresourcedefinitions" => json!({"metadata": {}, "spec": {"names": {}}, "status": {}}),
+        "deployments" => json!({
+            "metadata": {}, "status": {}, "spec": {"strategy": {}, "template": {"metadata": {}, "spec": {}}},
+        }),
+        "daemonsets" | "statefulsets" | "replicasets" | "jobs" => json!({
+            "metadata": {}, "status": {}, "spec": {"updateStrategy": {}, "template": {"metadata": {}, "spec": {}}},
+        }),
+        "rolebindings" | "clusterrolebindings" => json!({"metadata": {}, "roleRef": {}}),
+        _ => json!({"metadata": {}, "spec": {}, "status": {}}),
+    }
+}
+
 /// What a new object has as its status, whatever the request says, and what else only the server writes.
 pub(super) fn begin(kind: &Kind, value: &mut Value) {
     if kind.status
@@ -100,6 +120,10 @@ pub(super) fn begin(kind: &Kind, value: &mut Value) {
         "services" => value["status"] = json!({"loadBalancer": {}}),
         "pods" => value["status"] = json!({"phase": "Pending", "qosClass": "BestEffort"}),
         "deployments.apps" => value["status"] = json!({}),
+        "customresourcedefinitions.apiextensions.k8s.io" => {
+            let names = json!({"plural": "", "kind": ""});
+            value["status"] = json!({"acceptedNames": names, "conditions": null, "storedVersions": stored(value)});
+        }
         "namespaces" => {
             value["status"] = json!({"phase": "Active"});
             object::map_in(value, "spec").insert("finalizers".to_owned(), json!(["kubernetes"]));
@@ -116,17 +140,21 @@ pub(super) fn established(definition: &Value, now: &str) -> Option<Value> {
         return None;
     }
     let condition = |name: &str, reason: &str, message: &str| json!({"type": name, "status": "True", "reason": reason, "message": message, "lastTransitionTime": now});
-    let stored = object::list(definition, "/spec/versions").iter().filter(|version| version["storage"] == true);
     let mut established = definition.clone();
     established["status"] = json!({
         "acceptedNames": definition["spec"]["names"],
-        "storedVersions": stored.map(|version| version["name"].clone()).collect::<Vec<_>>(),
+        "storedVersions": stored(definition),
         "conditions": [
             condition("NamesAccepted", "NoConflicts", "no conflicts found"),
             condition("Established", "InitialNamesAccepted", "the initial names have been accepted"),
         ],
     });
     Some(established)
+}
+
+fn stored(definition: &Value) -> Vec<&Value> {
+    let versions = object::list(definition, "/spec/versions").iter();
+    versions.filter(|version| version["storage"] == true).map(|version| &version["name"]).collect()
 }
 
 /// Whether the objects differ in what their controllers look at.
@@ -142,20 +170,30 @@ pub(super) fn differs(kind: &Kind, old: &Value, new: &Value) -> bool {
 }
 
 /// What is wrong with the metadata.
-pub(super) fn invalid_metadata(kind: &Kind, value: &Value) -> Vec<Cause> {
+pub(super) fn invalid_metadata(kind: &Kind, value: &Value, old: Option<&Value>) -> Vec<Cause> {
     let name = object::name(value);
     let mut causes = Vec::new();
+    let held = old.filter(|old| object::is_ending(old)).map(|old| object::texts(old, "/metadata/finalizers"));
+    let new = |finalizer: &&str| held.as_ref().is_some_and(|held| !held.contains(finalizer));
+    let added: Vec<_> = object::texts(value, "/metadata/finalizers").into_iter().filter(new).collect();
+    if !added.is_empty() {
+        let why = "no new finalizers can be added if the object is being deleted, found new finalizers";
+        let added: Vec<_> = added.iter().map(|finalizer| format!("{finalizer:?}")).collect();
+        let added = format!("[]string{{{}}}", added.join(", "));
+        causes.push(Cause::forbidden("metadata.finalizers", &format!("{why} {added}")));
+    }
     if name.is_empty() {
         causes.push(Cause::required("metadata.name", "name or generateName is required"));
     } else if let Some(why) = bad_name(&kind.resource(), name) {
         causes.push(Cause::invalid("metadata.name", &json!(name), &why));
     }
-    for (key, label) in value.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flatten() {
+    for label in value.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flat_map(Map::values) {
         let text = label.as_str().unwrap_or_default();
         let inner = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         let ends = text.starts_with(|c: char| c.is_ascii_alphanumeric())
             && text.ends_with(|c: char| c.is_ascii_alphanumeric());
-        if !text.is_empty() && !(text.len() <= 63 && text.chars().all(inner) && ends) {
+        let good = text.len() <= 63 && text.chars().all(inner) && ends;
+        if !text.is_empty() && !good {
             let why = if text.len() > 63 {
                 "must be no more than 63 bytes".to_owned()
             } else {
@@ -164,7 +202,6 @@ pub(super) fn invalid_metadata(kind: &Kind, value: &Value) -> Vec<Cause> {
                  validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
                     .to_owned()
             };
-            let _ = key;
             causes.push(Cause::invalid("metadata.labels", label, &why));
         }
     }
@@ -223,7 +260,7 @@ fn slice(new: &Value, old: Option<&Value>) -> Vec<Cause> {
         causes.push(Cause::unsupported("addressType", &new["addressType"], &supported));
     }
     if old.is_some_and(|old| old["addressType"] != new["addressType"]) {
-        causes.push(Cause::invalid("addressType", &new["addressType"], "field is immutable"));
+        return vec![Cause::invalid("addressType", &new["addressType"], "field is immutable")];
     }
     for (index, endpoint) in object::list(new, "/endpoints").iter().enumerate() {
         let at = format!("endpoints[{index}].addresses");
@@ -232,15 +269,12 @@ fn slice(new: &Value, old: Option<&Value>) -> Vec<Cause> {
             causes.push(Cause::required(at.clone(), "must contain at least 1 address"));
         }
         for (place, address) in addresses.iter().enumerate() {
-            let good = match kind {
-                "IPv4" => address.parse::<std::net::Ipv4Addr>().is_ok(),
-                "IPv6" => address.parse::<std::net::Ipv6Addr>().is_ok(),
-                _ => true,
+            let why = match (kind, address.parse::<IpAddr>()) {
+                ("FQDN", _) | ("IPv4", Ok(IpAddr::V4(_))) | ("IPv6", Ok(IpAddr::V6(_))) => continue,
+                (_, Err(_)) => "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned(),
+                (_, Ok(_)) => format!("must be an {kind} address"),
             };
-            if !good {
-                let why = format!("must be a valid {kind} address");
-                causes.push(Cause::invalid(format!("{at}[{place}]"), &json!(address), &why));
-            }
+            causes.push(Cause::invalid(format!("{at}[{place}]"), &json!(address), &why));
         }
     }
     causes

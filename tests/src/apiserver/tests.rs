@@ -2,8 +2,6 @@
 //!
 //! Owns a cluster that is only a store, and the tests of what it does. Never opens a port.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use http::Method;
 use serde_json::{Value, json};
 

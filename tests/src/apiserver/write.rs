@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     failure::{Cause, Failure},
-    kinds::{Kind, api_version},
+    kinds::{Kind, api_version, group_version},
     managed::{self, Reach, Writer},
     object,
     patch::{self, Patch},
@@ -76,6 +76,12 @@ impl Write<'_> {
         if !object.is_object() {
             return Err(Failure::bad_request("the object provided is unrecognized (must be of type Object)"));
         }
+        if !self.kind.custom
+            && let Some(map) = object.as_object_mut()
+        {
+            object::default_to(map, "apiVersion", self.api_version());
+            object::default_to(map, "kind", self.kind.kind.clone());
+        }
         let (given, expected) = (object::text(object, "/apiVersion"), self.api_version());
         if given != expected {
             let message =
@@ -119,7 +125,7 @@ impl Store {
         write.fits(&mut object)?;
         self.defaulted(write, &mut object);
         let api_version = write.api_version();
-        let empty = json!({"metadata": {}});
+        let empty = strategy::blank(write.kind);
         managed::update(&write.kind.shape(&write.target.version), &empty, &mut object, &write.writer(&api_version));
         self.insert(write, object)
     }
@@ -137,7 +143,7 @@ impl Store {
     fn insert(&mut self, write: &Write<'_>, mut object: Value) -> Result<Answer, Failure> {
         let kind = write.kind;
         if object::version(&object) != 0 {
-            return Err(Failure::bad_request("resourceVersion should not be set on objects to be created"));
+            return Err(Failure::new(500, "", "resourceVersion should not be set on objects to be created"));
         }
         if object::name(&object).is_empty() && !object::text(&object, "/metadata/generateName").is_empty() {
             let name = format!("{}{}", object::text(&object, "/metadata/generateName"), self.fresh_suffix());
@@ -158,15 +164,18 @@ impl Store {
             metadata.insert("generation".to_owned(), 1.into());
         }
         strategy::begin(kind, &mut object);
-        let mut causes = self.invalid(write, &object, None);
+        let causes = self.invalid(write, &object, None);
+        if !causes.is_empty() {
+            return Err(Failure::invalid(kind, &name, &causes));
+        }
         if self.get(&key).is_some() {
             return Err(Failure::already_exists(kind, &name));
         }
-        if causes.is_empty() && kind.resource() == "services" {
-            causes = self.addresses.give(&mut object, None);
-        }
-        if !causes.is_empty() {
-            return Err(Failure::invalid(kind, &name, &causes));
+        if kind.resource() == "services" {
+            let causes = self.addresses.give(&mut object, None);
+            if !causes.is_empty() {
+                return Err(Failure::invalid(kind, &name, &causes));
+            }
         }
         object["apiVersion"] = kind.api_version(&kind.storage).into();
         let stored = self.put(key.clone(), object);
@@ -179,7 +188,16 @@ impl Store {
         let Some(object) = self.get(key).cloned() else { return };
         if kind.resource() == "customresourcedefinitions.apiextensions.k8s.io" {
             self.kinds.define(&object);
-            if let Some(established) = strategy::established(&object, now) {
+            if let Some(mut established) = strategy::established(&object, now) {
+                let api_version = kind.api_version(&kind.storage);
+                let writer = Writer {
+                    manager: "kube-apiserver",
+                    api_version: &api_version,
+                    subresource: "status",
+                    reach: Reach::NotSpec,
+                    now,
+                };
+                managed::update(&kind.shape(&kind.storage), &object, &mut established, &writer);
                 self.put(key.clone(), established);
             }
         }
@@ -209,7 +227,7 @@ impl Store {
     }
 
     fn invalid(&self, write: &Write<'_>, object: &Value, old: Option<&Value>) -> Vec<Cause> {
-        let mut causes = strategy::invalid_metadata(write.kind, object);
+        let mut causes = strategy::invalid_metadata(write.kind, object, old);
         if let Some(schema) = write.kind.schemas.get(&write.target.version) {
             causes.extend(schema::validate(schema, object));
         } else {
@@ -226,8 +244,7 @@ impl Store {
         let old = self.get(&write.key()).cloned();
         let old = old.ok_or_else(|| Failure::not_found(write.kind, &write.target.name))?;
         if write.kind.conditional && object::version(&object) == 0 {
-            let cause = Cause::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
-            return Err(Failure::invalid(write.kind, &write.target.name, &[cause]));
+            return Err(Failure::unconditional(write.kind, &write.target.name));
         }
         self.replace(write, &old, object, true)
     }
@@ -244,10 +261,15 @@ impl Store {
             return self.replace(write, &old, new, true);
         };
         let mut config = config.clone();
-        write.fits(&mut config)?;
         let shape = write.kind.shape(&write.target.version);
-        patch::check_applied(write, &shape, &config)?;
         let api_version = write.api_version();
+        if object::text(&config, "/apiVersion") != api_version || object::text(&config, "/kind") != write.kind.kind {
+            let (group, version) = group_version(object::text(&config, "/apiVersion"));
+            let message = format!("invalid object type: {group}/{version}, Kind={}", object::text(&config, "/kind"));
+            return Err(Failure::bad_request(message));
+        }
+        patch::check_applied(write, &shape, &config)?;
+        write.fits(&mut config)?;
         let (writer, force) = (write.writer(&api_version), write.request.says("force"));
         let empty = || json!({"apiVersion": api_version, "kind": write.kind.kind, "metadata": {}});
         let before = old.as_ref().map_or_else(empty, |old| shown(write.kind, &write.target.version, old));
@@ -257,6 +279,7 @@ impl Store {
             Some(old) => self.replace(write, &old, new, false),
             None if !write.target.subresource.is_empty() => Err(Failure::not_found(write.kind, &write.target.name)),
             None => {
+                object::metadata(&mut new).remove("resourceVersion");
                 self.defaulted(write, &mut new);
                 self.insert(write, new)
             }
@@ -273,7 +296,14 @@ impl Store {
         let given = object::uid(&new);
         if !given.is_empty() && given != object::uid(old) {
             let uid = object::uid(old);
-            let why = format!("Precondition failed: UID in precondition: {given}, UID in object meta: {uid}");
+            let (group, custom) = (&kind.group, kind.custom);
+            let registry = if custom { format!("{group}/{}", kind.plural) } else { kind.plural.clone() };
+            let place = [&registry, &write.target.namespace, name].map(String::as_str).join("/");
+            let why = format!(
+                "StorageError: invalid object, Code: 4, Key: /registry/{}, ResourceVersion: 0, AdditionalErrorMsg: \
+                 Precondition failed: UID in precondition: {given}, UID in object meta: {uid}",
+                place.replace("//", "/")
+            );
             return Err(Failure::conflict(kind, name, &why));
         }
         self.defaulted(write, &mut new);

@@ -132,14 +132,15 @@ fn an_apply_names_its_manager_and_no_managers() {
 #[test]
 fn a_status_is_owned_apart_from_the_rest() {
     let mut cluster = Cluster::new();
-    cluster.apply(PAY, "one", service(&json!([{"port": 80}]))).unwrap();
+    let balanced = || json!({"metadata": {"name": "pay"}, "spec": {"type": "LoadBalancer", "ports": [{"port": 80}]}});
+    cluster.apply(PAY, "one", balanced()).unwrap();
     let status = json!({"metadata": {"name": "pay"}, "status": {"loadBalancer": {"ingress": [{"ip": "1.2.3.4"}]}},
         "spec": {"type": "NodePort"}});
     let told = cluster.apply(&format!("{PAY}/status"), "one", status).unwrap();
-    assert_eq!(told["spec"]["type"], "ClusterIP");
+    assert_eq!(told["spec"]["type"], "LoadBalancer");
     let entries = told["metadata"]["managedFields"].as_array().unwrap();
     let of_status = entries.iter().find(|entry| entry["subresource"] == "status").unwrap();
     assert_eq!(of_status["fieldsV1"], json!({"f:status": {"f:loadBalancer": {"f:ingress": {}}}}));
-    let again = cluster.apply(PAY, "one", service(&json!([{"port": 80}]))).unwrap();
+    let again = cluster.apply(PAY, "one", balanced()).unwrap();
     assert_eq!(again["status"], told["status"]);
 }

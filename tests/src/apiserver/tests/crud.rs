@@ -37,6 +37,8 @@ fn what_is_not_there_is_not_found() {
     let missing = cluster.post("/api/v1/namespaces/none/configmaps", map("a")).unwrap_err();
     assert_eq!((missing.code, &*missing.message), (404, r#"namespaces "none" not found"#));
     let missing = cluster.get("/apis/none.example/v1/things").unwrap_err();
+    assert!(missing.is_plain(), "nobody serves the group, so nobody knows of Status: {missing:?}");
+    let missing = cluster.get("/apis/apps/v1/things").unwrap_err();
     assert_eq!((missing.code, &*missing.message), (404, "the server could not find the requested resource"));
 }
 
@@ -56,7 +58,7 @@ fn the_loser_of_two_updates_is_told_so() {
     assert_eq!((refused.code, refused.reason, &*refused.message), (409, "Conflict", message));
     theirs["metadata"].as_object_mut().unwrap().remove("resourceVersion");
     let refused = cluster.put(&path, &theirs).unwrap_err();
-    let message = "Lease.coordination.k8s.io \"leader\" is invalid: metadata.resourceVersion: Invalid value: 0: must be \
+    let message = "leases.coordination.k8s.io \"leader\" is invalid: metadata.resourceVersion: Invalid value: 0: must be \
                    specified for an update";
     assert_eq!((refused.code, &*refused.message), (422, message));
 }

@@ -91,7 +91,7 @@ fn an_apply_of_a_field_that_the_schema_lacks_fails() {
     let refused =
         cluster.apply(PAY, "one", json!({"metadata": {"name": "pay"}, "spec": {"color": "red"}})).unwrap_err();
     assert_eq!(refused.code, 500);
-    let message = "failed to create typed patch object (shop/pay; multicluster.x-k8s.io/v1beta1, Kind=ServiceExport): \
+    let message = "failed to create typed patch object (/pay; multicluster.x-k8s.io/v1beta1, Kind=ServiceExport): \
                    .spec.color: field not declared in schema";
     assert_eq!(refused.message, message);
 }
@@ -101,7 +101,7 @@ fn a_status_and_the_rest_do_not_touch_each_other() {
     let mut cluster = defined();
     let conditions = json!([{"type": "Valid", "status": "True"}]);
     let full = json!({"metadata": {"name": "pay"}, "spec": {"weight": 2}, "status": {"conditions": conditions}});
-    let made = cluster.post(EXPORTS, full.clone()).unwrap();
+    let made = cluster.post(EXPORTS, full).unwrap();
     assert_eq!((made.get("status"), &made["metadata"]["generation"]), (None, &json!(1)));
     let patch =
         json!({"metadata": {"labels": {"l": "1"}}, "spec": {"weight": 3}, "status": {"conditions": conditions}});

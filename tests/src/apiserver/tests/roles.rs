@@ -80,5 +80,5 @@ fn a_review_tells_what_a_request_would_be_told() {
     assert_eq!(review("watch", "services"), true);
     assert_eq!(review("delete", "services"), false);
     let rules = cluster.store.review("selfsubjectrulesreviews", &user, json!({"spec": {"namespace": "shop"}}), true);
-    assert_eq!(rules["status"]["resourceRules"].as_array().unwrap().len(), 3, "{rules:#}");
+    assert_eq!(rules["status"]["resourceRules"].as_array().unwrap().len(), 5, "{rules:#}");
 }
