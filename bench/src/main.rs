@@ -12,6 +12,7 @@ mod backend;
 mod dns;
 mod fleet;
 mod http;
+mod kubernetes;
 mod load;
 mod measure;
 mod policy;
@@ -42,6 +43,9 @@ struct Options {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Play the API server of a large cluster, for a measurement
+    #[arg(long, hide = true, value_name = "PODS,SLICES")]
+    serve_cluster: Option<kubernetes::server::Served>,
 }
 
 impl Options {
@@ -60,15 +64,23 @@ enum Part {
     Revocation,
     Failover,
     Policy,
+    Kubernetes,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
-    if options.only == Some(Part::Policy) {
-        // It runs in this program alone.
+    if let Some(served) = options.serve_cluster {
+        return kubernetes::server::serve(served).await;
+    }
+    if let Some(part @ (Part::Policy | Part::Kubernetes)) = options.only {
+        // They run in this program alone.
         let mut report = Report::new(&std::env::current_exe()?, options.rounds);
-        policy::measure(options.rounds, &mut report)?;
+        if part == Part::Policy {
+            policy::measure(options.rounds, &mut report)?;
+        } else {
+            kubernetes::measure(options.rounds, &mut report).await?;
+        }
         report::print(&report, options.json);
         return Ok(());
     }
@@ -114,6 +126,9 @@ async fn run(programs: &Path, options: &Options) -> anyhow::Result<Report> {
     fleet.stop().await;
     if options.measures(Part::Policy) {
         policy::measure(options.rounds, &mut report)?;
+    }
+    if options.measures(Part::Kubernetes) {
+        kubernetes::measure(options.rounds, &mut report).await?;
     }
     Ok(report)
 }

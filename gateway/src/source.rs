@@ -230,13 +230,9 @@ impl Collector for Measured {
         let about = "When something last arrived from the API server, by what is read";
         let name = "catalog_newest_event_timestamp_seconds";
         let mut family = encoder.encode_descriptor(name, about, None, MetricType::Gauge)?;
-        for (id, view) in &standings.watches {
-            let at = view.newest.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
-            if let Some(at) = at {
-                let labels = [("resource", id.watched.resource())];
-                ConstGauge::new(i64::try_from(at.as_secs()).unwrap_or(i64::MAX))
-                    .encode(family.encode_family(&labels)?)?;
-            }
+        for (resource, at) in newest(&standings) {
+            let labels = [("resource", resource)];
+            ConstGauge::new(i64::try_from(at.0).unwrap_or(i64::MAX)).encode(family.encode_family(&labels)?)?;
         }
         Ok(())
     }

@@ -19,7 +19,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{connect::Cluster, manifests::Manifests};
+use crate::{
+    connect::Cluster,
+    manifests::{Manifests, Quarantined},
+};
 
 mod follow;
 mod lean;
@@ -38,6 +41,8 @@ const QUIET: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_millis(100);
 /// What the watches may tell ahead; a list of 50,000 pods must not be in memory a second time.
 const TOLD_AHEAD: usize = 256;
+/// The most lines one change writes to the log.
+const MAX_LINES: usize = 20;
 
 /// The objects of one cluster.
 #[derive(Debug)]
@@ -176,10 +181,14 @@ impl Hub {
             let counts = Watched::ALL.map(|watched| format!("{} {}", self.store.count(watched), watched.resource()));
             tracing::info!(objects = counts.join(", "), "the cluster is read");
         }
-        for entry in self.published.borrow().quarantined.iter() {
-            if before.quarantined.binary_search(entry).is_err() {
-                tracing::warn!(%entry, "an object is quarantined");
-            }
+        let published = self.published.borrow();
+        let is_new = |entry: &&Quarantined| before.quarantined.binary_search(entry).is_err();
+        let new: Vec<_> = published.quarantined.iter().filter(is_new).collect();
+        for entry in new.iter().take(MAX_LINES) {
+            tracing::warn!(%entry, "an object is quarantined");
+        }
+        if new.len() > MAX_LINES {
+            tracing::warn!(more = new.len() - MAX_LINES, "more objects are quarantined: fedctl check shows them");
         }
     }
 

@@ -182,10 +182,57 @@ fn exchange() -> Exchange {
     }
 }
 
+/// The source of a gateway whose API server is not there.
+async fn in_kubernetes(dir: &Path, mut config: Config) -> ObjectSource {
+    let file = dir.join("kubeconfig");
+    let clusters = "clusters: [{name: a, cluster: {server: \"http://127.0.0.1:1\"}}]";
+    let contexts = "contexts: [{name: a, context: {cluster: a, user: a}}]";
+    std::fs::write(&file, format!("current-context: a\n{clusters}\n{contexts}\nusers: []\n")).unwrap();
+    config.catalog.source = crate::config::CatalogSource::Kubernetes;
+    config.kubernetes.kubeconfig = Some(file);
+    ObjectSource::open(&config).await.unwrap()
+}
+
+#[tokio::test]
+async fn nobody_is_told_of_members_before_the_objects_of_the_cluster_are_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let (parts, _) = opened(dir.path(), &[]).await;
+    let (behind, gate) = parts.objects.view().gate(parts.follower.members());
+    assert!(gate.is_none() && behind.borrow().len() == 1, "a directory is read before the gateway starts");
+    let source = in_kubernetes(dir.path(), parts.config.clone()).await;
+    let view = source.view();
+    let (behind, gate) = view.gate(parts.follower.members());
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(gate.unwrap().run(stop.clone()));
+    tasks.spawn(source.run(stop.clone()));
+    let condition = parts.readiness.condition("catalog");
+    tasks.spawn(view.clone().judge(condition, stop.clone()));
+    let reason = async {
+        loop {
+            match parts.readiness.blocked_by() {
+                Some(reason) if reason.contains("cannot be reached") => return reason,
+                _ => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let reason = timeout(DEADLINE, reason).await.unwrap();
+    assert!(reason.starts_with("catalog: waiting for "), "{reason}");
+    assert!(behind.borrow().is_empty());
+    assert!(
+        view.findings().iter().all(|finding| finding.detail.contains("cannot be reached")),
+        "{:?}",
+        view.findings()
+    );
+    stop.cancel();
+    tasks.join_all().await;
+}
+
 #[tokio::test]
 async fn the_reference_of_metrics_is_what_a_gateway_measures() {
     let dir = tempfile::tempdir().unwrap();
     let (parts, mut registry) = opened(dir.path(), &[]).await;
+    in_kubernetes(dir.path(), parts.config.clone()).await.view().register(&mut registry);
     let dns = DnsConfig { listen: parts.config.dns.listen, ttl: parts.config.dns.ttl };
     let dns = DnsServer::bind(dns, &mut registry).await.unwrap();
     let (stop, mut tasks, address) = (CancellationToken::new(), JoinSet::new(), dns.local_addr());
@@ -210,9 +257,13 @@ async fn the_reference_of_metrics_is_what_a_gateway_measures() {
         panic!("{}", reference::metrics(&registry).unwrap_err());
     };
     stop.cancel();
-    // Nothing is measured of the clock of a peer without a tunnel, and there is none here.
-    let row = "| `landbridge_gateway_tunnel_clock_skew_seconds` | gauge | ";
-    let table = table.replace(row, &format!("{row}`peer`"));
+    // Nothing is measured of the clock of a peer without a tunnel, nor of an API server that answers nothing: none is here.
+    let mut table = table;
+    for (name, label) in [("tunnel_clock_skew_seconds", "peer"), ("catalog_newest_event_timestamp_seconds", "resource")]
+    {
+        let row = format!("| `landbridge_gateway_{name}` | gauge | ");
+        table = table.replace(&row, &format!("{row}`{label}`"));
+    }
     let page = reference::page(env!("CARGO_MANIFEST_DIR"), "metrics.md");
     reference::agree(&page, "gateway", &table).unwrap();
 }
