@@ -52,6 +52,7 @@ use crate::{
     live::Live,
     membership::{effects::Effects, follow::Follower},
     path::{DataPath, deliver_streams},
+    reach::Surveyor,
     record::Recorder,
     reset_key,
     terminate::Terminator,
@@ -169,6 +170,7 @@ struct Parts {
     started: Started,
     effects: Effects,
     path: Arc<DataPath>,
+    surveyor: Surveyor,
     readiness: Readiness,
 }
 
@@ -182,24 +184,24 @@ impl Parts {
         let follower = Arc::new(Follower::open(&config, own, registry)?);
         let manifests = ManifestSource::open(&config.catalog.dir, config.policy.root_namespace.clone())?;
         let live = Live::default();
-        let (catalog, catalog_receiver) = watch::channel(Editions::from(Catalog::empty(config.cluster.name.clone())));
-        let tables = watch::Sender::new(Arc::new(first_tables(&config)));
-        let tables_receiver = tables.subscribe();
         let readiness = Readiness::default();
-        let (compiled, peers) = (readiness.condition("tables"), readiness.condition("peers"));
-        let judged = watch::Sender::default();
-        let connections = judged.subscribe();
-        let outputs = ControlOutputs { tables, catalog, judged, compiled, peers };
+        let outputs = control_outputs(&config, &readiness);
+        let (catalog, tables) = (outputs.catalog.subscribe(), outputs.tables.subscribe());
+        let connections = outputs.judged.subscribe();
         let control = Control::new(&config, outputs, live.clone(), registry)?;
+        let reports = watch::Sender::default();
         let sources = Sources {
             identity: identity.live(),
             renewed: identity.renewed(),
             trust: follower.trust(),
             members: follower.members(),
-            catalog: catalog_receiver,
+            catalog,
+            reports: reports.subscribe(),
         };
         let started = Tunnels::start(tunnel_config(&config)?, socket, sources)?;
         started.tunnels.register(registry);
+        let surveyor = Surveyor::new(tables.clone(), started.tunnels.clone(), reports);
+        surveyor.register(registry);
         let horizon =
             Horizon { identity: identity.clone(), follower: follower.clone(), tunnels: started.tunnels.clone() };
         horizon.register(registry);
@@ -209,7 +211,7 @@ impl Parts {
             cluster: config.cluster.name.clone(),
             gateway_id: config.cluster.gateway_id(),
             zone: config.dns.zone.clone(),
-            tables: tables_receiver.clone(),
+            tables: tables.clone(),
             tunnels: started.tunnels.clone(),
             picker: Picker::new(),
             retries: RetryBudget::new(),
@@ -232,10 +234,11 @@ impl Parts {
             follower,
             manifests,
             control,
-            tables: tables_receiver,
+            tables,
             started,
             effects,
             path,
+            surveyor,
             readiness,
         })
     }
@@ -243,7 +246,7 @@ impl Parts {
     /// Starts every task, each with the rule for its end.
     fn start(self, servers: Servers, tasks: &Tasks) {
         let Self { keeper, reporter, source, follower, manifests, control, tables, started, effects, .. } = self;
-        let Self { path, readiness, config, .. } = self;
+        let Self { path, surveyor, readiness, config, .. } = self;
         let around = Surroundings {
             tunnels: started.tunnels.clone(),
             members: follower.members(),
@@ -281,6 +284,7 @@ impl Parts {
         let support = tasks.stage(Stage::Support);
         let stop = support.stop().clone();
         support.spawn("control", OnEnd::Stop, control.run(inputs, stop.clone()));
+        support.spawn("reach", OnEnd::Stop, surveyor.run(stop.clone()));
         support.spawn("manifests", OnEnd::Stop, manifests.run(stop.clone()));
         support.spawn("rotation-reports", OnEnd::Stop, reporter.run(follower.clone(), stop.clone()));
         support.spawn("membership", OnEnd::Stop, follower.run(effects, stop.clone()));
@@ -324,6 +328,7 @@ impl Servers {
             tables: parts.tables.clone(),
             manifests: parts.manifests.subscribe(),
             notices: parts.control.notices(),
+            reach: parts.surveyor.reach(),
             readiness: parts.readiness.clone(),
             recorder: parts.path.recorder.clone(),
             audited: parts.path.audited.clone(),
@@ -348,6 +353,17 @@ impl Servers {
             mtls: self.mtls.as_ref().map(TcpListener::local_addr).transpose()?,
             admin_socket: self.socket.path().to_owned(),
         })
+    }
+}
+
+/// What the control loop publishes, before anything has been read.
+fn control_outputs(config: &Config, readiness: &Readiness) -> ControlOutputs {
+    ControlOutputs {
+        tables: watch::Sender::new(Arc::new(first_tables(config))),
+        catalog: watch::Sender::new(Editions::from(Catalog::empty(config.cluster.name.clone()))),
+        judged: watch::Sender::default(),
+        compiled: readiness.condition("tables"),
+        peers: readiness.condition("peers"),
     }
 }
 

@@ -29,6 +29,7 @@ use crate::{
 };
 
 mod ports;
+mod report;
 pub mod view;
 
 use ports::{plain_port, tls_port};
@@ -292,6 +293,12 @@ impl Tables {
     #[must_use]
     pub fn delivery(&self, service: &ServiceKey, port: Port) -> Option<&Deliver> {
         self.inner.inputs.exports.get(service).map(|export| export.deliver.mode_of(port))
+    }
+
+    /// What this cluster exports.
+    #[must_use]
+    pub fn local_exports(&self) -> &BTreeMap<ServiceKey, LocalExport> {
+        &self.inner.inputs.exports
     }
 
     /// The services this cluster exports.

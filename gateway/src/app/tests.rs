@@ -207,6 +207,9 @@ async fn the_reference_of_metrics_is_what_a_gateway_measures() {
     // Nothing is measured of the clock of a peer without a tunnel, and there is none here.
     let row = "| `landbridge_gateway_tunnel_clock_skew_seconds` | gauge | ";
     let table = table.replace(row, &format!("{row}`peer`"));
+    // Nor is anything exported.
+    let row = "| `landbridge_gateway_export_clusters_reached` | gauge | ";
+    let table = table.replace(row, &format!("{row}`namespace`, `service`"));
     let page = reference::page(env!("CARGO_MANIFEST_DIR"), "metrics.md");
     reference::agree(&page, "gateway", &table).unwrap();
 }
