@@ -22,6 +22,7 @@ mod identity;
 mod membership;
 mod model;
 mod policy;
+mod reach;
 mod recovery;
 mod revocation;
 mod rotation;
