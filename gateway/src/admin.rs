@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use federation_catalog::reach::Reach;
 use federation_kube::manifests::Manifests;
 use federation_model::{finding::Finding, time::Timestamp};
 use federation_runtime::admin::Readiness;
@@ -74,6 +75,8 @@ pub struct Administration {
     pub controllers: Option<watch::Receiver<Arc<Vec<Finding>>>>,
     /// What in those objects needs attention.
     pub notices: watch::Receiver<Arc<Vec<Finding>>>,
+    /// Where the exports of this cluster have arrived.
+    pub reach: watch::Receiver<Arc<Reach>>,
     /// Whether this gateway is ready.
     pub readiness: Readiness,
     /// Connections that live, and what became of those that ended.
@@ -213,7 +216,8 @@ impl GatewayAdmin for Service {
 
     async fn list_services(&self, _: Request<ListServicesRequest>) -> Result<Response<ListServicesResponse>, Status> {
         let tables = self.0.tables.borrow().clone();
-        let services = services::services(&self.0.config.cluster.name, &self.0.config.dns.zone, &tables);
+        let reach = self.0.reach.borrow().clone();
+        let services = services::services(&self.0.config.dns.zone, &tables, &reach);
         Ok(Response::new(ListServicesResponse { services }))
     }
 

@@ -48,11 +48,12 @@ use crate::{
     horizon::Horizon,
     identity::{ClusterIdentity, Keeper, Reporter, Surroundings},
     identity_source::Source,
-    kubernetes::{self, Kubernetes, state::KeptState},
+    kubernetes::{self, Around, Kubernetes, state::KeptState},
     listeners,
     live::Live,
     membership::{effects::Effects, follow::Follower},
     path::{DataPath, deliver_streams},
+    reach::Surveyor,
     record::Recorder,
     reset_key,
     source::{Gate, ObjectSource},
@@ -178,6 +179,7 @@ struct Parts {
     started: Started,
     effects: Effects,
     path: Arc<DataPath>,
+    surveyor: Surveyor,
     readiness: Readiness,
 }
 
@@ -198,27 +200,26 @@ impl Parts {
         objects.view().register(registry);
         let (members, gate) = objects.view().gate(follower.members());
         let live = Live::default();
-        let (catalog, catalog_receiver) = watch::channel(Editions::from(Catalog::empty(config.cluster.name.clone())));
-        let tables = watch::Sender::new(Arc::new(first_tables(&config)));
-        let tables_receiver = tables.subscribe();
         let readiness = Readiness::default();
-        let (compiled, peers) = (readiness.condition("tables"), readiness.condition("peers"));
-        let judged = watch::Sender::default();
-        let connections = judged.subscribe();
         let kubernetes = cluster.map(|cluster| Kubernetes::open(&config, cluster, registry)).transpose()?;
-        let (kubernetes, asking) = kubernetes.unzip();
-        let outputs = ControlOutputs { tables, catalog, judged, asking, compiled, peers };
+        let outputs = control_outputs(&config, &readiness, kubernetes.as_ref());
+        let (catalog, tables) = (outputs.catalog.subscribe(), outputs.tables.subscribe());
+        let connections = outputs.judged.subscribe();
         let derived = kubernetes.as_ref().map(Kubernetes::derived);
         let control = Control::new(&config, outputs, live.clone(), derived, registry)?;
+        let reports = watch::Sender::default();
         let sources = Sources {
             identity: identity.live(),
             renewed: identity.renewed(),
             trust: follower.trust(),
             members,
-            catalog: catalog_receiver,
+            catalog,
+            reports: reports.subscribe(),
         };
         let started = Tunnels::start(tunnel_config(&config)?, socket, sources)?;
         started.tunnels.register(registry);
+        let surveyor = Surveyor::new(tables.clone(), objects.subscribe(), started.tunnels.clone(), reports);
+        surveyor.register(registry);
         let horizon =
             Horizon { identity: identity.clone(), follower: follower.clone(), tunnels: started.tunnels.clone() };
         horizon.register(registry);
@@ -228,7 +229,7 @@ impl Parts {
             cluster: config.cluster.name.clone(),
             gateway_id: config.cluster.gateway_id(),
             zone: config.dns.zone.clone(),
-            tables: tables_receiver.clone(),
+            tables: tables.clone(),
             tunnels: started.tunnels.clone(),
             picker: Picker::new(),
             retries: RetryBudget::new(),
@@ -253,10 +254,11 @@ impl Parts {
             gate,
             kubernetes,
             control,
-            tables: tables_receiver,
+            tables,
             started,
             effects,
             path,
+            surveyor,
             readiness,
         })
     }
@@ -264,7 +266,7 @@ impl Parts {
     /// Starts every task, each with the rule for its end.
     fn start(self, servers: Servers, kept: Option<KeptState>, tasks: &Tasks) {
         let Self { keeper, reporter, source, follower, objects, gate, control, tables, started, effects, .. } = self;
-        let Self { path, readiness, config, kubernetes, .. } = self;
+        let Self { path, surveyor, readiness, config, kubernetes, .. } = self;
         let around = Surroundings {
             tunnels: started.tunnels.clone(),
             members: follower.members(),
@@ -306,13 +308,16 @@ impl Parts {
         support.spawn("control", OnEnd::Stop, control.run_after(view.clone(), inputs, stop.clone()));
         support.spawn("catalog", OnEnd::Stop, view.judge(readiness.condition("catalog"), stop.clone()));
         support.spawn("objects", OnEnd::Stop, objects.run(stop.clone()));
+        let reach = surveyor.reach();
+        support.spawn("reach", OnEnd::Stop, surveyor.run(stop.clone()));
         if let Some(gate) = gate {
             support.spawn("members-gate", OnEnd::Stop, gate.run(stop.clone()));
         }
         support.spawn("rotation-reports", OnEnd::Stop, reporter.run(follower.clone(), stop.clone()));
         support.spawn("membership", OnEnd::Stop, follower.run(effects, stop.clone()));
         if let Some(kubernetes) = kubernetes {
-            kubernetes.start(kept, &support, readiness.condition("derived-services"));
+            let listed = readiness.condition("derived-services");
+            kubernetes.start(&support, Around { kept, reach, listed });
         }
         let certificate = readiness.condition("certificate");
         support.spawn("identity", OnEnd::Stop, keeper.run(around, certificate, stop.clone()));
@@ -356,6 +361,7 @@ impl Servers {
             source: parts.objects.view(),
             controllers: parts.kubernetes.as_ref().map(Kubernetes::findings),
             notices: parts.control.notices(),
+            reach: parts.surveyor.reach(),
             readiness: parts.readiness.clone(),
             recorder: parts.path.recorder.clone(),
             audited: parts.path.audited.clone(),
@@ -381,6 +387,18 @@ impl Servers {
             mtls: self.mtls.as_ref().map(TcpListener::local_addr).transpose()?,
             admin_socket: self.socket.path().to_owned(),
         })
+    }
+}
+
+/// What the control loop publishes, before anything has been read.
+fn control_outputs(config: &Config, readiness: &Readiness, kubernetes: Option<&Kubernetes>) -> ControlOutputs {
+    ControlOutputs {
+        tables: watch::Sender::new(Arc::new(first_tables(config))),
+        catalog: watch::Sender::new(Editions::from(Catalog::empty(config.cluster.name.clone()))),
+        judged: watch::Sender::default(),
+        asking: kubernetes.map(Kubernetes::asking),
+        compiled: readiness.condition("tables"),
+        peers: readiness.condition("peers"),
     }
 }
 

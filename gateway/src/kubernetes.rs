@@ -6,6 +6,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::Context as _;
+use federation_catalog::reach::Reach;
 use federation_kube::{
     connect::Cluster,
     controllers::{Controllers, Settings, metrics::Metrics},
@@ -60,14 +61,26 @@ pub async fn restore(config: &Config, cluster: Option<&Cluster>) -> anyhow::Resu
 pub struct Kubernetes {
     derived: DerivedSource,
     controllers: Controllers,
+    asking: Asking,
+}
+
+/// What the tasks need of the rest of the gateway.
+#[derive(Debug)]
+pub struct Around {
+    /// The state that is kept for the next pod.
+    pub kept: Option<KeptState>,
+    /// Where the exports of this cluster have arrived.
+    pub reach: watch::Receiver<Arc<Reach>>,
+    /// Holds from when it is known where imports are reached.
+    pub listed: Condition,
 }
 
 impl Kubernetes {
-    /// The parts, and where the controllers read what is asked for.
+    /// The parts of a gateway with an API server.
     ///
     /// # Errors
     /// When nothing says which pod this is.
-    pub fn open(config: &Config, cluster: Cluster, registry: &mut Registry) -> anyhow::Result<(Self, Asking)> {
+    pub fn open(config: &Config, cluster: Cluster, registry: &mut Registry) -> anyhow::Result<Self> {
         let namespace = config.kubernetes.own_namespace()?;
         let pod = config.kubernetes.pod_name().context(
             "the name of this gateway's pod is not known: set kubernetes.pod, or POD_NAME from metadata.name in the pod",
@@ -84,7 +97,13 @@ impl Kubernetes {
         let metrics = Metrics::register(registry);
         let derived = DerivedSource::new(cluster.clone(), namespace, metrics.clone());
         let controllers = Controllers::new(cluster, settings, asking.subscribe(), metrics);
-        Ok((Self { derived, controllers }, asking))
+        Ok(Self { derived, controllers, asking })
+    }
+
+    /// Where the controllers read what they are asked for.
+    #[must_use]
+    pub fn asking(&self) -> Asking {
+        self.asking.clone()
     }
 
     /// The derived Services, as they change.
@@ -99,8 +118,9 @@ impl Kubernetes {
         self.controllers.findings()
     }
 
-    /// Starts the tasks; `listed` holds from when it is known where imports are reached.
-    pub fn start(self, kept: Option<KeptState>, tasks: &Spawner, listed: Condition) {
+    /// Starts the tasks.
+    pub fn start(self, tasks: &Spawner, around: Around) {
+        let Around { kept, reach, listed } = around;
         let stop = tasks.stop().clone();
         if let Some(kept) = kept {
             tasks.spawn("state", OnEnd::Stop, kept.follow(self.controllers.leading(), stop.clone()));
@@ -113,7 +133,7 @@ impl Kubernetes {
             }
         });
         tasks.spawn("derived-services", OnEnd::Stop, self.derived.run(stop.clone()));
-        tasks.spawn("controllers", OnEnd::Stop, self.controllers.run(stop));
+        tasks.spawn("controllers", OnEnd::Stop, self.controllers.run(reach, stop));
     }
 }
 

@@ -33,6 +33,7 @@ pub mod membership;
 pub mod path;
 pub mod policy;
 pub mod proxy_protocol;
+pub mod reach;
 pub mod record;
 pub mod requests;
 pub mod reset_key;

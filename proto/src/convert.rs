@@ -6,6 +6,7 @@ pub mod catalog;
 pub mod foreign;
 pub mod header;
 pub mod member;
+pub mod report;
 pub mod revocation;
 
 /// A message that does not convert to a value.

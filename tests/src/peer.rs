@@ -237,6 +237,7 @@ pub fn hello(cluster: &str) -> Hello {
         software: "test".to_owned(),
         held_digest: Bytes::new(),
         unix_millis: 0,
+        reports_imports: false,
     }
 }
 

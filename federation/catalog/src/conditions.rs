@@ -1,6 +1,9 @@
-//! The status conditions of a ServiceExport, worded as the multi-cluster services API has them (mcs-api v1beta1).
+//! The status conditions of a ServiceExport, worded as the multi-cluster services API has them (mcs-api v1beta1), and two of our
+//! own.
 //!
 //! Owns types, reasons and messages. Never writes them anywhere: `federation-kube` and `fedctl` do.
+
+mod reach;
 
 use std::fmt;
 
@@ -8,6 +11,8 @@ use federation_model::{
     export::Audience,
     import::{Conflict, Import},
 };
+
+pub use reach::{of_reach, why_not};
 
 /// One condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +36,10 @@ pub enum ConditionKind {
     Ready,
     /// Whether exports of other clusters disagree with it.
     Conflict,
+    /// Whether the clusters it is for have taken it over.
+    Imported,
+    /// Whether it can be reached from them.
+    Reachable,
 }
 
 /// `status` of a condition.
@@ -50,6 +59,8 @@ impl fmt::Display for ConditionKind {
             Self::Valid => "Valid",
             Self::Ready => "Ready",
             Self::Conflict => "Conflict",
+            Self::Imported => "landbridge.dev/Imported",
+            Self::Reachable => "landbridge.dev/Reachable",
         })
     }
 }

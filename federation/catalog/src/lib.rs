@@ -1,4 +1,4 @@
-//! What a cluster exports, what the exports of all clusters become, and which peers' exports count.
+//! What a cluster exports, what the exports of all clusters become, which peers' exports count, and where its own have arrived.
 //!
 //! Owns the rules of the multi-cluster services API (KEP-1645). Never reads a clock, a socket or a Kubernetes API: time
 //! and objects are arguments.
@@ -7,6 +7,7 @@
 //! objects ── local ──> the catalog of this cluster ──┐
 //!              └─ conditions                         ├── merge ──> imports
 //! peers' catalogs and leases ── peers ───────────────┘
+//! peers' reports, tunnels ── reach ──> conditions
 //! ```
 
 pub mod conditions;
@@ -16,3 +17,4 @@ pub mod local;
 pub mod merge;
 pub mod objects;
 pub mod peers;
+pub mod reach;

@@ -42,10 +42,7 @@ fn import(exports: &[(&ClusterName, &ExportedService)]) -> Option<Import> {
         conflicts.extend(disagreements(oldest, export));
     }
     let ports = unite_ports(exports.iter().map(|(_, export)| export.ports.as_slice()), &mut conflicts);
-    let kind = match &oldest.kind {
-        ServiceKind::ClusterSetIp => ImportKind::ClusterSetIp,
-        ServiceKind::Headless(_) => ImportKind::Headless,
-    };
+    let kind = kind_of(oldest);
     Some(Import {
         kind,
         sources: exports.iter().map(|(cluster, export)| ((*cluster).clone(), source(export, kind, &ports))).collect(),
@@ -57,6 +54,13 @@ fn import(exports: &[(&ClusterName, &ExportedService)]) -> Option<Import> {
         annotations: oldest.annotations.clone(),
         conflicts,
     })
+}
+
+fn kind_of(export: &ExportedService) -> ImportKind {
+    match &export.kind {
+        ServiceKind::ClusterSetIp => ImportKind::ClusterSetIp,
+        ServiceKind::Headless(_) => ImportKind::Headless,
+    }
 }
 
 /// What an export says differently than the oldest, ports aside.
@@ -112,6 +116,7 @@ fn source(export: &ExportedService, kind: ImportKind, ports: &[ServicePort]) -> 
     let imported: BTreeSet<(Port, Transport)> = ports.iter().map(|port| (port.port, port.transport)).collect();
     let exposed = export.ports.iter().map(|port| (port.port, port.transport));
     ImportSource {
+        kind: kind_of(export),
         ports: exposed.filter(|port| imported.contains(port)).collect(),
         health: export.health,
         endpoints: match (&export.kind, kind) {

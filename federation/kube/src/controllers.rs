@@ -17,8 +17,9 @@ use std::{
 };
 
 use federation_catalog::{
-    conditions::Condition,
+    conditions::{Condition, of_reach},
     desired::{Plan, Planner, PortRange, Wanted},
+    reach::Reach,
 };
 use federation_model::{
     addr::Port,
@@ -122,10 +123,10 @@ impl Controllers {
     }
 
     /// Stands for leader, and works while it is, until `stop`.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(self, reach: watch::Receiver<Arc<Reach>>, stop: CancellationToken) {
         let Self { cluster, settings, asked, candidate, findings, metrics } = self;
         let leading = candidate.leading();
-        let work = Work { cluster, settings, asked, findings, metrics };
+        let work = Work { cluster, settings, asked, reach, findings, metrics };
         tokio::join!(candidate.run(stop.clone()), work.run(leading, stop));
     }
 }
@@ -135,6 +136,7 @@ struct Work {
     cluster: Cluster,
     settings: Settings,
     asked: watch::Receiver<Option<Arc<Asked>>>,
+    reach: watch::Receiver<Arc<Reach>>,
     findings: watch::Sender<Arc<Vec<Finding>>>,
     metrics: Metrics,
 }
@@ -165,14 +167,14 @@ impl Work {
 
     /// Watches and writes, and begins anew when the kinds of the API come or go.
     async fn lead(&self) {
-        let mut asked = self.asked.clone();
+        let mut asked = Wishes { asked: self.asked.clone(), reach: self.reach.clone() };
         let mut said = None;
         let mut planner = Planner::new(self.settings.import_ports, self.settings.reserved.clone());
         loop {
             match Watches::start(&self.cluster, &self.settings).await {
                 Ok(watches) => {
                     let error = self.follow(watches, &mut asked, &mut planner).await;
-                    tracing::info!(reason = %error, "watching anew");
+                    tracing::debug!(reason = %error, "watching anew");
                 }
                 Err(error) => {
                     if said.as_ref() != Some(&error) {
@@ -185,12 +187,7 @@ impl Work {
         }
     }
 
-    async fn follow(
-        &self,
-        mut watches: Watches,
-        asked: &mut watch::Receiver<Option<Arc<Asked>>>,
-        planner: &mut Planner,
-    ) -> String {
+    async fn follow(&self, mut watches: Watches, wishes: &mut Wishes, planner: &mut Planner) -> String {
         let mut writer = Writer::new(&self.cluster, self.settings.namespace.as_str(), self.metrics.clone());
         if watches.served().services.is_none() {
             tracing::warn!(
@@ -199,7 +196,7 @@ impl Work {
             );
         }
         loop {
-            let wanted = asked.borrow_and_update().clone();
+            let wanted = wishes.now();
             if let Some(wanted) = wanted.filter(|_| watches.is_complete()) {
                 let Plan { changes, mut findings } = self.plan(&wanted, &watches, planner);
                 let served = watches.served().clone();
@@ -208,7 +205,7 @@ impl Work {
                 self.publish(findings);
             }
             tokio::select! {
-                changed = asked.changed() => if changed.is_err() { std::future::pending().await },
+                () = wishes.changed() => {}
                 told = watches.next() => if let Err(gone) = told { return gone.to_string() },
                 () = until(writer.due_at()) => {}
                 () = sleep(LOOK_AGAIN), if watches.served().services.is_none() => return "no definitions yet".to_owned(),
@@ -247,6 +244,37 @@ impl Work {
             }
             changed
         });
+    }
+}
+
+/// What is asked for, and where the exports have arrived.
+struct Wishes {
+    asked: watch::Receiver<Option<Arc<Asked>>>,
+    reach: watch::Receiver<Arc<Reach>>,
+}
+
+impl Wishes {
+    /// Nothing before anything is asked for.
+    fn now(&mut self) -> Option<Asked> {
+        let mut asked = Asked::clone(self.asked.borrow_and_update().as_deref()?);
+        let reach = self.reach.borrow_and_update();
+        for (key, conditions) in &mut asked.exports {
+            if let Some(reach) = reach.get(key) {
+                conditions.extend(of_reach(reach));
+            }
+        }
+        Some(asked)
+    }
+
+    /// Never returns once the gateway shuts down and nothing can change any more.
+    async fn changed(&mut self) {
+        let changed = tokio::select! {
+            changed = self.asked.changed() => changed,
+            changed = self.reach.changed() => changed,
+        };
+        if changed.is_err() {
+            std::future::pending().await
+        }
     }
 }
 

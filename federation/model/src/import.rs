@@ -50,6 +50,8 @@ pub enum ImportKind {
 /// What one cluster offers of an import.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImportSource {
+    /// What its own export says it is, whatever the oldest one says.
+    pub kind: ImportKind,
     /// The service ports this cluster really exposes; traffic to others never goes there.
     pub ports: BTreeSet<(Port, Transport)>,
     /// Its endpoints by state.

@@ -6,7 +6,8 @@
 //! ```text
 //! names ── sni                 who is meant
 //! spiffe ── caller             who is calling
-//! catalog ── delta ── import   what is exported, and what it becomes everywhere else; edition: which cluster is told of what
+//! catalog ── delta ── import   what is exported, and what it becomes everywhere else; edition: which cluster is told of what;
+//!                              report: what became of it in another cluster
 //! bundle ── lineage ── member  whom to trust, and by whose word; foreign: trust domains outside the set
 //! revocation                   whom not to trust any more
 //! policy                       who may reach what
@@ -32,6 +33,7 @@ pub mod member;
 pub mod names;
 pub mod outcome;
 pub mod policy;
+pub mod report;
 pub mod revocation;
 pub mod sni;
 pub mod spiffe;

@@ -11,6 +11,7 @@
 //! ping ──► pong            anything heard renews the lease
 //! held bundle              what the peer believes of this cluster
 //! credential ──► ack       a newer certificate for the same tunnel
+//! import report            which of the receiver's exports the sender imports; changes alone, in order
 //! ```
 
 mod credentials;
@@ -19,13 +20,14 @@ mod event;
 mod exchange;
 mod greeting;
 mod liveness;
+mod reports;
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use federation_model::{catalog::Catalog, names::ClusterName};
+use federation_model::{catalog::Catalog, names::ClusterName, report::ImportReport};
 use proto::tunnel::v1::{ControlMessage, Drain, control_message::Message};
 
 pub use credentials::{CredentialProof, Held, Judgement};
@@ -33,12 +35,14 @@ pub use error::{CloseReason, SessionError};
 pub use event::{SKEW_STEP_MILLIS, SessionEvent};
 pub use exchange::MAX_DELTA_BYTES;
 pub use greeting::{PROTOCOL, VersionRange};
+pub use reports::MAX_REPORTED;
 
 use credentials::Credentials;
 use event::Events;
 use exchange::{Incoming, Outgoing, Received};
 use greeting::Greeting;
 use liveness::{Liveness, Tick, clock_skew};
+use reports::Reports;
 
 /// The longest text a peer may say about itself, in bytes.
 pub const MAX_TEXT: usize = 256;
@@ -102,6 +106,7 @@ pub struct Session {
     incoming: Incoming,
     liveness: Liveness,
     credentials: Credentials,
+    reports: Reports,
     drain: Option<Drain>,
     events: Events,
 }
@@ -118,6 +123,7 @@ impl Session {
             incoming,
             liveness,
             credentials: Credentials::new(now),
+            reports: Reports::default(),
             drain: None,
             events: Events::default(),
             peer,
@@ -189,6 +195,10 @@ impl Session {
                 self.events.tell(event);
             }
             Message::CredentialAck(ack) => self.events.tell(credentials::handle_judgement(&ack)?),
+            Message::ImportReport(report) => {
+                let event = self.reports.handle_report(report)?;
+                self.events.tell(event);
+            }
         }
         Ok(())
     }
@@ -196,6 +206,11 @@ impl Session {
     /// What this cluster exports changed.
     pub fn handle_local_catalog(&mut self, catalog: Arc<Catalog>) {
         self.outgoing.handle_local(catalog);
+    }
+
+    /// What this cluster imports of the peer's exports changed.
+    pub fn handle_local_report(&mut self, report: Arc<ImportReport>) {
+        self.reports.handle_local(report);
     }
 
     /// This side believes this version of the peer's trust bundle.
@@ -255,6 +270,7 @@ impl Session {
             .or_else(|| self.incoming.poll_ack().map(Message::Ack))
             .or_else(|| self.incoming.poll_request().map(Message::SnapshotRequest))
             .or_else(|| self.outgoing.poll_transmit())
+            .or_else(|| self.reports.poll_transmit().map(Message::ImportReport))
     }
 
     /// The next event.

@@ -28,6 +28,7 @@ use federation_model::{
 use crate::{names::NameTable, places::Places, policy::PolicyTable};
 
 mod ports;
+mod report;
 pub mod view;
 
 use ports::{plain_port, tls_port};
@@ -273,6 +274,12 @@ impl Tables {
     #[must_use]
     pub fn delivery(&self, service: &ServiceKey, port: Port) -> Option<&Deliver> {
         self.inner.inputs.exports.get(service).map(|export| export.deliver.mode_of(port))
+    }
+
+    /// What this cluster exports.
+    #[must_use]
+    pub fn local_exports(&self) -> &BTreeMap<ServiceKey, LocalExport> {
+        &self.inner.inputs.exports
     }
 
     /// The services this cluster exports.

@@ -6,7 +6,9 @@
 use std::{pin::pin, sync::Arc, time::SystemTime};
 
 use bytes::{Buf, Bytes};
-use federation_model::{catalog::Catalog, edition::Editions, names::ClusterName, outcome::Outcome, time::Timestamp};
+use federation_model::{
+    catalog::Catalog, edition::Editions, names::ClusterName, outcome::Outcome, report::ImportReports, time::Timestamp,
+};
 use futures::{StreamExt, stream::FuturesUnordered};
 use gateway_core::{
     control::{self, ControlError, Decoder},
@@ -46,13 +48,22 @@ pub(crate) enum Note {
     Catalog(ClusterName, Arc<Catalog>),
 }
 
+/// What every peer is told of this cluster.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    /// What it exports.
+    pub(crate) catalog: watch::Receiver<Editions>,
+    /// What it imports of them.
+    pub(crate) reports: watch::Receiver<Arc<ImportReports>>,
+}
+
 /// What the task of a tunnel needs.
 pub(crate) struct Carrying {
     pub(crate) shared: Arc<Shared>,
     pub(crate) tunnel: Arc<Tunnel>,
     /// What is known of the peer's exports from before.
     pub(crate) held: Option<Arc<Catalog>>,
-    pub(crate) catalog: watch::Receiver<Editions>,
+    pub(crate) told: Told,
     /// Who this side is, and whom it believes.
     pub(crate) credentials: Credentials,
     pub(crate) phase: watch::Receiver<Phase>,
@@ -114,6 +125,7 @@ enum Step {
     Heard(Result<Option<Bytes>, ReadError>),
     Time,
     LocalCatalog,
+    LocalReport,
     Renewed,
     Members,
     Head(Option<Box<InboundStream>>),
@@ -178,7 +190,7 @@ impl Conversation {
         // Before all application streams: a full tunnel must not cost the peer its lease.
         let _ = send.set_priority(1);
         let peer = carrying.tunnel.peer.cluster.clone();
-        let local = Arc::clone(carrying.catalog.borrow_and_update().of(&peer));
+        let local = Arc::clone(carrying.told.catalog.borrow_and_update().of(&peer));
         let catalogs = Catalogs { held: carrying.held.clone(), local: Arc::clone(&local) };
         let config = session_config(&carrying.shared.config);
         let mut session = Session::new(config, peer, catalogs, now(), wall_millis());
@@ -192,6 +204,7 @@ impl Conversation {
         // Even the certificate of the handshake: what the peer answers tells by which one it judges this side.
         conversation.offer_credential();
         conversation.tell_held();
+        conversation.follow_reports();
         conversation
     }
 
@@ -213,7 +226,8 @@ impl Conversation {
                 result = self.send.write(&self.out), if !self.out.is_empty() => Step::Sent(result),
                 result = recv.read_chunk(READ_SIZE, true) => Step::Heard(result.map(|c| c.map(|c| c.bytes))),
                 () = sleep_until(Instant::from_std(wake)) => Step::Time,
-                Ok(()) = self.carrying.catalog.changed() => Step::LocalCatalog,
+                Ok(()) = self.carrying.told.catalog.changed() => Step::LocalCatalog,
+                Ok(()) = self.carrying.told.reports.changed() => Step::LocalReport,
                 Ok(()) = self.carrying.credentials.renewed.changed() => Step::Renewed,
                 Ok(()) = self.members.changed() => Step::Members,
                 Some(head) = heads.next() => Step::Head(head),
@@ -241,6 +255,7 @@ impl Conversation {
             Step::Renewed => self.offer_credential(),
             Step::Members => self.tell_held(),
             Step::LocalCatalog => self.follow_catalog(),
+            Step::LocalReport => self.follow_reports(),
             Step::Head(None) => self.carrying.shared.metrics.refused("gone"),
             Step::Head(Some(stream)) => self.hand_over(*stream),
         }
@@ -249,13 +264,21 @@ impl Conversation {
 
     /// Tells the peer what changed of what it is told, if anything did.
     fn follow_catalog(&mut self) {
-        let catalog = Arc::clone(self.carrying.catalog.borrow_and_update().of(&self.carrying.tunnel.peer.cluster));
+        let catalog = Arc::clone(self.carrying.told.catalog.borrow_and_update().of(&self.carrying.tunnel.peer.cluster));
         if Arc::ptr_eq(&catalog, &self.local) || catalog == self.local {
             return;
         }
         self.update_facts(|facts| facts.acknowledged = false);
         self.local = Arc::clone(&catalog);
         self.session.handle_local_catalog(catalog);
+    }
+
+    /// Tells the peer what this cluster imports of its exports, once that is known.
+    fn follow_reports(&mut self) {
+        let report = self.carrying.told.reports.borrow_and_update().get(&self.carrying.tunnel.peer.cluster).cloned();
+        if let Some(report) = report {
+            self.session.handle_local_report(report);
+        }
     }
 
     /// Proves the certificate in use to the peer.
@@ -353,9 +376,10 @@ impl Conversation {
         let tunnel = Arc::clone(&self.carrying.tunnel);
         let peer = &tunnel.peer.cluster;
         match event {
-            SessionEvent::Up { instance, software, version } => {
+            SessionEvent::Up { instance, software, version, reports_imports } => {
                 self.update_facts(|facts| {
                     (facts.instance, facts.software, facts.version) = (instance.clone(), software.clone(), version);
+                    facts.reports_imports = reports_imports;
                 });
                 tunnel.set_up();
                 Some(Note::Up(tunnel))
@@ -402,6 +426,10 @@ impl Conversation {
                 }
                 self.update_facts(|facts| facts.judged = Some(judgement.clone()));
                 None
+            }
+            SessionEvent::ImportReport(report) => {
+                self.update_facts(|facts| facts.report = Some(report.clone()));
+                Some(Note::Changed(tunnel))
             }
         }
     }

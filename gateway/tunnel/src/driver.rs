@@ -8,7 +8,7 @@ mod outbox;
 
 use std::{collections::BTreeMap, panic::resume_unwind, sync::Arc, time::SystemTime};
 
-use federation_model::{addr::GatewayAddr, edition::Editions, member::Member, names::ClusterName, time::Timestamp};
+use federation_model::{addr::GatewayAddr, member::Member, names::ClusterName, time::Timestamp};
 use gateway_core::session::CloseReason;
 use quinn::{Connection, Incoming, VarInt};
 use tokio::{
@@ -21,7 +21,7 @@ pub use self::outbox::TunnelEvent;
 use self::{desk::Desk, outbox::Outbox};
 use crate::{
     accepting::{Admission, admit, handshake},
-    carrying::{Carrying, Note, now},
+    carrying::{Carrying, Note, Told, now},
     closing::Close,
     config::{CLOSE_LIMIT, MAX_DIALS, MAX_NOTES},
     dialling::{Dial, DialError},
@@ -50,7 +50,7 @@ pub(crate) struct Driver {
     shared: Arc<Shared>,
     credentials: Credentials,
     members: watch::Receiver<Members>,
-    catalog: watch::Receiver<Editions>,
+    told: Told,
     phase: watch::Receiver<Phase>,
     inbound: mpsc::Sender<InboundStream>,
     outbox: Outbox,
@@ -65,19 +65,14 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        credentials: Credentials,
-        catalog: watch::Receiver<Editions>,
-        outlets: Outlets,
-    ) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, credentials: Credentials, told: Told, outlets: Outlets) -> Self {
         let (notes, notes_in) = mpsc::channel(MAX_NOTES);
         Self {
             members: shared.members.clone(),
             phase: shared.phase.subscribe(),
             shared,
             credentials,
-            catalog,
+            told,
             inbound: outlets.inbound,
             outbox: Outbox::new(outlets.events),
             notes_in,
@@ -131,6 +126,7 @@ impl Driver {
         for name in gone {
             self.desks.remove(&name);
             self.shared.views.remove(&name);
+            self.shared.forget_report(&name);
             self.outbox.unreachable(&name);
         }
         for member in members.values() {
@@ -266,7 +262,7 @@ impl Driver {
             shared: Arc::clone(&self.shared),
             tunnel: Arc::clone(&tunnel),
             held,
-            catalog: self.catalog.clone(),
+            told: self.told.clone(),
             credentials: self.credentials.clone(),
             phase: self.shared.phase.subscribe(),
             notes: self.notes.clone(),
@@ -334,6 +330,9 @@ impl Driver {
             desk.last_error = None;
         }
         self.outbox.reachable(peer, reachable);
+        if let Some(reported) = self.shared.registry.reported(peer) {
+            self.shared.report(peer, reported);
+        }
         self.show(peer);
     }
 

@@ -5,7 +5,13 @@
 use std::{collections::BTreeMap, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use federation_model::{edition::Editions, member::Member, names::ClusterName, outcome::Outcome};
+use federation_model::{
+    edition::Editions,
+    member::Member,
+    names::ClusterName,
+    outcome::Outcome,
+    report::{ImportReports, Reported},
+};
 use federation_pki::{identity::LiveIdentity, trust::TrustStore, verify::Expect};
 use futures::future::BoxFuture;
 use gateway_core::{
@@ -19,7 +25,7 @@ use tokio::{
 };
 
 use crate::{
-    carrying::now,
+    carrying::{Told, now},
     config::{OPEN_LIMIT, TunnelConfig},
     dice::Dice,
     driver::{Driver, Outlets, TunnelEvent},
@@ -52,6 +58,8 @@ pub struct Sources {
     pub members: watch::Receiver<Arc<BTreeMap<ClusterName, Member>>>,
     /// What this cluster exports, as each peer is told it.
     pub catalog: watch::Receiver<Editions>,
+    /// What this cluster imports of the exports of each peer; a peer that is not in it is told nothing yet.
+    pub reports: watch::Receiver<Arc<ImportReports>>,
 }
 
 /// Tunnels that run as soon as `driver` does.
@@ -140,7 +148,7 @@ impl Tunnels {
     /// # Errors
     /// When the socket or the endpoint cannot be made.
     pub fn start(config: TunnelConfig, socket: TunnelSocket, sources: Sources) -> Result<Started, BindError> {
-        let Sources { identity, renewed, trust, members, catalog } = sources;
+        let Sources { identity, renewed, trust, members, catalog, reports } = sources;
         let credentials = Credentials::new(&config, (identity, renewed), trust)?;
         let welcome = members.clone();
         let expected = Expect::When(
@@ -160,10 +168,11 @@ impl Tunnels {
             followed: watch::Sender::default(),
             phase: watch::Sender::new(Phase::Running),
             views: dashmap::DashMap::new(),
+            reported: watch::Sender::default(),
             changes: watch::Sender::new(0),
         });
         let outlets = Outlets { inbound: inbound_tx, events: events_tx };
-        let driver = Driver::new(Arc::clone(&shared), credentials, catalog, outlets);
+        let driver = Driver::new(Arc::clone(&shared), credentials, Told { catalog, reports }, outlets);
         Ok(Started { tunnels: Self(shared), inbound, events, driver: Box::pin(driver.run()) })
     }
 
@@ -291,6 +300,12 @@ impl Tunnels {
     #[must_use]
     pub fn followed(&self) -> watch::Receiver<Arc<BTreeMap<ClusterName, Member>>> {
         self.0.followed.subscribe()
+    }
+
+    /// What each peer said of its imports of this cluster's exports, the last time a tunnel to it lived.
+    #[must_use]
+    pub fn reported(&self) -> watch::Receiver<Arc<BTreeMap<ClusterName, Reported>>> {
+        self.0.reported.subscribe()
     }
 
     /// Every peer, in order of name.

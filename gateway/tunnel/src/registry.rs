@@ -5,7 +5,10 @@
 use std::sync::Arc;
 
 use dashmap::DashMap;
-use federation_model::names::ClusterName;
+use federation_model::{
+    names::ClusterName,
+    report::{self, Reported},
+};
 
 use crate::{config::MAX_TUNNELS_PER_PEER, dice::Dice, status::TunnelState, tunnel::Tunnel};
 
@@ -39,6 +42,20 @@ impl Registry {
     /// All tunnels.
     pub(crate) fn all(&self) -> Vec<Arc<Tunnel>> {
         self.0.iter().flat_map(|entry| entry.value().clone()).collect()
+    }
+
+    /// What the gateways of a peer say of their imports, as far as their tunnels take new streams; nothing while there is no
+    /// such tunnel, or none of them has said anything yet: then their last word holds.
+    pub(crate) fn reported(&self, peer: &ClusterName) -> Option<Reported> {
+        let usable = self.of(peer).into_iter().filter(|tunnel| tunnel.usable());
+        let facts: Vec<_> = usable.map(|tunnel| tunnel.facts.load_full()).collect();
+        let able = facts.iter().any(|facts| facts.reports_imports);
+        let reports: Vec<_> = facts.iter().filter_map(|facts| facts.report.clone()).collect();
+        match (able, facts.is_empty()) {
+            (true, _) => report::together(&reports).map(Reported::Said),
+            (false, false) => Some(Reported::Unable),
+            (false, true) => None,
+        }
     }
 
     pub(crate) fn reachable(&self, peer: &ClusterName) -> bool {

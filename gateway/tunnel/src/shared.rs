@@ -2,10 +2,10 @@
 //!
 //! Owns no behaviour but waking those who watch.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use dashmap::DashMap;
-use federation_model::{addr::GatewayAddr, names::ClusterName};
+use federation_model::{addr::GatewayAddr, names::ClusterName, report::Reported};
 use gateway_core::{dial::TargetState, session::CloseReason};
 use quinn::{Endpoint, VarInt};
 use tokio::sync::watch;
@@ -44,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) phase: watch::Sender<Phase>,
     /// One entry for each member.
     pub(crate) views: DashMap<ClusterName, PeerView>,
+    /// What each peer said of its imports last; one entry for each member at most.
+    pub(crate) reported: watch::Sender<Arc<BTreeMap<ClusterName, Reported>>>,
     /// Counts changes of anything a status shows.
     pub(crate) changes: watch::Sender<u64>,
 }
@@ -51,6 +53,22 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn changed(&self) {
         self.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Takes over what a peer says of its imports by now.
+    pub(crate) fn report(&self, peer: &ClusterName, reported: Reported) {
+        self.reported.send_if_modified(|all| {
+            let changed = all.get(peer) != Some(&reported);
+            if changed {
+                Arc::make_mut(all).insert(peer.clone(), reported);
+            }
+            changed
+        });
+    }
+
+    /// Forgets what a peer said.
+    pub(crate) fn forget_report(&self, peer: &ClusterName) {
+        self.reported.send_if_modified(|all| all.contains_key(peer) && Arc::make_mut(all).remove(peer).is_some());
     }
 
     /// Closes every tunnel and the endpoint. Harmless when repeated.

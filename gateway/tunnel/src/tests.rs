@@ -3,6 +3,7 @@
 mod lossy;
 mod metrics;
 mod renewal;
+mod reports;
 mod set;
 mod trust;
 

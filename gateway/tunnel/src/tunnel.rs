@@ -11,7 +11,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use federation_model::{addr::GatewayAddr, outcome::Outcome};
+use federation_model::{addr::GatewayAddr, outcome::Outcome, report::ImportReport};
 use gateway_core::session::{CloseReason, Held, Judgement};
 use quinn::{Connection, ConnectionError, VarInt};
 use tokio::{sync::watch, time::Instant};
@@ -46,6 +46,10 @@ pub(crate) struct Facts {
     pub(crate) believed: Option<Held>,
     /// What the peer made of this side's certificate last.
     pub(crate) judged: Option<Judgement>,
+    /// Whether the peer says what it imports.
+    pub(crate) reports_imports: bool,
+    /// What it said.
+    pub(crate) report: Option<Arc<ImportReport>>,
 }
 
 #[derive(Debug)]

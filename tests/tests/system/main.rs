@@ -24,6 +24,7 @@ mod kubernetes;
 mod membership;
 mod model;
 mod policy;
+mod reach;
 mod recovery;
 mod revocation;
 mod rotation;

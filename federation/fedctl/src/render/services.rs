@@ -1,9 +1,9 @@
 //! The services a gateway serves.
 
-use proto::gateway::v1::{Export, Service, Source};
+use proto::gateway::v1::{Export, Importer, Service, Source};
 use serde::Serialize;
 
-use super::{Look, Mood, mood_cell, text_of};
+use super::{Look, Mood, mood_cell, some, text_of};
 
 /// One service of the cluster set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -25,6 +25,18 @@ pub(crate) struct ServiceView {
 pub(crate) struct ExportView {
     /// The clusters it is for; nothing for every cluster.
     pub(crate) clusters: Option<Vec<String>>,
+    /// How far it is in each member that it is for.
+    pub(crate) importers: Vec<ImporterView>,
+}
+
+/// A cluster that imports it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct ImporterView {
+    pub(crate) cluster: String,
+    pub(crate) state: String,
+    pub(crate) reached: bool,
+    pub(crate) why_not: Option<String>,
+    pub(crate) distance: Option<String>,
 }
 
 /// A cluster that exports it.
@@ -49,8 +61,15 @@ impl From<Service> for ServiceView {
 }
 
 impl From<Export> for ExportView {
-    fn from(Export { restricted, clusters }: Export) -> Self {
-        Self { clusters: restricted.then_some(clusters) }
+    fn from(Export { restricted, clusters, importers }: Export) -> Self {
+        let importers = importers.into_iter().map(ImporterView::from).collect();
+        Self { clusters: restricted.then_some(clusters), importers }
+    }
+}
+
+impl From<Importer> for ImporterView {
+    fn from(Importer { cluster, state, reached, why_not, distance }: Importer) -> Self {
+        Self { cluster, state, reached, why_not: some(why_not), distance: some(distance) }
     }
 }
 
@@ -77,19 +96,38 @@ impl ServiceView {
 
     /// What its line does not say.
     fn notes(&self) -> impl Iterator<Item = String> {
-        let export = self.export.as_ref().and_then(ExportView::note).into_iter();
+        let export = self.export.iter().flat_map(ExportView::notes);
         let conflicts = self.conflicts.iter().map(|conflict| format!("conflict: {conflict}"));
         export.chain(conflicts).map(|note| format!("{}: {note}", self.key()))
     }
 }
 
 impl ExportView {
-    /// What is not as usual; nothing when it is for every cluster.
-    fn note(&self) -> Option<String> {
-        self.clusters.as_ref().map(|clusters| match clusters.as_slice() {
+    /// Which clusters it is for, unless that is all, and where it has arrived.
+    fn notes(&self) -> impl Iterator<Item = String> {
+        let audience = self.clusters.as_ref().map(|clusters| match clusters.as_slice() {
             [] => "exported to no other cluster".to_owned(),
             some => format!("exported to {}", some.join(", ")),
-        })
+        });
+        let (reached, others): (Vec<_>, Vec<_>) = self.importers.iter().partition(|importer| importer.reached);
+        let reached: Vec<String> = reached.into_iter().map(ImporterView::near).collect();
+        let others: String = others.into_iter().map(ImporterView::missing).collect();
+        let reach = match (self.importers.is_empty(), reached.is_empty()) {
+            (true, _) => None,
+            (false, true) => Some(format!("reached from no other cluster{others}")),
+            (false, false) => Some(format!("reached from {}{others}", reached.join(", "))),
+        };
+        audience.into_iter().chain(reach)
+    }
+}
+
+impl ImporterView {
+    fn near(&self) -> String {
+        self.distance.as_ref().map_or_else(|| self.cluster.clone(), |distance| format!("{} ({distance})", self.cluster))
+    }
+
+    fn missing(&self) -> String {
+        format!("; {}: {}", self.cluster, self.why_not.as_ref().unwrap_or(&self.state))
     }
 }
 

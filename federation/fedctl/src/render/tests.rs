@@ -11,7 +11,7 @@ use federation_model::{
     time::Timestamp,
 };
 use proto::gateway::v1::{
-    Export, Federation, ForeignBundle, Peer, PeerState, Quarantined, Service, Source, Status, Tunnel,
+    Export, Federation, ForeignBundle, Importer, Peer, PeerState, Quarantined, Service, Source, Status, Tunnel,
 };
 
 use super::{
@@ -123,6 +123,13 @@ fn services() -> Vec<ServiceView> {
         priority: 0,
         weight: 100,
     };
+    let importer = |cluster: &str, state: &str, why_not: &str, distance: &str| Importer {
+        cluster: text(cluster),
+        state: text(state),
+        reached: why_not.is_empty(),
+        why_not: text(why_not),
+        distance: text(distance),
+    };
     let api = Service {
         namespace: text("production"),
         name: text("api"),
@@ -132,7 +139,16 @@ fn services() -> Vec<ServiceView> {
         ports: vec![text("http 80/tcp"), text("443/tcp")],
         sources: vec![source("west", 3, false, true), source("east", 2, true, true)],
         conflicts: vec![text("PortConflict: west exports http as 8080")],
-        export: Some(Export { restricted: true, clusters: vec![text("north"), text("west")] }),
+        export: Some(Export {
+            restricted: true,
+            clusters: vec![text("far"), text("north"), text("south"), text("west")],
+            importers: vec![
+                importer("far", "no-tunnel", "no tunnel", ""),
+                importer("north", "reachable", "", "20 ms"),
+                importer("south", "no-address", "it has no address there yet", "5 ms"),
+                importer("west", "reachable", "", "5 ms"),
+            ],
+        }),
     };
     let db = Service {
         name: text("db"),

@@ -35,7 +35,8 @@ const CATALOG: &[List] = &[list(2, size_of::<wire::Service>(), SERVICE)];
 const SNAPSHOT: &[List] = &[list(4, 0, CATALOG)];
 const DELTA: &[List] = &[list(3, size_of::<wire::Service>(), SERVICE), list(4, size_of::<wire::ServiceKey>(), &[])];
 const CREDENTIAL: &[List] = &[list(1, size_of::<Bytes>(), &[])];
-const MESSAGE: &[List] = &[list(2, 0, SNAPSHOT), list(3, 0, DELTA), list(10, 0, CREDENTIAL)];
+const REPORT: &[List] = &[list(1, size_of::<wire::ImportStanding>(), &[]), list(2, size_of::<wire::ServiceKey>(), &[])];
+const MESSAGE: &[List] = &[list(2, 0, SNAPSHOT), list(3, 0, DELTA), list(10, 0, CREDENTIAL), list(12, 0, REPORT)];
 
 /// Whether the entries of a frame fit into [`MAX_FOOTPRINT`].
 pub(super) fn fits(frame: &[u8]) -> bool {

@@ -2,7 +2,8 @@
 
 use proptest::{collection, prelude::*};
 use proto::tunnel::v1::{
-    Catalog, CatalogDelta, CatalogSnapshot, Hello, Ping, Port, Service, ServiceKey, control_message::Message,
+    Catalog, CatalogDelta, CatalogSnapshot, Hello, ImportReport, ImportStanding, Ping, Port, Service, ServiceKey,
+    control_message::Message,
 };
 
 use super::*;
@@ -64,6 +65,16 @@ fn frames_whose_entries_would_not_fit_into_memory_are_refused_before_they_become
     let delta = CatalogDelta { upserts: vec![service], ..Default::default() };
     let frame = encode(&ControlMessage { message: Some(Message::Delta(delta)) }).unwrap();
     assert_eq!(decode(&frame), Err(ControlError::TooManyEntries));
+}
+
+#[test]
+fn reports_whose_entries_would_not_fit_into_memory_are_refused_before_they_become_values() {
+    let withdrawn = vec![ServiceKey::default(); MAX_FOOTPRINT / size_of::<ServiceKey>() + 1];
+    let standings = vec![ImportStanding::default(); MAX_FOOTPRINT / size_of::<ImportStanding>() + 1];
+    for report in [ImportReport { withdrawn, ..Default::default() }, ImportReport { standings, ..Default::default() }] {
+        let frame = encode(&ControlMessage { message: Some(Message::ImportReport(report)) }).unwrap();
+        assert_eq!(decode(&frame), Err(ControlError::TooManyEntries));
+    }
 }
 
 #[test]

@@ -4,7 +4,10 @@
 
 use std::time::Duration;
 
-use federation_model::{catalog::CatalogError, names::ClusterName};
+use federation_model::{
+    catalog::{CatalogError, MAX_SERVICES},
+    names::ClusterName,
+};
 use proto::convert::ConvertError;
 
 use super::greeting::VersionRange;
@@ -73,6 +76,12 @@ pub enum SessionError {
     /// It wants to be judged anew without end.
     #[error("the peer sent too many credentials; look at the log of its gateway")]
     TooManyCredentials,
+    /// What it says of its imports is not usable.
+    #[error("the peer's report on its imports does not convert: {0}")]
+    BadReport(ConvertError),
+    /// It imports more than there can be.
+    #[error("the peer reports on {0} imports of this cluster, which exports {MAX_SERVICES} services at most")]
+    TooManyReported(usize),
     /// It fell silent.
     #[error("nothing was heard of the peer for {for_}; look at the path and at its gateway", for_ = humane(*.after))]
     Silent {
@@ -100,6 +109,8 @@ impl SessionError {
             | Self::UnknownAck { .. }
             | Self::BadCredential(_)
             | Self::TooManyCredentials
+            | Self::BadReport(_)
+            | Self::TooManyReported(_)
             | Self::SnapshotsInARow(_)
             | Self::Diverging(_) => CloseReason::ProtocolViolation,
         }

@@ -4,7 +4,10 @@
 
 use std::{collections::VecDeque, mem::discriminant, sync::Arc, time::Duration};
 
-use federation_model::catalog::{Catalog, CatalogDigest};
+use federation_model::{
+    catalog::{Catalog, CatalogDigest},
+    report::ImportReport,
+};
 
 use super::credentials::{CredentialProof, Held, Judgement};
 
@@ -19,6 +22,8 @@ pub enum SessionEvent {
         software: String,
         /// The protocol version in use.
         version: u32,
+        /// Whether the peer says what it imports.
+        reports_imports: bool,
     },
     /// What the peer exports.
     Catalog(Arc<Catalog>),
@@ -46,6 +51,8 @@ pub enum SessionEvent {
     Credential(CredentialProof),
     /// What became of this side's credential.
     Judged(Judgement),
+    /// Which of this cluster's exports the peer imports, as far as it has said so in this session.
+    ImportReport(Arc<ImportReport>),
 }
 
 /// How far the clock skew must move to be told again.

@@ -70,6 +70,7 @@ impl Greeting {
             software: shown(&config.software),
             held_digest: held_digest.as_ref().map(catalog::digest_bytes).unwrap_or_default(),
             unix_millis: wall_millis,
+            reports_imports: true,
         };
         Self { config, started: now, hello: Some(hello), done: false }
     }
@@ -92,7 +93,8 @@ impl Greeting {
         let instance = text("instance", hello.instance)?;
         let software = text("software", hello.software)?;
         self.done = true;
-        Ok(Greeted { up: SessionEvent::Up { instance, software, version }, held_digest })
+        let reports_imports = hello.reports_imports;
+        Ok(Greeted { up: SessionEvent::Up { instance, software, version, reports_imports }, held_digest })
     }
 
     pub(super) fn handle_timeout(&self, now: Instant) -> Result<(), SessionError> {

@@ -3,6 +3,7 @@
 mod catalogs;
 mod credentials;
 mod pair;
+mod reports;
 
 use federation_model::catalog::CatalogDigest;
 
@@ -43,6 +44,7 @@ fn both_ends_learn_who_the_other_is_before_anything_else() {
         instance: instance.to_owned(),
         software: "landbridge/0.1.0".to_owned(),
         version: 1,
+        reports_imports: true,
     };
     assert_eq!(pair.east.events[0], up("west-1"));
     assert_eq!(pair.west.events[0], up("east-1"));

@@ -22,6 +22,7 @@ pub(crate) const TTL: u32 = 5;
 fn import(kind: ImportKind, endpoints: usize) -> Import {
     let port = Port::new(443).unwrap();
     let source = ImportSource {
+        kind: ImportKind::ClusterSetIp,
         ports: BTreeSet::from([(port, Transport::Tcp)]),
         health: EndpointCounts { ready: 1, terminating: 0 },
         endpoints: (0..endpoints).map(|n| format!("db-{n}").parse().unwrap()).collect(),

@@ -17,6 +17,7 @@ use federation_model::{
     member::Member,
     names::{ClusterName, ServiceKey},
     outcome::Outcome,
+    report::ImportReports,
     revocation::{Revocation, RevocationId, Revocations, Subject},
     spiffe::{SpiffeId, TrustDomain},
     time::Timestamp,
@@ -131,6 +132,7 @@ pub(super) struct Gateway {
     trust: Arc<TrustStore>,
     members: watch::Sender<Members>,
     pub(super) catalog: watch::Sender<Editions>,
+    pub(super) reports: watch::Sender<Arc<ImportReports>>,
     config: TunnelConfig,
     tunnels: Option<Tunnels>,
     pub(super) inbound: mpsc::Receiver<InboundStream>,
@@ -167,6 +169,7 @@ impl Gateway {
         let trust = Arc::new(TrustStore::new());
         let members = watch::Sender::new(Members::default());
         let catalog = watch::Sender::new(Editions::from(catalog(name, &["web"])));
+        let reports = watch::Sender::default();
         let any = "127.0.0.1:0".parse().unwrap();
         let losses = Losses::new(losses.into());
         let socket = lossy::socket(any, Arc::clone(&losses));
@@ -176,6 +179,7 @@ impl Gateway {
             trust: Arc::clone(&trust),
             members: members.subscribe(),
             catalog: catalog.subscribe(),
+            reports: reports.subscribe(),
         };
         let Started { tunnels, inbound, events, driver } = Tunnels::start(config.clone(), socket, sources).unwrap();
         let mut tasks = JoinSet::new();
@@ -189,6 +193,7 @@ impl Gateway {
             trust,
             members,
             catalog,
+            reports,
             config,
             tunnels,
             inbound,
@@ -215,6 +220,7 @@ impl Gateway {
                 trust: Arc::clone(&self.trust),
                 members: self.members.subscribe(),
                 catalog: self.catalog.subscribe(),
+                reports: self.reports.subscribe(),
             };
             Tunnels::start(self.config.clone(), TunnelSocket::Bind(address), sources).ok()
         };
