@@ -38,6 +38,7 @@ mod managed;
 mod merge;
 mod object;
 mod patch;
+mod pod;
 mod protobuf;
 mod read;
 mod request;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::{
@@ -18,7 +18,8 @@ use super::{
 use crate::wait::PATIENCE;
 
 impl ApiServer {
-    /// Makes the cluster have this object, with its status, whatever it had in its place.
+    /// Makes the cluster have this object, with its status, whatever it had in its place. Who says no namespace means
+    /// `default`; a Pod that says no containers gets one.
     ///
     /// # Panics
     /// When a real cluster would refuse it.
@@ -50,6 +51,10 @@ impl ApiServer {
         let (namespace, name) = (object::namespace(&object).to_owned(), object::name(&object).to_owned());
         let version = super::kinds::group_version(object::text(&object, "/apiVersion")).1.to_owned();
         let path = path_of(&kind, &version, &namespace);
+        if kind.resource() == "pods" {
+            let containers = json!([{"name": "app", "image": "app"}]);
+            object::default_to(object::map_in(&mut object, "spec"), "containers", containers);
+        }
         let status = object.get("status").cloned();
         object::metadata(&mut object).remove("resourceVersion");
         let there = self.stored(&kind, &namespace, &name);
@@ -65,6 +70,26 @@ impl ApiServer {
             put = self.desk.own(&Method::PUT, (&path, ""), Some(&put)).map_err(refused)?;
         }
         Ok(put)
+    }
+
+    /// Puts in many objects as they are: quickly, unchecked, and managed by nobody.
+    ///
+    /// # Panics
+    /// When one is of a kind that is not served.
+    pub fn fill(&self, objects: impl IntoIterator<Item = Value>) {
+        let mut state = self.desk.state();
+        for mut object in objects {
+            let kind = state.store.kinds.of(&object);
+            let kind = kind.unwrap_or_else(|| panic!("{} is not served", object::text(&object, "/kind")));
+            let key = Key::of(&kind, object::namespace(&object), object::name(&object));
+            let uid = state.store.fresh_uid();
+            let metadata = object::metadata(&mut object);
+            metadata.insert("uid".to_owned(), uid.into());
+            object::default_to(metadata, "creationTimestamp", super::desk::now());
+            state.store.put(key, object);
+        }
+        drop(state);
+        self.desk.tell();
     }
 
     /// An object, in the version in which it is stored.

@@ -134,24 +134,48 @@ pub(super) fn merged(shape: &Shape, old: &Value, new: &Value) -> Value {
     }
 }
 
-/// The items of both: those of `new` in their order, those of `old` alone where they were before the next one of both.
+/// The items of both, in an order that keeps that of `new`, and that of `old` as far as it can be.
 fn merged_lists(shape: &Shape, old: &[Value], new: &[Value]) -> Vec<Value> {
     let of = |items: &[Value]| items.iter().map(|item| shape.element(item)).collect::<Vec<_>>();
-    let (old_elements, new_elements) = (of(old), of(new));
-    let (mut result, mut next_old) = (Vec::new(), 0);
-    for (item, element) in new.iter().zip(&new_elements) {
-        while next_old < old.len() && !new_elements.contains(&old_elements[next_old]) {
-            result.push(old[next_old].clone());
-            next_old += 1;
+    let (olds, news) = (of(old), of(new));
+    let both = |at: usize| {
+        let before = olds.iter().position(|element| *element == news[at]);
+        before.map_or_else(|| new[at].clone(), |before| merged(shape.item(), &old[before], &new[at]))
+    };
+    // The items of both that are still to come, in the order of `new`.
+    let mut shared = news.iter().filter(|element| olds.contains(element)).peekable();
+    let (mut result, mut left, mut right) = (Vec::new(), 0, 0);
+    while left < olds.len() || right < news.len() {
+        if left < olds.len() && right < news.len() {
+            if olds[left] == news[right] {
+                result.push(both(right));
+                (left, right) = (left + 1, right + 1);
+                shared.next();
+                continue;
+            }
+            if news.contains(&olds[left]) && shared.peek().is_some_and(|next| **next != olds[left]) {
+                left += 1;
+                continue;
+            }
         }
-        if old_elements.get(next_old) == Some(element) {
-            next_old += 1;
+        if left < olds.len() {
+            if !news.contains(&olds[left]) {
+                result.push(old[left].clone());
+                left += 1;
+                continue;
+            }
+            if news[..right].contains(&olds[left]) {
+                left += 1;
+            }
         }
-        let before = old_elements.iter().position(|old| old == element);
-        result.push(before.map_or_else(|| item.clone(), |at| merged(shape.item(), &old[at], item)));
+        if right < news.len() {
+            result.push(both(right));
+            if shared.peek().is_some_and(|next| **next == news[right]) {
+                shared.next();
+            }
+            right += 1;
+        }
     }
-    let rest = (next_old..old.len()).filter(|at| !new_elements.contains(&old_elements[*at]));
-    result.extend(rest.map(|at| old[at].clone()));
     result
 }
 

@@ -48,11 +48,15 @@ impl Store {
             }
             (revision, Some(after))
         };
-        let objects = self.at(revision, &kind.resource(), &target.namespace);
+        let past = self.at(revision, &kind.resource(), &target.namespace);
+        let objects: Box<dyn Iterator<Item = _>> = match &past {
+            Some(past) => Box::new(past.iter()),
+            None => Box::new(self.of(&kind.resource(), &target.namespace)),
+        };
         let started =
             |key: &Key| after.as_ref().is_none_or(|(namespace, name)| (&key.namespace, &key.name) > (namespace, name));
-        let mut selected = objects.into_iter().filter(|(key, object)| started(key) && selector.matches(object));
-        let mut page: Vec<_> = selected.by_ref().take(limit).collect();
+        let mut selected = objects.filter(|(key, object)| started(key) && selector.matches(object));
+        let page: Vec<_> = selected.by_ref().take(limit).collect();
         let rest = selected.count();
         let mut metadata = json!({"resourceVersion": revision.to_string()});
         if kind.custom {
@@ -66,8 +70,7 @@ impl Store {
                 metadata["remainingItemCount"] = rest.into();
             }
         }
-        let items = page.drain(..).map(|(_, object)| self.item(kind, &target.version, request, &object));
-        let items: Vec<_> = items.collect();
+        let items: Vec<_> = page.iter().map(|(_, object)| item(kind, &target.version, request, object)).collect();
         if request.wants_metadata() {
             let list = "PartialObjectMetadataList";
             return Ok(json!({"kind": list, "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items}));
@@ -76,19 +79,6 @@ impl Store {
         Ok(
             json!({"kind": format!("{}List", kind.kind), "apiVersion": api_version, "metadata": metadata, "items": items}),
         )
-    }
-
-    /// An item of a list: of built-in kinds they do not say again what they are.
-    fn item(&self, kind: &Kind, version: &str, request: &Request, object: &Value) -> Value {
-        let mut item = shown(kind, version, object);
-        if request.wants_metadata() {
-            return object::metadata_only(&item);
-        }
-        if let Some(map) = item.as_object_mut().filter(|_| !kind.custom) {
-            map.remove("kind");
-            map.remove("apiVersion");
-        }
-        item
     }
 
     fn asked_revision(&self, request: &Request) -> Result<u64, Failure> {
@@ -109,8 +99,11 @@ impl Store {
         Ok(self.revision())
     }
 
-    /// The objects of a resource as they were at a revision that is not compacted.
-    fn at(&self, revision: u64, resource: &str, namespace: &str) -> BTreeMap<Key, Arc<Value>> {
+    /// The objects of a resource as they were at a revision that is not compacted; none when they are as they were.
+    fn at(&self, revision: u64, resource: &str, namespace: &str) -> Option<BTreeMap<Key, Arc<Value>>> {
+        if !self.since(revision).any(|event| event.key.resource == resource) {
+            return None;
+        }
         let mut objects: BTreeMap<_, _> =
             self.of(resource, namespace).map(|(key, object)| (key.clone(), object.clone())).collect();
         let undone = self.since(revision).rev().filter(|event| event.key.resource == resource);
@@ -120,7 +113,7 @@ impl Store {
                 None => objects.remove(&event.key),
             };
         }
-        objects
+        Some(objects)
     }
 
     fn too_old_to_continue(&self, (namespace, name): &(String, String)) -> Failure {
@@ -132,6 +125,19 @@ impl Store {
                        now may show up in the list.";
         Failure { inconsistent: Some(token_of(self.revision(), &key)), ..Failure::expired(message) }
     }
+}
+
+/// An item of a list: of built-in kinds they do not say again what they are.
+fn item(kind: &Kind, version: &str, request: &Request, object: &Value) -> Value {
+    let mut item = shown(kind, version, object);
+    if request.wants_metadata() {
+        return object::metadata_only(&item);
+    }
+    if let Some(map) = item.as_object_mut().filter(|_| !kind.custom) {
+        map.remove("kind");
+        map.remove("apiVersion");
+    }
+    item
 }
 
 pub(super) fn invalid_version(asked: &str) -> Failure {

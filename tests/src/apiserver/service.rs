@@ -269,6 +269,9 @@ fn family_of(address: &str) -> &'static str {
 /// What a Service that does not say it is.
 pub(super) fn default(service: &mut Value) {
     let spec = object::map_in(service, "spec");
+    if spec.get("selector").and_then(Value::as_object).is_some_and(Map::is_empty) {
+        spec.remove("selector");
+    }
     default_to(spec, "sessionAffinity", "None");
     default_to(spec, "type", "ClusterIP");
     if spec["sessionAffinity"] == "ClientIP" {
@@ -279,8 +282,11 @@ pub(super) fn default(service: &mut Value) {
     if spec["type"] != "ExternalName" {
         default_to(spec, "internalTrafficPolicy", "Cluster");
     }
-    if spec["type"] == "NodePort" || spec["type"] == "LoadBalancer" {
+    let outside = spec.get("externalIPs").and_then(Value::as_array).is_some_and(|addresses| !addresses.is_empty());
+    if spec["type"] == "NodePort" || spec["type"] == "LoadBalancer" || (outside && spec["type"] == "ClusterIP") {
         default_to(spec, "externalTrafficPolicy", "Cluster");
+    } else {
+        spec.remove("externalTrafficPolicy");
     }
     if spec["type"] == "LoadBalancer" {
         default_to(spec, "allocateLoadBalancerNodePorts", true);

@@ -27,24 +27,31 @@ pub(super) struct Shape {
     pub(super) items: Option<Box<Self>>,
     /// Whether [`Self::fields`] are all that may be.
     pub(super) closed: bool,
+    /// Whether any field may be, and what it is shows only in its value.
+    untyped: bool,
 }
 
 static FREE: LazyLock<Shape> = LazyLock::new(Shape::default);
+static UNTYPED: LazyLock<Shape> = LazyLock::new(|| Shape { untyped: true, ..Shape::default() });
 
 impl Shape {
     /// The shape of a field.
     pub(super) fn field(&self, name: &str) -> &Self {
-        self.fields.get(name).or(self.each.as_deref()).unwrap_or(&FREE)
+        self.fields.get(name).or(self.each.as_deref()).unwrap_or_else(|| self.other())
     }
 
     /// The shape of an item.
     pub(super) fn item(&self) -> &Self {
-        self.items.as_deref().unwrap_or(&FREE)
+        self.items.as_deref().unwrap_or_else(|| self.other())
+    }
+
+    fn other(&self) -> &'static Self {
+        if self.untyped { &UNTYPED } else { &FREE }
     }
 
     /// Whether the field is one of a structure, not a free key of a map.
     pub(super) fn names(&self, name: &str) -> bool {
-        self.fields.contains_key(name) || self.each.is_none()
+        self.fields.contains_key(name) || (self.each.is_none() && !self.untyped)
     }
 
     /// The element of FieldsV1 for an item of this list; none for an item of a list that is one value.
@@ -112,7 +119,8 @@ impl Shape {
         let default_of = |name: &str| schema.pointer(&format!("/items/properties/{name}/default")).cloned();
         let properties = schema.get("properties").and_then(Value::as_object);
         let each = schema.get("additionalProperties").filter(|each| each.is_object());
-        let open = extension("preserve-unknown-fields") == Some(&Value::Bool(true)) || each.is_some();
+        let untyped = extension("preserve-unknown-fields") == Some(&Value::Bool(true));
+        let open = untyped || each.is_some();
         Self {
             atomic: extension("map-type").is_some_and(|kind| kind == "atomic"),
             keys: if list_type == Some("map") {
@@ -124,6 +132,7 @@ impl Shape {
             fields: properties.into_iter().flatten().map(|(name, of)| (name.clone(), Self::read(of))).collect(),
             each: each.map(|each| Box::new(Self::read(each))),
             items: schema.get("items").map(|items| Box::new(Self::read(items))),
+            untyped,
             closed: schema.get("type").is_some_and(|kind| kind == "object") && !open,
         }
     }

@@ -11,7 +11,7 @@ use super::{
     failure::Cause,
     kinds::Kind,
     object::{self, default_to},
-    service,
+    pod, service,
 };
 
 /// What a bad label (RFC 1123) is told.
@@ -25,6 +25,36 @@ const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumer
     alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation \
     is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 
+/// Maps of which a built-in kind does not tell an empty one from none.
+const MAPS: [&str; 8] =
+    ["labels", "annotations", "data", "binaryData", "matchLabels", "nodeSelector", "limits", "requests"];
+
+/// Takes away the empty maps and lists that say nothing.
+pub(super) fn tidy(kind: &Kind, value: &mut Value) {
+    if kind.custom {
+        // Only the metadata of a custom resource is of a known type.
+        tidy_below(object::map_in(value, "metadata"));
+    } else if let Some(map) = value.as_object_mut() {
+        tidy_below(map);
+    }
+}
+
+fn tidy_below(map: &mut Map<String, Value>) {
+    map.retain(|name, value| {
+        let empty_map = MAPS.contains(&name.as_str()) && value.as_object().is_some_and(Map::is_empty);
+        let empty_list = name != "rules" && name != "managedFields" && value.as_array().is_some_and(Vec::is_empty);
+        !empty_map && !empty_list
+    });
+    for (_, value) in map.iter_mut().filter(|(name, _)| *name != "managedFields") {
+        if let Some(map) = value.as_object_mut() {
+            tidy_below(map);
+        }
+        for item in value.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+            tidy_below(item);
+        }
+    }
+}
+
 /// What an object that does not say it is, when it is read.
 pub(super) fn default(kind: &Kind, value: &mut Value) {
     match kind.resource().as_str() {
@@ -36,6 +66,10 @@ pub(super) fn default(kind: &Kind, value: &mut Value) {
         }
         "secrets" => secret(value),
         "endpointslices.discovery.k8s.io" => {
+            if let Some(map) = value.as_object_mut() {
+                default_to(map, "endpoints", Value::Null);
+                default_to(map, "ports", Value::Null);
+            }
             for port in value.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
                 if let Some(port) = port.as_object_mut() {
                     default_to(port, "name", "");
@@ -43,17 +77,9 @@ pub(super) fn default(kind: &Kind, value: &mut Value) {
                 }
             }
         }
-        "pods" => {
-            let spec = object::map_in(value, "spec");
-            default_to(spec, "restartPolicy", "Always");
-            default_to(spec, "dnsPolicy", "ClusterFirst");
-        }
-        "deployments.apps" => {
-            let spec = object::map_in(value, "spec");
-            default_to(spec, "replicas", 1);
-            default_to(spec, "revisionHistoryLimit", 10);
-            default_to(spec, "progressDeadlineSeconds", 600);
-        }
+        "pods" => pod::default(object::map_in(value, "spec")),
+        "deployments.apps" => pod::default_deployment(value),
+        "daemonsets.apps" | "statefulsets.apps" | "replicasets.apps" | "jobs.batch" => pod::default_template(value),
         "customresourcedefinitions.apiextensions.k8s.io" => {
             let spec = object::map_in(value, "spec");
             let names = spec.get("names").cloned().unwrap_or_default();
@@ -234,6 +260,10 @@ pub(super) fn is_label(text: &str) -> bool {
 pub(super) fn invalid(kind: &Kind, new: &Value, old: Option<&Value>) -> Vec<Cause> {
     match kind.resource().as_str() {
         "services" => service::invalid(new),
+        "pods" => pod::invalid(&new["spec"], "spec"),
+        "deployments.apps" | "daemonsets.apps" | "statefulsets.apps" => {
+            pod::invalid(&new["spec"]["template"]["spec"], "spec.template.spec")
+        }
         "endpointslices.discovery.k8s.io" => slice(new, old),
         resource if resource.ends_with("bindings.rbac.authorization.k8s.io") => {
             let changed = old.is_some_and(|old| old["roleRef"] != new["roleRef"]);

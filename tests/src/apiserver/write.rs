@@ -131,6 +131,7 @@ impl Store {
     }
 
     fn defaulted(&self, write: &Write<'_>, object: &mut Value) {
+        strategy::tidy(write.kind, object);
         if let Some(schema) = write.kind.schemas.get(&write.target.version) {
             schema::prune(schema, object);
             schema::default(schema, object);

@@ -87,6 +87,7 @@ async fn kubectl_creates_applies_reads_and_deletes() {
     kubectl.manifest(&SERVICE.replace("PORT", "8081"));
     assert!(kubectl.say(&["apply", "-f", path]).await.contains("configured"));
     assert_eq!(server.get("svc", "shop", "pay").unwrap()["spec"]["ports"][0]["targetPort"], 8081);
+    kubectl.manifest(&SERVICE.replace("PORT", "8082"));
     let conflict = kubectl.fail(&["apply", "--server-side", "--field-manager=other", "-f", path]).await;
     assert!(conflict.contains("Apply failed with"), "{conflict}");
     kubectl.say(&["apply", "--server-side", "--force-conflicts", "--field-manager=other", "-f", path]).await;
