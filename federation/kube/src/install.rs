@@ -262,9 +262,10 @@ fn refusal(error: &Error, manifest: &Manifest) -> Refusal {
             let kind = manifest.kind();
             (status.message.clone(), format!("a context that may write {kind}, or ask who administers the cluster"))
         }
-        Error::Api(status) if status.code == 404 && !status.is_not_found() => {
-            (format!("the cluster has no {} in {}", manifest.kind(), manifest.resource.api_version), missing_kind(manifest))
-        }
+        Error::Api(status) if status.code == 404 && !status.is_not_found() => (
+            format!("the cluster has no {} in {}", manifest.kind(), manifest.resource.api_version),
+            missing_kind(manifest),
+        ),
         Error::Api(status) if status.is_not_found() => {
             (status.message.clone(), "the namespace must be there first: kubectl create namespace".to_owned())
         }

@@ -1,4 +1,9 @@
-use std::{collections::BTreeMap, fs, path::PathBuf, sync::{Arc, Mutex}};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 use http::{Method, Request, Response};
 use k8s_openapi::api::{
@@ -20,9 +25,9 @@ fn one(text: &str) -> Manifest {
 
 #[test]
 fn manifests_are_read_in_order_and_empty_documents_are_none() {
-    let text = "# only a comment\n---\napiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: n}\n---\n---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: b}\n";
+    let text = "# only a comment\n---\napiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: shop}\n---\n---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: b}\n";
     let manifests = Manifest::read_all(text).unwrap();
-    assert_eq!(manifests.iter().map(ToString::to_string).collect::<Vec<_>>(), ["Service n/a", "Deployment b"]);
+    assert_eq!(manifests.iter().map(ToString::to_string).collect::<Vec<_>>(), ["Service shop/a", "Deployment b"]);
     assert_eq!((manifests[0].group(), manifests[1].group()), ("", "apps"));
 }
 
@@ -127,9 +132,10 @@ fn lost(path: &str, value: &Value, kept: &Value) -> Option<String> {
                 None => Some(path),
             }
         }),
-        Value::Array(elements) => {
-            elements.iter().enumerate().find_map(|(index, value)| lost(&format!("{path}[{index}]"), value, &kept[index]))
-        }
+        Value::Array(elements) => elements
+            .iter()
+            .enumerate()
+            .find_map(|(index, value)| lost(&format!("{path}[{index}]"), value, &kept[index])),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     }
 }
@@ -160,7 +166,8 @@ fn manifests_of_deploy_have_only_fields_that_the_api_has() {
             continue;
         }
         let kind = manifest.kind().to_owned();
-        let (_, reading) = readings.iter().find(|(name, _)| *name == kind).unwrap_or_else(|| panic!("{kind} in {file}"));
+        let (_, reading) =
+            readings.iter().find(|(name, _)| *name == kind).unwrap_or_else(|| panic!("{kind} in {file}"));
         let value = manifest.json();
         let kept = reading(&value).unwrap_or_else(|error| panic!("{file}: {manifest}: {error}"));
         assert_eq!(lost("", &value, &kept), None, "{file}: {manifest} has a field that the API does not have");
@@ -177,13 +184,16 @@ fn cluster(there: Option<Value>, patched: (u16, Value)) -> (Cluster, Arc<Mutex<V
         let (there, patched, log) = (there.clone(), patched.clone(), log.clone());
         async move {
             log.lock().unwrap().push(format!("{} {}", request.method(), request.uri()));
-            let missing = json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound", "message": "m"});
+            let missing =
+                json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound", "message": "m"});
             let (code, body) = match (request.method(), there) {
                 (&Method::GET, Some(object)) => (200, object),
                 (&Method::GET, None) => (404, missing),
                 _ => patched,
             };
-            Ok::<_, tower::BoxError>(Response::builder().status(code).body(Body::from(body.to_string().into_bytes())).unwrap())
+            Ok::<_, tower::BoxError>(
+                Response::builder().status(code).body(Body::from(body.to_string().into_bytes())).unwrap(),
+            )
         }
     });
     (Cluster { client: Client::new(service, "default"), server: "https://test/".to_owned() }, asked)
@@ -191,10 +201,8 @@ fn cluster(there: Option<Value>, patched: (u16, Value)) -> (Cluster, Arc<Mutex<V
 
 #[tokio::test]
 async fn an_object_is_created_configured_or_unchanged_as_its_version_says() {
-    let manifest = one("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: n}\n");
-    let object = |version: &str| {
-        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "n", "resourceVersion": version}})
-    };
+    let manifest = one("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: shop}\n");
+    let object = |version: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "shop", "resourceVersion": version}});
     for (there, expected) in
         [(None, Applied::Created), (Some(object("1")), Applied::Configured), (Some(object("2")), Applied::Unchanged)]
     {
@@ -202,7 +210,7 @@ async fn an_object_is_created_configured_or_unchanged_as_its_version_says() {
         assert_eq!(cluster.apply(&manifest, false).await, expected);
         let asked = asked.lock().unwrap();
         let patch = asked.last().unwrap();
-        assert!(patch.starts_with("PATCH /api/v1/namespaces/n/configmaps/a?"), "{patch}");
+        assert!(patch.starts_with("PATCH /api/v1/namespaces/shop/configmaps/a?"), "{patch}");
         assert!(patch.contains("fieldManager=fedctl") && patch.contains("fieldValidation=Strict"), "{patch}");
         assert!(!patch.contains("force=true"), "{patch}");
     }
@@ -210,7 +218,7 @@ async fn an_object_is_created_configured_or_unchanged_as_its_version_says() {
 
 #[tokio::test]
 async fn a_conflict_is_refused_with_the_option_that_takes_over() {
-    let manifest = one("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: n}\n");
+    let manifest = one("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: shop}\n");
     let conflict = json!({"kind": "Status", "status": "Failure", "code": 409, "reason": "Conflict", "message": "conflict with \"x\": .data"});
     let (refusing, _) = cluster(None, (409, conflict));
     let Applied::Refused(refusal) = refusing.apply(&manifest, false).await else { panic!("it was not refused") };
