@@ -28,6 +28,8 @@ const STANDARD_CRDS: [&str; 3] = [
     include_str!("../../../deploy/kustomize/crds/serviceimports.multicluster.x-k8s.io.yaml"),
     include_str!("../../../deploy/kustomize/crds/clusterproperties.about.k8s.io.yaml"),
 ];
+/// What lets tenants install gateways for their namespaces.
+const TENANT: &str = include_str!("../../../deploy/kustomize/tenants/tenant.yaml");
 
 const ALERTS: &str = include_str!("../../../deploy/alerts/landbridge.yaml");
 const DASHBOARD: &str = include_str!("../../../deploy/dashboards/landbridge.json");
@@ -46,9 +48,9 @@ pub(crate) fn federation(install: &InstallFederation) -> String {
     render(FEDERATION, &federation_values(install))
 }
 
-/// The definitions, as YAML.
+/// The definitions, and what lets tenants install gateways, as YAML.
 pub(crate) fn crds() -> String {
-    documents(OWN_CRDS.into_iter().chain(STANDARD_CRDS))
+    documents(OWN_CRDS.into_iter().chain(STANDARD_CRDS).chain([TENANT]))
 }
 
 /// The name under which the federation service is reached in its own cluster.

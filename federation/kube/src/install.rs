@@ -32,6 +32,8 @@ const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "landbridge");
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// How long it may take to answer: an admission webhook has up to 30 s.
 const ANSWER_WITHIN: Duration = Duration::from_secs(40);
+/// What the API server says to whoever would grant rights that they do not hold themselves.
+const GRANTS_MORE: &str = "attempting to grant";
 /// The groups whose definitions belong to whoever brought them first.
 const STANDARD_GROUPS: [&str; 2] = ["multicluster.x-k8s.io", "about.k8s.io"];
 
@@ -258,6 +260,12 @@ fn refusal(error: &Error, manifest: &Manifest) -> Refusal {
             "the same command with --force-conflicts, once you know that nobody sets these fields on purpose"
                 .to_owned(),
         ),
+        Error::Api(status) if status.is_forbidden() && status.message.contains(GRANTS_MORE) => (
+            status.message.clone(),
+            "nobody may grant what they do not hold: a context that holds it, or for tenants the ClusterRole landbridge-tenant, \
+             see docs/install.md"
+                .to_owned(),
+        ),
         Error::Api(status) if status.is_forbidden() => {
             let kind = manifest.kind();
             (status.message.clone(), format!("a context that may write {kind}, or ask who administers the cluster"))
@@ -266,12 +274,19 @@ fn refusal(error: &Error, manifest: &Manifest) -> Refusal {
             format!("the cluster has no {} in {}", manifest.kind(), manifest.resource.api_version),
             missing_kind(manifest),
         ),
-        Error::Api(status) if status.is_not_found() => {
+        Error::Api(status) if status.is_not_found() && is_about_a_namespace(status) => {
             (status.message.clone(), "the namespace must be there first: kubectl create namespace".to_owned())
+        }
+        Error::Api(status) if status.is_not_found() => {
+            (status.message.clone(), "the same command again, once what was refused before it is applied".to_owned())
         }
         other => (told(other), "the same command again: what is installed already stays as it is".to_owned()),
     };
     Refusal { reason, remedy }
+}
+
+fn is_about_a_namespace(status: &kube::core::Status) -> bool {
+    status.details.as_ref().is_some_and(|details| details.kind == "namespaces")
 }
 
 fn told(error: &Error) -> String {

@@ -82,9 +82,13 @@ fn every_refusal_has_a_remedy_that_fits() {
     let missing = json!({"status": "Failure", "code": 404, "reason": "Failed to parse error data", "message": "404 page not found"});
     assert!(of(missing, issuer).contains("install cert-manager"));
     assert!(of(status(500, "InternalError"), service).contains("the same command again"));
+    let mut granting = status(403, "Forbidden");
+    granting["message"] = "user \"ann\" is attempting to grant RBAC permissions not currently held".into();
+    assert!(of(granting, service).contains("landbridge-tenant"));
+    assert!(of(status(404, "NotFound"), service).contains("refused before it"));
     let mut namespace = status(404, "NotFound");
     namespace["details"] = json!({"kind": "namespaces", "name": "n"});
-    assert!(of(namespace, service).contains("namespace"));
+    assert!(of(namespace, service).contains("kubectl create namespace"));
 }
 
 #[test]
@@ -100,7 +104,14 @@ fn what_carries_our_label_is_ours() {
 fn manifests_of_deploy() -> Vec<(String, Manifest)> {
     let deploy = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
     let mut all = Vec::new();
-    for folder in ["crds", "kustomize/crds", "kustomize/gateway", "kustomize/federation", "kustomize/components/*"] {
+    for folder in [
+        "crds",
+        "kustomize/crds",
+        "kustomize/gateway",
+        "kustomize/federation",
+        "kustomize/tenants",
+        "kustomize/components/*",
+    ] {
         let folders: Vec<_> = match folder.strip_suffix("/*") {
             Some(above) => fs::read_dir(deploy.join(above)).unwrap().map(|entry| entry.unwrap().path()).collect(),
             None => vec![deploy.join(folder)],
