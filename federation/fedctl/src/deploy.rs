@@ -79,7 +79,7 @@ fn gateway_values(install: &InstallGateway) -> Values {
     values.lists.insert("namespaces", names.iter().map(|name| quoted(name)).collect());
     match identity {
         Identity::SelfSigned => {}
-        Identity::CertManager => drop(values.flags.insert("cert_manager")),
+        Identity::CertManager => values.flags.extend(["cert_manager"]),
     }
     if names.is_empty() {
         values.flags.insert("create_namespace");
@@ -104,7 +104,7 @@ fn placed(place: &Place, service_type: ServiceType) -> Values {
     let mut flags = BTreeSet::new();
     match service_type {
         ServiceType::LoadBalancer => flags.extend(["service", "load_balancer"]),
-        ServiceType::NodePort | ServiceType::ClusterIp => drop(flags.insert("service")),
+        ServiceType::NodePort | ServiceType::ClusterIp => flags.extend(["service"]),
         ServiceType::None => {}
     }
     if *monitoring {

@@ -216,10 +216,10 @@ mod tests {
     use crate::args::{Cli, Command};
 
     fn parse(line: &str) -> Uninstall {
-        match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
-            Command::Uninstall(what) => what,
-            other => panic!("{other:?}"),
-        }
+        let Command::Uninstall(what) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
+            panic!("{line} removes nothing");
+        };
+        what
     }
 
     #[test]

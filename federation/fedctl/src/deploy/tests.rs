@@ -25,24 +25,22 @@ fn root() -> PathBuf {
 }
 
 fn parse(line: &str) -> Install {
-    match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
-        What::Install(install) => install,
-        other => panic!("{other:?}"),
-    }
+    let What::Install(install) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
+        panic!("{line} installs nothing");
+    };
+    install
 }
 
 fn parse_gateway(options: &str) -> InstallGateway {
-    match parse(&format!("fedctl install gateway --cluster east --trust-domain east.example {options}")) {
-        Install::Gateway(install) => install,
-        other => panic!("{other:?}"),
-    }
+    let line = format!("fedctl install gateway --cluster east --trust-domain east.example {options}");
+    let Install::Gateway(install) = parse(&line) else { panic!("{line} installs no gateway") };
+    install
 }
 
 fn parse_federation(options: &str) -> InstallFederation {
-    match parse(&format!("fedctl install federation {options}")) {
-        Install::Federation(install) => install,
-        other => panic!("{other:?}"),
-    }
+    let line = format!("fedctl install federation {options}");
+    let Install::Federation(install) = parse(&line) else { panic!("{line} installs no federation service") };
+    install
 }
 
 /// Compares a file with what it is made from, or rewrites it.
@@ -209,16 +207,16 @@ fn every_overlay_of_kustomize_is_what_fedctl_installs() {
     if Command::new("kubectl").args(["version", "--client"]).output().is_err() {
         return skip("overlays of kustomize", "kubectl is not installed");
     }
+    let built = |overlay: &str| {
+        let path = root().join("kustomize/overlays").join(overlay);
+        output("kubectl", &["kustomize", path.to_str().unwrap()]).unwrap()
+    };
     for (overlay, options, _) in WAYS {
-        let path = root().join("kustomize/overlays").join(overlay);
-        let built = output("kubectl", &["kustomize", path.to_str().unwrap()]).unwrap();
-        same(overlay, &built, &gateway(&parse_gateway(options)));
+        same(overlay, &built(overlay), &gateway(&parse_gateway(options)));
     }
-    for (overlay, options) in [("federation", "--name federation.example")] {
-        let path = root().join("kustomize/overlays").join(overlay);
-        let built = output("kubectl", &["kustomize", path.to_str().unwrap()]).unwrap();
-        same(overlay, &built, &federation(&parse_federation(options)));
-    }
+    same("federation", &built("federation"), &federation(&parse_federation("--name federation.example")));
+    let tenants = output("kubectl", &["kustomize", root().join("kustomize/tenants").to_str().unwrap()]).unwrap();
+    same("tenants", &tenants, &crds());
 }
 
 #[test]

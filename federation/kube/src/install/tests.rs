@@ -77,7 +77,7 @@ fn every_refusal_has_a_remedy_that_fits() {
     let issuer = "apiVersion: cert-manager.io/v1\nkind: Issuer\nmetadata: {name: a}\n";
     let status = |code: u16, reason: &str| json!({"status": "Failure", "code": code, "reason": reason, "message": "m"});
     assert!(of(status(409, "Conflict"), service).contains("--force-conflicts"));
-    assert!(of(status(403, "Forbidden"), service).contains("may write Service"));
+    assert!(of(status(403, "Forbidden"), service).contains("with Service"));
     // What an API server says of a path that it does not have.
     let missing = json!({"status": "Failure", "code": 404, "reason": "Failed to parse error data", "message": "404 page not found"});
     assert!(of(missing, issuer).contains("install cert-manager"));
