@@ -87,7 +87,7 @@ blob() { # FILE
 "$here/rootfs.sh" "$work/rootfs" "$bin"
 pack "$work/rootfs" >"$work/layer.tar"
 diff_id=$(digest "$work/layer.tar")
-gzip -n -9 <"$work/layer.tar" >"$work/layer.tar.gz"
+gzip -n <"$work/layer.tar" >"$work/layer.tar.gz"
 read -r layer layer_size < <(blob "$work/layer.tar.gz")
 
 cat >"$work/config.json" <<JSON

@@ -28,6 +28,8 @@ const STANDARD_CRDS: [&str; 3] = [
     include_str!("../../../deploy/kustomize/crds/serviceimports.multicluster.x-k8s.io.yaml"),
     include_str!("../../../deploy/kustomize/crds/clusterproperties.about.k8s.io.yaml"),
 ];
+/// What lets tenants install gateways for their namespaces.
+const TENANT: &str = include_str!("../../../deploy/kustomize/tenants/tenant.yaml");
 
 const ALERTS: &str = include_str!("../../../deploy/alerts/landbridge.yaml");
 const DASHBOARD: &str = include_str!("../../../deploy/dashboards/landbridge.json");
@@ -46,9 +48,9 @@ pub(crate) fn federation(install: &InstallFederation) -> String {
     render(FEDERATION, &federation_values(install))
 }
 
-/// The definitions, as YAML.
+/// The definitions, and what lets tenants install gateways, as YAML.
 pub(crate) fn crds() -> String {
-    documents(OWN_CRDS.into_iter().chain(STANDARD_CRDS))
+    documents(OWN_CRDS.into_iter().chain(STANDARD_CRDS).chain([TENANT]))
 }
 
 /// The name under which the federation service is reached in its own cluster.
@@ -77,7 +79,7 @@ fn gateway_values(install: &InstallGateway) -> Values {
     values.lists.insert("namespaces", names.iter().map(|name| quoted(name)).collect());
     match identity {
         Identity::SelfSigned => {}
-        Identity::CertManager => drop(values.flags.insert("cert_manager")),
+        Identity::CertManager => values.flags.extend(["cert_manager"]),
     }
     if names.is_empty() {
         values.flags.insert("create_namespace");
@@ -102,7 +104,7 @@ fn placed(place: &Place, service_type: ServiceType) -> Values {
     let mut flags = BTreeSet::new();
     match service_type {
         ServiceType::LoadBalancer => flags.extend(["service", "load_balancer"]),
-        ServiceType::NodePort | ServiceType::ClusterIp => drop(flags.insert("service")),
+        ServiceType::NodePort | ServiceType::ClusterIp => flags.extend(["service"]),
         ServiceType::None => {}
     }
     if *monitoring {

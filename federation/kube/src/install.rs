@@ -32,6 +32,8 @@ const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "landbridge");
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// How long it may take to answer: an admission webhook has up to 30 s.
 const ANSWER_WITHIN: Duration = Duration::from_secs(40);
+/// What the API server says to whoever would grant rights that they do not hold themselves.
+const GRANTS_MORE: &str = "attempting to grant";
 /// The groups whose definitions belong to whoever brought them first.
 const STANDARD_GROUPS: [&str; 2] = ["multicluster.x-k8s.io", "about.k8s.io"];
 
@@ -252,28 +254,37 @@ fn is_ours(object: &impl kube::ResourceExt) -> bool {
 
 /// What the API server said, and what to do about it.
 fn refusal(error: &Error, manifest: &Manifest) -> Refusal {
-    let (reason, remedy) = match error {
-        Error::Api(status) if status.is_conflict() => (
-            status.message.clone(),
-            "the same command with --force-conflicts, once you know that nobody sets these fields on purpose"
-                .to_owned(),
-        ),
-        Error::Api(status) if status.is_forbidden() => {
-            let kind = manifest.kind();
-            (status.message.clone(), format!("a context that may write {kind}, or ask who administers the cluster"))
-        }
-        Error::Api(status) if status.code == 404 && !status.is_not_found() => (
-            format!("the cluster has no {} in {}", manifest.kind(), manifest.resource.api_version),
-            missing_kind(manifest),
-        ),
-        Error::Api(status) if status.is_not_found() => {
-            (status.message.clone(), "the namespace must be there first: kubectl create namespace".to_owned())
-        }
-        other => (told(other), "the same command again: what is installed already stays as it is".to_owned()),
+    let again = "the same command again: what is installed already stays as it is";
+    let Error::Api(status) = error else {
+        return Refusal { reason: error.to_string(), remedy: again.to_owned() };
+    };
+    let mut reason = status.message.clone();
+    let remedy = if status.is_conflict() {
+        "the same command with --force-conflicts, once you know that nobody sets these fields on purpose".to_owned()
+    } else if status.is_forbidden() && reason.contains(GRANTS_MORE) {
+        "nobody may grant what they do not hold: a context that holds it, or for tenants the ClusterRole landbridge-tenant, see \
+         docs/install.md"
+            .to_owned()
+    } else if status.is_forbidden() {
+        format!("a context that may do this with {}, or ask who administers the cluster", manifest.kind())
+    } else if status.code == 404 && !status.is_not_found() {
+        reason = format!("the cluster has no {} in {}", manifest.kind(), manifest.resource.api_version);
+        missing_kind(manifest)
+    } else if status.is_not_found() && is_about_a_namespace(status) {
+        "the namespace must be there first: kubectl create namespace".to_owned()
+    } else if status.is_not_found() {
+        "the same command again, once what was refused before it is applied".to_owned()
+    } else {
+        again.to_owned()
     };
     Refusal { reason, remedy }
 }
 
+fn is_about_a_namespace(status: &kube::core::Status) -> bool {
+    status.details.as_ref().is_some_and(|details| details.kind == "namespaces")
+}
+
+/// What the API server said, without what only a program reads.
 fn told(error: &Error) -> String {
     if let Error::Api(status) = error { status.message.clone() } else { error.to_string() }
 }

@@ -21,7 +21,7 @@ pub enum Install {
     Gateway(InstallGateway),
     /// Install the federation service
     Federation(InstallFederation),
-    /// Install the definitions alone, for those who may not install them with a gateway
+    /// Install the definitions alone, and a ClusterRole with which tenants install gateways
     Crds(InstallCrds),
 }
 
@@ -128,6 +128,9 @@ pub struct Uninstall {
     /// The namespace it is in
     #[arg(long, value_name = "NAMESPACE", default_value = NAMESPACE)]
     pub namespace: Namespace,
+    /// The namespaces it was installed for alone, if it was
+    #[arg(long, value_name = "NAMESPACE,...", value_delimiter = ',')]
+    pub namespaces: Vec<Namespace>,
     /// The context of the kubeconfig [default: the current one]
     #[arg(long, value_name = "CONTEXT")]
     pub context: Option<String>,

@@ -23,8 +23,10 @@ use crate::{
 enum Place {
     /// In the namespace of the program.
     Own,
-    /// In any namespace, or in none.
-    Everywhere,
+    /// In any namespace, or in those that it was installed for.
+    Served,
+    /// In no namespace.
+    Cluster,
 }
 
 const fn kind(group: &'static str, version: &'static str, kind: &'static str) -> Kind {
@@ -37,9 +39,9 @@ const RUNNING: [(Kind, Place); 2] =
 
 /// What a gateway has made: derived Services, the slices that point them at it, imports, and what it says of the cluster.
 const MADE: [(Kind, Place); 5] = [
-    (kind("multicluster.x-k8s.io", "v1beta1", "ServiceImport"), Place::Everywhere),
-    (kind("multicluster.x-k8s.io", "v1alpha1", "ServiceImport"), Place::Everywhere),
-    (kind("about.k8s.io", "v1beta1", "ClusterProperty"), Place::Everywhere),
+    (kind("multicluster.x-k8s.io", "v1beta1", "ServiceImport"), Place::Served),
+    (kind("multicluster.x-k8s.io", "v1alpha1", "ServiceImport"), Place::Served),
+    (kind("about.k8s.io", "v1beta1", "ClusterProperty"), Place::Cluster),
     (kind("discovery.k8s.io", "v1", "EndpointSlice"), Place::Own),
     (kind("", "v1", "Service"), Place::Own),
 ];
@@ -54,10 +56,10 @@ const AROUND: [(Kind, Place); 13] = [
     (kind("monitoring.coreos.com", "v1", "PrometheusRule"), Place::Own),
     (kind("cert-manager.io", "v1", "Certificate"), Place::Own),
     (kind("cert-manager.io", "v1", "Issuer"), Place::Own),
-    (kind("rbac.authorization.k8s.io", "v1", "RoleBinding"), Place::Everywhere),
-    (kind("rbac.authorization.k8s.io", "v1", "Role"), Place::Everywhere),
-    (kind("rbac.authorization.k8s.io", "v1", "ClusterRoleBinding"), Place::Everywhere),
-    (kind("rbac.authorization.k8s.io", "v1", "ClusterRole"), Place::Everywhere),
+    (kind("rbac.authorization.k8s.io", "v1", "RoleBinding"), Place::Served),
+    (kind("rbac.authorization.k8s.io", "v1", "Role"), Place::Served),
+    (kind("rbac.authorization.k8s.io", "v1", "ClusterRoleBinding"), Place::Cluster),
+    (kind("rbac.authorization.k8s.io", "v1", "ClusterRole"), Place::Cluster),
     (kind("", "v1", "ServiceAccount"), Place::Own),
 ];
 
@@ -121,18 +123,34 @@ async fn find(
     labels: &str,
     unseen: &mut Vec<String>,
 ) -> Vec<Found> {
-    let own = what.namespace.as_str();
     let mut all: Vec<Found> = Vec::new();
     for (kind, place) in kinds {
-        let namespace = if *place == Place::Own { Some(own) } else { None };
-        match cluster.find(*kind, Selection { labels, namespace }).await {
-            // An object that is served in two versions is found twice.
-            Ok(found) => all
-                .extend(found.into_iter().filter(|one| !all.iter().any(|seen| seen.is_same(one))).collect::<Vec<_>>()),
-            Err(refusal) => unseen.push(format!("{}: {}", kind.kind, refusal.reason)),
+        for namespace in namespaces(what, *place) {
+            match cluster.find(*kind, Selection { labels, namespace }).await {
+                // An object that is served in two versions is found twice.
+                Ok(found) => {
+                    let new: Vec<_> =
+                        found.into_iter().filter(|one| !all.iter().any(|seen| seen.is_same(one))).collect();
+                    all.extend(new);
+                }
+                Err(refusal) => unseen.push(format!("{}: {}", kind.kind, refusal.reason)),
+            }
         }
     }
     all
+}
+
+/// The namespaces that are looked at; none: all of them at once, and objects of the whole cluster.
+fn namespaces(what: &Uninstall, place: Place) -> Vec<Option<&str>> {
+    let own = Some(what.namespace.as_str());
+    let tenant = !what.namespaces.is_empty();
+    match place {
+        Place::Own => vec![own],
+        Place::Served if tenant => what.namespaces.iter().map(|name| Some(name.as_str())).chain([own]).collect(),
+        // A tenant has nothing there, and may not look.
+        Place::Cluster if tenant => Vec::new(),
+        Place::Served | Place::Cluster => vec![None],
+    }
 }
 
 async fn remove(
@@ -188,4 +206,51 @@ fn kept(what: &Uninstall) -> Vec<String> {
         ),
     });
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn parse(line: &str) -> Uninstall {
+        let Command::Uninstall(what) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
+            panic!("{line} removes nothing");
+        };
+        what
+    }
+
+    #[test]
+    fn a_tenant_looks_only_where_it_may() {
+        let whole = parse("fedctl uninstall gateway");
+        assert_eq!(namespaces(&whole, Place::Own), [Some("landbridge-system")]);
+        assert_eq!((namespaces(&whole, Place::Served), namespaces(&whole, Place::Cluster)), (vec![None], vec![None]));
+        let tenant = parse("fedctl uninstall gateway --namespace team-a --namespaces team-a,team-b");
+        assert_eq!(namespaces(&tenant, Place::Served), [Some("team-a"), Some("team-b"), Some("team-a")]);
+        assert!(namespaces(&tenant, Place::Cluster).is_empty());
+    }
+
+    #[test]
+    fn everything_that_is_installed_is_looked_for() {
+        let install = "fedctl install gateway --cluster a --trust-domain a.example --monitoring";
+        let kinds: Vec<_> = RUNNING.iter().chain(&AROUND).map(|(kind, _)| (kind.group, kind.kind)).collect();
+        for options in ["--identity cert-manager", "--namespaces team-a"] {
+            let Command::Install(crate::args::install::Install::Gateway(install)) =
+                Cli::try_parse_from(format!("{install} {options}").split_whitespace()).unwrap().command
+            else {
+                panic!("{options}");
+            };
+            let manifests = federation_kube::install::Manifest::read_all(&crate::deploy::gateway(&install)).unwrap();
+            for manifest in
+                manifests.iter().filter(|manifest| !manifest.is_definition() && manifest.kind() != "Namespace")
+            {
+                assert!(kinds.contains(&(manifest.group(), manifest.kind())), "{manifest} would stay");
+                let labels = &manifest.json()["metadata"]["labels"];
+                assert_eq!(labels["app.kubernetes.io/name"], "landbridge-gateway", "{manifest} would not be found");
+                assert_eq!(labels["app.kubernetes.io/part-of"], "landbridge", "{manifest} would not be found");
+            }
+        }
+    }
 }

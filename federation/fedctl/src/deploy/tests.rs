@@ -25,24 +25,22 @@ fn root() -> PathBuf {
 }
 
 fn parse(line: &str) -> Install {
-    match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
-        What::Install(install) => install,
-        other => panic!("{other:?}"),
-    }
+    let What::Install(install) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
+        panic!("{line} installs nothing");
+    };
+    install
 }
 
 fn parse_gateway(options: &str) -> InstallGateway {
-    match parse(&format!("fedctl install gateway --cluster east --trust-domain east.example {options}")) {
-        Install::Gateway(install) => install,
-        other => panic!("{other:?}"),
-    }
+    let line = format!("fedctl install gateway --cluster east --trust-domain east.example {options}");
+    let Install::Gateway(install) = parse(&line) else { panic!("{line} installs no gateway") };
+    install
 }
 
 fn parse_federation(options: &str) -> InstallFederation {
-    match parse(&format!("fedctl install federation {options}")) {
-        Install::Federation(install) => install,
-        other => panic!("{other:?}"),
-    }
+    let line = format!("fedctl install federation {options}");
+    let Install::Federation(install) = parse(&line) else { panic!("{line} installs no federation service") };
+    install
 }
 
 /// Compares a file with what it is made from, or rewrites it.
@@ -209,16 +207,16 @@ fn every_overlay_of_kustomize_is_what_fedctl_installs() {
     if Command::new("kubectl").args(["version", "--client"]).output().is_err() {
         return skip("overlays of kustomize", "kubectl is not installed");
     }
+    let built = |overlay: &str| {
+        let path = root().join("kustomize/overlays").join(overlay);
+        output("kubectl", &["kustomize", path.to_str().unwrap()]).unwrap()
+    };
     for (overlay, options, _) in WAYS {
-        let path = root().join("kustomize/overlays").join(overlay);
-        let built = output("kubectl", &["kustomize", path.to_str().unwrap()]).unwrap();
-        same(overlay, &built, &gateway(&parse_gateway(options)));
+        same(overlay, &built(overlay), &gateway(&parse_gateway(options)));
     }
-    for (overlay, options) in [("federation", "--name federation.example")] {
-        let path = root().join("kustomize/overlays").join(overlay);
-        let built = output("kubectl", &["kustomize", path.to_str().unwrap()]).unwrap();
-        same(overlay, &built, &federation(&parse_federation(options)));
-    }
+    same("federation", &built("federation"), &federation(&parse_federation("--name federation.example")));
+    let tenants = output("kubectl", &["kustomize", root().join("kustomize/tenants").to_str().unwrap()]).unwrap();
+    same("tenants", &tenants, &crds());
 }
 
 #[test]
@@ -283,32 +281,52 @@ fn a_gateway_has_time_to_drain_before_it_is_killed() {
     assert!(grace >= sleep + drain + 10, "{grace} s for {sleep} s and {drain} s");
 }
 
-#[test]
-fn rights_are_those_that_are_written_down_and_a_tenant_has_no_more() {
-    let rules = |options: &str, name: &str| -> BTreeSet<(String, String, String)> {
-        let rendered = objects(&render(GATEWAY, &gateway_values(&parse_gateway(options))));
-        let role = rendered.iter().find(|(object, _)| object == name).unwrap_or_else(|| panic!("{name}")).1.clone();
-        let mut rights = BTreeSet::new();
-        let texts = |value: &Value| -> Vec<String> {
-            value.as_array().into_iter().flatten().map(|text| text.as_str().unwrap().to_owned()).collect()
-        };
-        for rule in role["rules"].as_array().unwrap() {
-            let names = texts(&rule["resourceNames"]).join(",");
-            for resource in texts(&rule["resources"]) {
-                for verb in texts(&rule["verbs"]) {
-                    assert!(verb != "*" && resource != "*", "{rule}");
-                    rights.insert((resource.clone(), verb, names.clone()));
-                }
+/// Resource, verb, names.
+type Rights = BTreeSet<(String, String, String)>;
+
+fn rights_of(role: &Value) -> Rights {
+    let mut rights = BTreeSet::new();
+    let texts = |value: &Value| -> Vec<String> {
+        value.as_array().into_iter().flatten().map(|text| text.as_str().unwrap().to_owned()).collect()
+    };
+    for rule in role["rules"].as_array().unwrap() {
+        let names = texts(&rule["resourceNames"]).join(",");
+        for resource in texts(&rule["resources"]) {
+            for verb in texts(&rule["verbs"]) {
+                assert!(verb != "*" && resource != "*", "{rule}");
+                rights.insert((resource.clone(), verb, names.clone()));
             }
         }
-        rights
-    };
-    let cluster = rules("", "ClusterRole landbridge-gateway");
-    let tenant = rules("--namespaces team-a", "Role team-a/landbridge-gateway-member");
+    }
+    rights
+}
+
+fn rights(options: &str, name: &str) -> Rights {
+    let rendered = objects(&render(GATEWAY, &gateway_values(&parse_gateway(options))));
+    rights_of(&rendered.iter().find(|(object, _)| object == name).unwrap_or_else(|| panic!("{name}")).1)
+}
+
+#[test]
+fn whoever_has_the_role_of_tenants_besides_admin_may_grant_a_gateway_its_rights() {
+    /// What the role admin of Kubernetes holds in a namespace.
+    const OF_ADMIN: [&str; 4] = ["services", "pods", "leases", "secrets"];
+    let held = rights_of(&objects(TENANT)[0].1);
+    let options = "--namespaces team-a --namespace team-b";
+    for name in ["Role team-a/landbridge-gateway-member", "Role team-b/landbridge-gateway"] {
+        for right in rights(options, name).iter().filter(|(resource, ..)| !OF_ADMIN.contains(&resource.as_str())) {
+            assert!(held.contains(right), "{name}: {right:?}");
+        }
+    }
+}
+
+#[test]
+fn rights_are_those_that_are_written_down_and_a_tenant_has_no_more() {
+    let cluster = rights("", "ClusterRole landbridge-gateway");
+    let tenant = rights("--namespaces team-a", "Role team-a/landbridge-gateway-member");
     assert!(tenant.is_subset(&cluster), "{:?}", tenant.difference(&cluster));
     let left: BTreeSet<_> = cluster.difference(&tenant).map(|(resource, ..)| resource.as_str()).collect();
     assert_eq!(left, BTreeSet::from(["clusterproperties", "namespaces"]));
-    let own = rules("", "Role landbridge-system/landbridge-gateway");
+    let own = rights("", "Role landbridge-system/landbridge-gateway");
     for (resource, verb, names) in own.iter().chain(&cluster).filter(|(resource, ..)| resource == "secrets") {
         assert!(verb == "create" || names == "landbridge-gateway-state", "{resource} {verb}");
     }

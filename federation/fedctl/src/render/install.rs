@@ -42,7 +42,7 @@ impl ObjectView {
     /// It was not applied, since something that it needs was refused.
     pub(crate) fn held_back(manifest: &Manifest) -> Self {
         let refusal = Refusal {
-            reason: "not applied, since something before it was refused".to_owned(),
+            reason: "not applied, since something that it needs was refused or is late".to_owned(),
             remedy: "the same command again, once that is applied".to_owned(),
         };
         Self { result: "held back", ..Self::new(manifest, &Applied::Refused(refusal)) }

@@ -25,9 +25,9 @@ fn one(text: &str) -> Manifest {
 
 #[test]
 fn manifests_are_read_in_order_and_empty_documents_are_none() {
-    let text = "# only a comment\n---\napiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: n}\n---\n---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: b}\n";
+    let text = "# only a comment\n---\napiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: shop}\n---\n---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: b}\n";
     let manifests = Manifest::read_all(text).unwrap();
-    assert_eq!(manifests.iter().map(ToString::to_string).collect::<Vec<_>>(), ["Service n/a", "Deployment b"]);
+    assert_eq!(manifests.iter().map(ToString::to_string).collect::<Vec<_>>(), ["Service shop/a", "Deployment b"]);
     assert_eq!((manifests[0].group(), manifests[1].group()), ("", "apps"));
 }
 
@@ -77,14 +77,18 @@ fn every_refusal_has_a_remedy_that_fits() {
     let issuer = "apiVersion: cert-manager.io/v1\nkind: Issuer\nmetadata: {name: a}\n";
     let status = |code: u16, reason: &str| json!({"status": "Failure", "code": code, "reason": reason, "message": "m"});
     assert!(of(status(409, "Conflict"), service).contains("--force-conflicts"));
-    assert!(of(status(403, "Forbidden"), service).contains("may write Service"));
+    assert!(of(status(403, "Forbidden"), service).contains("with Service"));
     // What an API server says of a path that it does not have.
     let missing = json!({"status": "Failure", "code": 404, "reason": "Failed to parse error data", "message": "404 page not found"});
     assert!(of(missing, issuer).contains("install cert-manager"));
     assert!(of(status(500, "InternalError"), service).contains("the same command again"));
+    let mut granting = status(403, "Forbidden");
+    granting["message"] = "user \"ann\" is attempting to grant RBAC permissions not currently held".into();
+    assert!(of(granting, service).contains("landbridge-tenant"));
+    assert!(of(status(404, "NotFound"), service).contains("refused before it"));
     let mut namespace = status(404, "NotFound");
     namespace["details"] = json!({"kind": "namespaces", "name": "n"});
-    assert!(of(namespace, service).contains("namespace"));
+    assert!(of(namespace, service).contains("kubectl create namespace"));
 }
 
 #[test]
@@ -100,7 +104,14 @@ fn what_carries_our_label_is_ours() {
 fn manifests_of_deploy() -> Vec<(String, Manifest)> {
     let deploy = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
     let mut all = Vec::new();
-    for folder in ["crds", "kustomize/crds", "kustomize/gateway", "kustomize/federation", "kustomize/components/*"] {
+    for folder in [
+        "crds",
+        "kustomize/crds",
+        "kustomize/gateway",
+        "kustomize/federation",
+        "kustomize/tenants",
+        "kustomize/components/*",
+    ] {
         let folders: Vec<_> = match folder.strip_suffix("/*") {
             Some(above) => fs::read_dir(deploy.join(above)).unwrap().map(|entry| entry.unwrap().path()).collect(),
             None => vec![deploy.join(folder)],
@@ -201,8 +212,8 @@ fn cluster(there: Option<Value>, patched: (u16, Value)) -> (Cluster, Arc<Mutex<V
 
 #[tokio::test]
 async fn an_object_is_created_configured_or_unchanged_as_its_version_says() {
-    let manifest = one("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: n}\n");
-    let object = |version: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "n", "resourceVersion": version}});
+    let manifest = one("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: shop}\n");
+    let object = |version: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "shop", "resourceVersion": version}});
     for (there, expected) in
         [(None, Applied::Created), (Some(object("1")), Applied::Configured), (Some(object("2")), Applied::Unchanged)]
     {
@@ -210,7 +221,7 @@ async fn an_object_is_created_configured_or_unchanged_as_its_version_says() {
         assert_eq!(cluster.apply(&manifest, false).await, expected);
         let asked = asked.lock().unwrap();
         let patch = asked.last().unwrap();
-        assert!(patch.starts_with("PATCH /api/v1/namespaces/n/configmaps/a?"), "{patch}");
+        assert!(patch.starts_with("PATCH /api/v1/namespaces/shop/configmaps/a?"), "{patch}");
         assert!(patch.contains("fieldManager=fedctl") && patch.contains("fieldValidation=Strict"), "{patch}");
         assert!(!patch.contains("force=true"), "{patch}");
     }
@@ -218,7 +229,7 @@ async fn an_object_is_created_configured_or_unchanged_as_its_version_says() {
 
 #[tokio::test]
 async fn a_conflict_is_refused_with_the_option_that_takes_over() {
-    let manifest = one("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: n}\n");
+    let manifest = one("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: shop}\n");
     let conflict = json!({"kind": "Status", "status": "Failure", "code": 409, "reason": "Conflict", "message": "conflict with \"x\": .data"});
     let (refusing, _) = cluster(None, (409, conflict));
     let Applied::Refused(refusal) = refusing.apply(&manifest, false).await else { panic!("it was not refused") };
