@@ -123,7 +123,8 @@ impl Kubernetes {
         let Around { kept, reach, listed } = around;
         let stop = tasks.stop().clone();
         if let Some(kept) = kept {
-            tasks.spawn("state", OnEnd::Stop, kept.follow(self.controllers.leading(), stop.clone()));
+            let again = tasks.stop_program().clone();
+            tasks.spawn("state", OnEnd::Stop, kept.follow(self.controllers.leading(), again, stop.clone()));
         }
         let mut derived = self.derived();
         tasks.spawn("derived-listed", OnEnd::Finishes, async move {

@@ -41,6 +41,8 @@ const KEPT: [&str; 10] = [
 const FOLLOWS: &str = "kept.version";
 /// How long the API server is waited for at the start: without its state a gateway would be another cluster.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How often a gateway looks at what the others kept.
+const LOOK: Duration = Duration::from_secs(10);
 /// How long to wait after a failure.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -98,30 +100,48 @@ impl KeptState {
         }
     }
 
-    /// Keeps every change while this gateway leads, until `stop`.
-    pub async fn follow(mut self, mut leading: watch::Receiver<Leading>, stop: CancellationToken) {
+    /// Keeps every change while this gateway leads, until `stop`. One that does not lead keeps what it did itself, such as
+    /// joining, and starts anew (`again`) when another one did: then it takes the state of that one up.
+    pub async fn follow(mut self, mut leading: watch::Receiver<Leading>, again: CancellationToken, stop: CancellationToken) {
         let mut followed = Followed::at(&self.dir);
         loop {
             let leads = leading.borrow_and_update().0;
-            let mut failed = false;
-            if leads && let Err(error) = self.save().await {
-                tracing::warn!(%error, "cannot keep the state of this gateway; what changed is lost if the pod ends now");
-                failed = true;
+            let mut pause = LOOK;
+            match self.keep(leads).await {
+                Ok(Standing::Same) => {}
+                Ok(Standing::Overtaken) => {
+                    tracing::info!("another gateway of this cluster joined, left or has a new authority: starting again with that");
+                    again.cancel();
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot keep the state of this gateway; what changed is lost if the pod ends now");
+                    pause = RETRY;
+                }
             }
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 changed = leading.changed() => if changed.is_err() { break },
                 () = followed.changed() => {}
-                () = sleep(RETRY), if failed => {}
+                () = sleep(pause) => {}
             }
         }
         // What the last moments brought, such as that the cluster left its set.
-        if leading.borrow().0
-            && let Err(error) = self.save().await
-        {
+        let leads = leading.borrow().0;
+        if let Err(error) = self.keep(leads).await {
             tracing::warn!(%error, "cannot keep the state of this gateway");
         }
+    }
+
+    async fn keep(&mut self, leads: bool) -> Result<Standing, KeepError> {
+        let here = self.read().await;
+        let kept = self.kept.as_ref().map(|(kept, _)| kept);
+        if leads || kept.is_none_or(|kept| are_apart(kept, &here)) {
+            return self.save().await.map(|()| Standing::Same);
+        }
+        self.kept = self.secret.load().await?;
+        let apart = self.kept.as_ref().is_some_and(|(kept, _)| are_apart(kept, &here));
+        Ok(if apart { Standing::Overtaken } else { Standing::Same })
     }
 
     async fn save(&mut self) -> Result<(), KeepError> {
@@ -164,6 +184,22 @@ impl KeptState {
         });
         reading.await.unwrap_or_else(|_| self.kept.clone().map(|(kept, _)| kept).unwrap_or_default())
     }
+}
+
+/// What the Secret is to the files of a gateway that does not lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Of the same cluster and membership.
+    Same,
+    /// Of another one, which counts.
+    Overtaken,
+}
+
+/// Whether two states cannot both be that of this cluster: another authority, or a member and none.
+fn are_apart(one: &Contents, other: &Contents) -> bool {
+    let member = |state: &Contents| state.0.contains_key("membership.pb");
+    let authority = |state: &Contents| state.0.get("ca_tls.crt").cloned();
+    member(one) != member(other) || authority(one) != authority(other)
 }
 
 fn follows(dir: &Path) -> Option<String> {
@@ -232,6 +268,17 @@ mod tests {
         assert_eq!(state::read_private(&to.join("ca/tls.key")).unwrap(), b"key");
         assert!(!to.join("known.pb").exists(), "what is older than what was kept");
         assert_eq!(read_files(&to), contents);
+    }
+
+    #[test]
+    fn a_state_is_another_ones_when_its_authority_or_its_being_a_member_is() {
+        let state = |files: &[(&str, &str)]| {
+            Contents(files.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec())).collect())
+        };
+        let joined = state(&[("ca_tls.crt", "a"), ("membership.pb", "1")]);
+        assert!(!are_apart(&joined, &state(&[("ca_tls.crt", "a"), ("membership.pb", "2"), ("reset.key", "x")])));
+        assert!(are_apart(&joined, &state(&[("ca_tls.crt", "a")])));
+        assert!(are_apart(&joined, &state(&[("ca_tls.crt", "b"), ("membership.pb", "1")])));
     }
 
     #[test]
