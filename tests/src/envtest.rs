@@ -75,7 +75,7 @@ impl RealServer {
             "--bind-address=127.0.0.1".to_owned(),
             format!("--tls-cert-file={}", file("server.pem")),
             format!("--tls-private-key-file={}", file("server.key")),
-            format!("--service-account-key-file={}", file("accounts.key")),
+            format!("--service-account-key-file={}", file("accounts.pub")),
             format!("--service-account-signing-key-file={}", file("accounts.key")),
             "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
             format!("--token-auth-file={}", file("tokens.csv")),
@@ -212,6 +212,7 @@ fn certificates(place: &Place) -> String {
     let _ = place.file("server.pem", &leaf.pem());
     let _ = place.file("server.key", &leaf_key.serialize_pem());
     let _ = place.file("accounts.key", &accounts.serialize_pem());
+    let _ = place.file("accounts.pub", &accounts.public_key_pem());
     let _ = place.file("tokens.csv", &format!("{TOKEN},admin,admin,system:masters\n"));
     authority.pem()
 }

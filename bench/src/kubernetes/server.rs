@@ -5,6 +5,7 @@
 
 use std::{
     fmt::{self, Write as _},
+    io::Write as _,
     net::Ipv4Addr,
     str::FromStr,
     time::{Duration, SystemTime},
@@ -55,9 +56,9 @@ impl FromStr for Served {
 /// Serves until it is killed; tells its address on the first line of its output.
 pub(crate) async fn serve(served: Served) -> anyhow::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    let mut out = tokio::io::stdout();
-    out.write_all(format!("{}\n", listener.local_addr()?).as_bytes()).await?;
-    out.flush().await?;
+    let mut out = std::io::stdout();
+    writeln!(out, "{}", listener.local_addr()?)?;
+    out.flush()?;
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await?;
@@ -147,6 +148,7 @@ fn pod(at: usize, account: &str) -> String {
         .map(|n| json!({"name": format!("SETTING_{n}"), "value": "http://some-service.some-namespace:8080/"}))
         .collect();
     let condition = |kind| json!({"type": kind, "status": "True", "lastProbeTime": null, "lastTransitionTime": time});
+    let conditions = ["Initialized", "Ready", "ContainersReady", "PodScheduled"].map(condition);
     let object = json!({
         "metadata": {
             "name": name, "generateName": "checkout-service-7d9c7b9d4f-", "namespace": namespace, "uid": format!("{at:032x}"),
@@ -165,7 +167,7 @@ fn pod(at: usize, account: &str) -> String {
         },
         "status": {
             "phase": "Running", "hostIP": "192.168.0.1", "podIP": ip, "podIPs": [{"ip": ip}], "startTime": time,
-            "conditions": ["Initialized", "Ready", "ContainersReady", "PodScheduled"].map(condition),
+            "conditions": conditions,
         },
     });
     object.to_string().replace("\"FIELDS\"", &format!("{{{}}}", fields.trim_end_matches(',')))

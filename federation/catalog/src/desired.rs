@@ -180,8 +180,14 @@ impl Planner {
         let slices = slices::desired(&services, &present.services, &present.gateways);
         plan.changes.extend(slices::changed(&slices, present).map(Change::Slice));
         let imports = service_imports::desired(wanted, present, &services, &mut plan.findings);
-        plan.changes.extend(service_imports::changed(&imports, present).map(Change::Import));
-        plan.changes.extend(statuses::of_imports(wanted, present, &imports, now).map(Change::ImportStatus));
+        let rewritten: Vec<ImportSpec> = service_imports::changed(&imports, present).collect();
+        // The status of what is being rewritten would be of the generation before.
+        let unsettled: BTreeSet<&ServiceKey> = rewritten.iter().map(|spec| &spec.key).collect();
+        let statuses = statuses::of_imports(wanted, present, &imports, now);
+        let settled = statuses.filter(|status| !unsettled.contains(&status.key));
+        let statuses: Vec<Change> = settled.map(Change::ImportStatus).collect();
+        plan.changes.extend(rewritten.into_iter().map(Change::Import));
+        plan.changes.extend(statuses);
         plan.changes.extend(statuses::of_exports(wanted, present, now).map(Change::ExportStatus));
         plan.changes.extend(properties::changes(wanted, present, &mut plan.findings));
         // Names go before addresses do, and addresses before what they lead to.

@@ -50,6 +50,31 @@ pub enum KeepError {
     },
 }
 
+impl KeepError {
+    /// Whether the same may succeed later without anybody doing anything.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Overtaken(_) => true,
+            Self::TooLarge { .. } => false,
+            Self::Call { error, .. } => match error {
+                CallError::Unreachable { .. }
+                | CallError::Throttled { .. }
+                | CallError::Failed { .. }
+                | CallError::Expired { .. }
+                | CallError::Conflict { .. }
+                | CallError::Unauthorized { .. } => true,
+                CallError::Untrusted { .. }
+                | CallError::Forbidden { .. }
+                | CallError::NotFound { .. }
+                | CallError::Rejected { .. }
+                | CallError::Unreadable { .. }
+                | CallError::Credentials { .. } => false,
+            },
+        }
+    }
+}
+
 impl Version {
     /// The resource version.
     #[must_use]

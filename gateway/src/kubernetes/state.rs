@@ -66,7 +66,7 @@ impl KeptState {
         let kept = loop {
             match secret.load().await {
                 Ok(kept) => break kept,
-                Err(error) if Instant::now() < until => {
+                Err(error) if error.may_pass() && Instant::now() < until => {
                     tracing::warn!(%error, "cannot read the state of the earlier pods; trying again");
                     sleep(RETRY).await;
                 }

@@ -187,9 +187,10 @@ impl Cluster {
         let source = kubernetes.as_ref().map(|lines| {
             let ports = self.block.ports();
             let (first, last) = (ports.start(), ports.end());
+            let kept = if lines.contains("state_secret") { "" } else { "state_secret = \"\"\n" };
             format!(
                 "source = \"kubernetes\"\n[kubernetes]\nnamespace = \"landbridge-system\"\npod = \"{name}-0\"\n\
-                 import_ports = \"{first}-{last}\"\n{lines}\n"
+                 import_ports = \"{first}-{last}\"\n{kept}{lines}\n"
             )
         });
         let source = source.unwrap_or_default();

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::{
     apiserver::{ApiServer, Fault},
-    client::say,
+    client::line,
     fleet::{Cluster, Fleet, Settings, host_of},
     manifests::Export,
     probe::Echo,
@@ -39,7 +39,7 @@ impl World {
     }
 
     async fn on(east: Server, west: Server) -> Self {
-        Self::with(east, west, "state_secret = \"\"").await
+        Self::with(east, west, "").await
     }
 
     async fn with(east: Server, west: Server, lines: &str) -> Self {
@@ -256,7 +256,7 @@ async fn a_connection_to_an_allocated_port_reaches_the_exporting_cluster() {
         tokio::net::TcpStream::connect::<std::net::SocketAddr>(address).await.ok()
     })
     .await;
-    assert!(say(&mut stream, "hello").await.unwrap().contains("hello"));
+    assert_eq!(line(&mut stream).await.unwrap(), "west");
 }
 
 #[tokio::test]
@@ -352,7 +352,7 @@ async fn a_cluster_that_is_unreachable_keeps_its_imports_and_one_that_left_leave
 #[tokio::test]
 async fn a_gateway_whose_pod_was_replaced_is_the_same_member() {
     let (east, west) = (Server::double().await, Server::double().await);
-    let mut world = World::with(east, west, "").await;
+    let mut world = World::with(east, west, "state_secret = \"landbridge-gateway-state\"").await;
     world.fleet.connected().await;
     world.west.put_yaml(&export(API, 8080).yaml()).await;
     world.import(API).await;

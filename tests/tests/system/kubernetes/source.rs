@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::{
     apiserver::{ApiServer, Fault},
-    client::say,
+    client::line,
     fleet::{Cluster, Fleet, Settings},
     manifests::{Export, pod},
     probe::Echo,
@@ -180,8 +180,7 @@ async fn exports_come_and_go_with_their_objects() {
     for service in [API, SHOP] {
         world.west().sees(service, &["east"]).await;
     }
-    let mut stream = world.west().connect(API, 8080).await;
-    assert!(say(&mut stream, "hello").await.unwrap().contains("hello"));
+    assert_eq!(line(&mut world.west().connect(API, 8080).await).await.unwrap(), "east");
     world.withdraw(API);
     world.west().sees(API, &[]).await;
     world.server.delete("endpointslices", "production", "shop-1");
@@ -198,7 +197,7 @@ async fn a_pod_is_attested_from_when_it_runs_until_it_is_gone() {
     world.pod("web", 20);
     world.attested(&["web"]).await;
     let mut stream = world.call_from(20).await;
-    assert!(say(&mut stream, "hello").await.unwrap().contains("hello"));
+    assert_eq!(line(&mut stream).await.unwrap(), "west");
     assert_eq!(echo.seen().pop().unwrap().principal.as_deref(), Some(WEB));
     world.server.delete("pods", "production", "web");
     world.attested(&[]).await;
@@ -219,13 +218,13 @@ async fn a_policy_of_the_cluster_decides_while_it_is_there() {
     };
     world.server.put(policy(json!({"action": "DENY", "to": [{"services": ["api"]}]})));
     until("calls are refused", async || {
-        drop(say(&mut world.west().connect(API, 8080).await, "hello").await);
+        drop(line(&mut world.west().connect(API, 8080).await).await);
         (world.east().metrics().await.ended("Inbound", "denied") > 0.0).then_some(())
     })
     .await;
     world.server.delete("authorizationpolicies", "production", "nobody");
     until("calls are let through", async || {
-        say(&mut world.west().connect(API, 8080).await, "hello").await.ok().filter(|said| said.contains("hello"))
+        line(&mut world.west().connect(API, 8080).await).await.ok().filter(|name| name == "east")
     })
     .await;
 }
@@ -295,6 +294,8 @@ async fn a_right_that_is_revoked_is_named_and_what_was_known_stays() {
                    --as=system:serviceaccount:landbridge-system:gateway";
     assert!(refused["trouble"].as_str().unwrap().contains(command), "{refused}");
     world.says("kubectl auth can-i").await;
+    let refused = ["resource=\"pods\"", "state=\"refused\""];
+    assert_eq!(world.east().metrics().await.sum("landbridge_gateway_catalog_watches", &refused), 1.0);
     world.export(SHOP);
     world.west().sees(SHOP, &["east"]).await;
     world.attested(&["web"]).await;
@@ -359,5 +360,6 @@ async fn a_gateway_that_starts_tells_nobody_what_it_exports_before_it_knows() {
     world.west().reaches("east", false).await;
     world.server.heal();
     world.west().sees(API, &["east"]).await;
-    world.says("\"ready\":true").await;
+    until("the gateway is ready", async || world.east().get("/readyz").await.filter(|(status, _)| *status == 200))
+        .await;
 }
