@@ -3,7 +3,8 @@
 //! Owns what programs see of a cluster: discovery, objects, watches, server-side apply, tokens and roles; and how a test
 //! changes the cluster, makes it fail and counts what it was asked. Never runs a pod. What controllers do in a real cluster is
 //! done at once, as far as our programs notice: definitions are established, owned objects and namespaces end. Not modelled:
-//! conversion of fields between versions, rules in CEL, pagination of watches, answers in protobuf, admission but for one refusal.
+//! refusing fields that a built-in kind has not, conversion of fields between versions, that both kinds of Event are one, rules
+//! in CEL, tables for people, answers in protobuf, admission but for one refusal.
 //!
 //! ```text
 //! connections (serve) --> desk: tokens, faults, account --> store: handle --> read | write | ending | watch

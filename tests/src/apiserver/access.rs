@@ -93,12 +93,13 @@ impl Store {
     /// # Errors
     /// When no role allows it.
     pub(super) fn authorize(&self, user: &User, request: &Request) -> Result<(), Failure> {
-        let deed = Deed { verb: &request.verb, target: request.target.as_ref(), path: &request.path };
+        let target = request.judged_target();
+        let deed = Deed { verb: &request.verb, target: target.as_ref(), path: &request.path };
         if self.allows(user, &deed) {
             return Ok(());
         }
         let (who, verb) = (&user.name, &request.verb);
-        let Some(target) = &request.target else {
+        let Some(target) = &target else {
             let message = format!("forbidden: User {who:?} cannot {verb} path {:?}", request.path);
             return Err(Failure { details: json!({}), ..Failure::new(403, "Forbidden", message) });
         };

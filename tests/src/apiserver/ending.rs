@@ -53,7 +53,7 @@ impl Store {
     /// DELETE of all that are selected.
     pub(super) fn delete_all(&mut self, write: &Write<'_>) -> Result<Answer, Failure> {
         let (kind, request) = (write.kind, write.request);
-        let selector = Selector::read(request.parameter("labelSelector"), request.parameter("fieldSelector"))?;
+        let selector = Selector::read(kind, request)?;
         self.refuse_by_webhook(kind)?;
         let objects = self.of(&kind.resource(), &write.target.namespace);
         let selected: Vec<_> = objects

@@ -28,7 +28,12 @@ impl Store {
     /// # Errors
     /// The refusal.
     pub(super) fn handle(&mut self, request: &Request, caller: Caller<'_>) -> Result<Answer, Failure> {
-        if request.says("dryRun") || request.parameter("dryRun") == "All" {
+        // A deletion says it in its options.
+        let says = request.verb.starts_with("delete") && {
+            let options: serde_json::Value = serde_json::from_slice(&request.body).unwrap_or_default();
+            options["dryRun"] == json!(["All"])
+        };
+        if says || request.parameter("dryRun") == "All" {
             return self.clone().answer(request, caller);
         }
         self.answer(request, caller)

@@ -36,7 +36,7 @@ impl Store {
 
     /// The selected objects of a kind, a page at a time.
     pub(super) fn read_all(&self, kind: &Kind, request: &Request, target: &Target) -> Result<Value, Failure> {
-        let selector = Selector::read(request.parameter("labelSelector"), request.parameter("fieldSelector"))?;
+        let selector = Selector::read(kind, request)?;
         let limit = request.parameter("limit").parse().ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
         let token = request.parameter("continue");
         let (revision, after) = if token.is_empty() {

@@ -96,6 +96,17 @@ impl Request {
         ["true", "1"].contains(&self.parameter(name))
     }
 
+    /// The target as roles judge it: who selects one object by its name asks for that one alone.
+    pub(super) fn judged_target(&self) -> Option<Target> {
+        let mut target = self.target.clone()?;
+        let mut terms = self.parameter("fieldSelector").split(',');
+        let name = terms.find_map(|term| term.strip_prefix("metadata.name=")).map(|name| name.trim_start_matches('='));
+        if let (true, Some(name)) = (target.name.is_empty(), name) {
+            target.name = name.to_owned();
+        }
+        Some(target)
+    }
+
     /// Who manages the fields that this writes: what it says, or what the client calls itself.
     pub(super) fn manager(&self) -> &str {
         let said = self.parameter("fieldManager");

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::{failure::Failure, object};
+use super::{failure::Failure, kinds::Kind, object, request::Request};
 
 /// What an object must be to be seen.
 #[derive(Debug, Clone, Default)]
@@ -21,17 +21,28 @@ enum Wanted {
     Absent,
 }
 
-/// The fields that can be selected, in every kind that has them.
-const FIELDS: &[&str] = &["metadata.name", "metadata.namespace", "spec.nodeName", "status.phase", "type", "spec.type"];
+/// The fields by which objects can be selected beyond their name and namespace.
+const FIELDS: &[(&str, &[&str])] = &[
+    ("pods", &["spec.nodeName", "spec.restartPolicy", "spec.serviceAccountName", "status.phase", "status.podIP"]),
+    ("services", &["spec.clusterIP", "spec.type"]),
+    ("namespaces", &["status.phase"]),
+    ("secrets", &["type"]),
+    ("events", &["involvedObject.kind", "involvedObject.name", "involvedObject.namespace", "reason", "type"]),
+    ("events.events.k8s.io", &["regarding.kind", "regarding.name", "regarding.namespace", "reason", "type"]),
+];
 
 impl Selector {
     /// Reads both selectors of a query.
     ///
     /// # Errors
     /// When one cannot be understood, or selects by a field that cannot be.
-    pub(super) fn read(labels: &str, fields: &str) -> Result<Self, Failure> {
+    pub(super) fn read(kind: &Kind, request: &Request) -> Result<Self, Failure> {
+        Self::of(kind, request.parameter("labelSelector"), request.parameter("fieldSelector"))
+    }
+
+    fn of(kind: &Kind, labels: &str, fields: &str) -> Result<Self, Failure> {
         let labels = terms(labels).into_iter().map(|term| label(&term)).collect::<Result<_, _>>()?;
-        let fields = terms(fields).into_iter().map(|term| field(&term)).collect::<Result<_, _>>()?;
+        let fields = terms(fields).into_iter().map(|term| field(kind, &term)).collect::<Result<_, _>>()?;
         Ok(Self { labels, fields })
     }
 
@@ -99,14 +110,18 @@ fn comparison(term: &str) -> Option<(String, Wanted)> {
     None
 }
 
-fn field(term: &str) -> Result<(String, Wanted), Failure> {
+fn field(kind: &Kind, term: &str) -> Result<(String, Wanted), Failure> {
     let (path, wanted) = comparison(term)
         .ok_or_else(|| Failure::bad_request(format!("invalid selector: '{term}'; can't understand '{term}'")))?;
-    if FIELDS.contains(&&*path) || path.starts_with("involvedObject.") || path.starts_with("regarding.") {
+    let own = FIELDS.iter().find(|(resource, _)| *resource == kind.resource()).map(|(_, fields)| *fields);
+    if ["metadata.name", "metadata.namespace"].contains(&&*path) || own.unwrap_or_default().contains(&&*path) {
         return Ok((path, wanted));
     }
-    let known = "\"metadata.name\", \"metadata.namespace\"";
-    Err(Failure::bad_request(format!("{path:?} is not a known field selector: only {known}")))
+    Err(Failure::bad_request(if own.is_some() || kind.custom {
+        format!("field label not supported: {path}")
+    } else {
+        format!("{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+    }))
 }
 
 fn unreadable(term: &str) -> Failure {
@@ -118,6 +133,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::apiserver::kinds::Kinds;
+
+    fn read(kind: &str, labels: &str, fields: &str) -> Result<Selector, Failure> {
+        Selector::of(&Kinds::new().of_resource(kind).unwrap(), labels, fields)
+    }
 
     #[test]
     fn labels_are_selected_by_equality_and_by_sets() {
@@ -134,17 +154,19 @@ mod tests {
             ("none", false),
             ("none!=x", true),
         ] {
-            assert_eq!(Selector::read(selector, "").unwrap().matches(&pod), wanted, "{selector}");
+            assert_eq!(read("pods", selector, "").unwrap().matches(&pod), wanted, "{selector}");
         }
-        assert!(Selector::read("app in web", "").is_err());
+        assert!(read("pods", "app in web", "").is_err());
     }
 
     #[test]
     fn fields_are_selected_by_equality() {
         let pod = json!({"metadata": {"name": "a", "namespace": "shop"}});
-        let selects = |fields| Selector::read("", fields).unwrap().matches(&pod);
+        let selects = |fields| read("pods", "", fields).unwrap().matches(&pod);
         assert!(selects("metadata.name=a,metadata.namespace!=other"));
         assert!(!selects("metadata.name=b"));
-        assert!(Selector::read("", "spec.color=red").is_err());
+        assert!(read("pods", "", "status.phase!=Failed").is_ok());
+        assert!(read("configmaps", "", "status.phase!=Failed").is_err());
+        assert!(read("pods", "", "spec.color=red").is_err());
     }
 }

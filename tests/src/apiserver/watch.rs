@@ -49,7 +49,7 @@ impl Store {
             version: target.version.clone(),
             namespace: target.namespace.clone(),
             name: target.name.clone(),
-            selector: Selector::read(request.parameter("labelSelector"), request.parameter("fieldSelector"))?,
+            selector: Selector::read(&kind, request)?,
             metadata_only: request.wants_metadata(),
             bookmarks: request.says("allowWatchBookmarks"),
             told: from,

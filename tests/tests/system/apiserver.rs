@@ -5,6 +5,7 @@
 mod caller;
 mod faults;
 mod kubectl;
+mod real;
 
 use http::Method;
 use serde_json::json;

@@ -144,3 +144,35 @@ fn a_status_is_owned_apart_from_the_rest() {
     let again = cluster.apply(PAY, "one", balanced()).unwrap();
     assert_eq!(again["status"], told["status"]);
 }
+
+#[test]
+fn a_merged_list_keeps_the_order_of_what_is_applied() {
+    let mut cluster = Cluster::new();
+    let ports =
+        |ports: &[u16]| service(&ports.iter().map(|port| json!({"port": port, "name": format!("p{port}")})).collect());
+    cluster.apply(PAY, "one", ports(&[1, 2, 3])).unwrap();
+    let merged = cluster.apply(PAY, "two", ports(&[3, 1])).unwrap();
+    let order: Vec<_> = merged["spec"]["ports"].as_array().unwrap().iter().map(|port| port["port"].clone()).collect();
+    assert_eq!(order, [2, 3, 1]);
+}
+
+#[test]
+fn who_joins_without_a_change_has_no_time() {
+    let mut cluster = Cluster::new();
+    let config = json!({"metadata": {"name": "a"}, "data": {"x": "1"}});
+    cluster.apply(A, "one", config.clone()).unwrap();
+    let joined = cluster.apply(A, "two", config).unwrap();
+    let entries = joined["metadata"]["managedFields"].as_array().unwrap();
+    let times: Vec<_> = entries.iter().map(|entry| (&entry["manager"], entry.get("time").is_some())).collect();
+    assert_eq!(times, [(&json!("two"), false), (&json!("one"), true)]);
+}
+
+#[test]
+fn empty_maps_and_lists_of_built_in_kinds_are_not_kept() {
+    let mut cluster = Cluster::new();
+    let slices = "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices/a";
+    let empty = json!({"metadata": {"name": "a", "labels": {}}, "addressType": "IPv4", "endpoints": []});
+    let made = cluster.apply(slices, "one", empty).unwrap();
+    assert_eq!(made["metadata"].get("labels"), None);
+    assert_eq!((made.get("endpoints"), made.get("ports")), (Some(&json!(null)), Some(&json!(null))));
+}

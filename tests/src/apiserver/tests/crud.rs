@@ -88,7 +88,9 @@ fn each_kind_of_patch_does_what_its_standard_says() {
     let patch = json!({"spec": {"containers": [{"name": "b", "image": "2"}]}}).to_string();
     let strategic = "application/strategic-merge-patch+json";
     let patched = cluster.ask(&Method::PATCH, &format!("{pods}/p"), strategic, &patch).unwrap();
-    assert_eq!(patched["spec"]["containers"], json!([{"name": "a", "image": "1"}, {"name": "b", "image": "2"}]));
+    let containers = patched["spec"]["containers"].as_array().unwrap();
+    let images: Vec<_> = containers.iter().map(|container| (&container["name"], &container["image"])).collect();
+    assert_eq!(images, [(&json!("a"), &json!("1")), (&json!("b"), &json!("2"))]);
     assert_eq!(cluster.ask(&Method::PATCH, A, "text/plain", "{}").unwrap_err().code, 415);
 }
 
@@ -119,6 +121,8 @@ fn a_finalizer_holds_an_object_until_it_is_taken_off() {
     cluster.post(MAPS, held).unwrap();
     let ending = cluster.delete(A).unwrap();
     assert_eq!(ending["metadata"]["deletionTimestamp"], super::NOW);
+    let refused = cluster.merge(A, &json!({"metadata": {"finalizers": ["landbridge.dev/more"]}})).unwrap_err();
+    assert_eq!((refused.code, &refused.details["causes"][0]["field"]), (422, &json!("metadata.finalizers")));
     cluster.merge(A, &json!({"metadata": {"finalizers": null}})).unwrap();
     assert_eq!(cluster.get(A).unwrap_err().code, 404);
 }
@@ -157,4 +161,7 @@ fn a_dry_run_changes_nothing() {
     let mut cluster = Cluster::new();
     cluster.post(&format!("{MAPS}?dryRun=All"), map("a")).unwrap();
     assert_eq!(cluster.get(A).unwrap_err().code, 404);
+    cluster.post(MAPS, map("a")).unwrap();
+    cluster.ask(&Method::DELETE, A, "", &json!({"dryRun": ["All"]}).to_string()).unwrap();
+    assert!(cluster.get(A).is_ok());
 }

@@ -19,6 +19,7 @@ fn definition() -> Value {
     let spec = json!({"type": "object", "properties": {
         "exportedLabels": {"type": "object", "additionalProperties": {"type": "string"}},
         "weight": {"type": "integer", "default": 1, "minimum": 0},
+        "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
     }});
     let schema = json!({"type": "object", "properties": {
         "apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {"type": "object"},
@@ -134,4 +135,14 @@ fn a_strategic_merge_patch_is_not_for_custom_resources() {
     cluster.post(EXPORTS, json!({"metadata": {"name": "pay"}})).unwrap();
     let refused = cluster.ask(&http::Method::PATCH, PAY, "application/strategic-merge-patch+json", "{}").unwrap_err();
     assert_eq!((refused.code, refused.reason), (415, "UnsupportedMediaType"));
+}
+
+#[test]
+fn fields_of_no_known_type_are_kept_and_owned_with_what_leads_to_them() {
+    let mut cluster = defined();
+    let free = json!({"metadata": {"name": "pay"}, "spec": {"free": {"a": {"b": 1}}}});
+    let made = cluster.apply(PAY, "one", free).unwrap();
+    assert_eq!(made["spec"]["free"], json!({"a": {"b": 1}}));
+    let owned = json!({"f:spec": {"f:free": {"f:a": {".": {}, "f:b": {}}}}});
+    assert_eq!(fields_of(&made, "one"), owned);
 }

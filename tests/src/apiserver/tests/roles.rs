@@ -31,7 +31,7 @@ fn bound() -> Cluster {
         |kind: &str| json!({"metadata": name, "subjects": subjects, "roleRef": {"kind": kind, "name": "gateway"}});
     cluster.post(&format!("{rbac}/clusterrolebindings"), role("ClusterRole")).unwrap();
     let rules = json!([{"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": ["leader"],
-        "verbs": ["get", "update"]}]);
+        "verbs": ["get", "watch", "update"]}]);
     cluster.post(&format!("{rbac}/namespaces/shop/roles"), json!({"metadata": name, "rules": rules})).unwrap();
     cluster.post(&format!("{rbac}/namespaces/shop/rolebindings"), role("Role")).unwrap();
     cluster
@@ -50,6 +50,12 @@ fn only_what_a_role_names_is_allowed() {
         (Method::GET, "/apis/coordination.k8s.io/v1/namespaces/shop/leases/other", false),
         (Method::GET, "/apis/coordination.k8s.io/v1/namespaces/default/leases/leader", false),
         (Method::GET, "/apis/coordination.k8s.io/v1/namespaces/shop/leases", false),
+        (
+            Method::GET,
+            "/apis/coordination.k8s.io/v1/namespaces/shop/leases?watch=1&fieldSelector=metadata.name%3Dleader",
+            true,
+        ),
+        (Method::GET, "/apis/coordination.k8s.io/v1/namespaces/shop/leases?watch=1", false),
         (Method::GET, "/metrics", true),
         (Method::GET, "/apis", true),
         (Method::GET, "/logs", false),

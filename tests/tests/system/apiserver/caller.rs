@@ -2,7 +2,7 @@
 //!
 //! Owns one connection in one version of HTTP. Never retries.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, header};
@@ -36,6 +36,7 @@ pub(super) struct Caller {
     sender: Sender,
     authority: String,
     token: Option<String>,
+    media: String,
     _driver: JoinSet<()>,
 }
 
@@ -53,23 +54,36 @@ impl Answer {
     }
 }
 
-async fn connect(server: &ApiServer, http: Http) -> TlsStream<TcpStream> {
+/// Where an API server is, and whom its certificate is to be from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) address: SocketAddr,
+    pub(super) ca_pem: &'a str,
+}
+
+async fn connect(place: Place<'_>, http: Http) -> io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(server.ca_pem().as_bytes()).unwrap()).unwrap();
+    for authority in CertificateDer::pem_slice_iter(place.ca_pem.as_bytes()) {
+        roots.add(authority.unwrap()).unwrap();
+    }
     let mut config = ClientConfig::builder_with_provider(federation_pki::tls::provider())
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![if http == Http::One { b"http/1.1".to_vec() } else { b"h2".to_vec() }];
-    let stream = TcpStream::connect(server.address()).await.unwrap();
-    let name = ServerName::from(server.address().ip());
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+    let stream = TcpStream::connect(place.address).await?;
+    TlsConnector::from(Arc::new(config)).connect(ServerName::from(place.address.ip()), stream).await
 }
 
 impl Caller {
     pub(super) async fn new(server: &ApiServer, http: Http, token: Option<&str>) -> Self {
-        let stream = TokioIo::new(connect(server, http).await);
+        let place = Place { address: server.address(), ca_pem: server.ca_pem() };
+        Self::at(place, http, token).await.expect("the API server of the tests takes connections")
+    }
+
+    pub(super) async fn at(place: Place<'_>, http: Http, token: Option<&str>) -> io::Result<Self> {
+        let stream = TokioIo::new(connect(place, http).await?);
         let mut driver = JoinSet::new();
         // A connection that ends is seen by the request that wants it.
         let sender = match http {
@@ -85,7 +99,13 @@ impl Caller {
             }
         };
         let token = token.map(str::to_owned);
-        Self { sender, authority: server.address().to_string(), token, _driver: driver }
+        let (authority, media) = (place.address.to_string(), "application/json".to_owned());
+        Ok(Self { sender, authority, token, media, _driver: driver })
+    }
+
+    /// Says from now on that bodies are of this type.
+    pub(super) fn media(&mut self, media: &str) {
+        media.clone_into(&mut self.media);
     }
 
     async fn send(
@@ -98,7 +118,7 @@ impl Caller {
             Sender::One(_) => target.to_owned(),
             Sender::Two(_) => format!("https://{}{target}", self.authority),
         };
-        let mut request = Request::builder().method(method).uri(uri).header(header::CONTENT_TYPE, "application/json");
+        let mut request = Request::builder().method(method).uri(uri).header(header::CONTENT_TYPE, &self.media);
         if matches!(self.sender, Sender::One(_)) {
             request = request.header(header::HOST, &self.authority);
         }
