@@ -28,8 +28,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// The least time between two looks: a status that is half a second late harms nobody, and what a new service or a gateway that
-/// starts brings about is told at once.
+/// The least time between two looks: a status that is half a second late harms nobody. What changes after a quiet time is told
+/// at once.
 const LEAST_PAUSE: Duration = Duration::from_millis(500);
 /// How often round trip times are looked at, which announce nothing.
 const MEASURE: Duration = Duration::from_secs(10);

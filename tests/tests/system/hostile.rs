@@ -23,7 +23,7 @@ use gateway_core::{
     control::MAX_CONTROL_FRAME,
     header::{Destination, MAX_HEADER, StreamHeader, StreamReply},
 };
-use proto::tunnel::v1::{Catalog, CatalogSnapshot, Hello, control_message::Message};
+use proto::tunnel::v1::{Catalog, CatalogSnapshot, Hello, Ping, control_message::Message};
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
@@ -198,6 +198,26 @@ async fn what_is_exported_to_others_alone_is_refused_as_what_does_not_exist() {
     }
     assert_eq!(words[0], words[1], "the words do not tell them apart");
     siege.west_is_well().await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_does_not_say_what_it_imports_is_shown_as_such_and_is_no_failure() {
+    let siege = Siege::begin().await;
+    let importer = async || {
+        let services = siege.fleet["west"].admin().await.services().await.unwrap();
+        let export = services.into_iter().find(|service| service.name == "api")?.export?;
+        export.importers.into_iter().find(|importer| importer.cluster == "mallory")
+    };
+    let lost = async || importer().await.filter(|importer| importer.state == "no-tunnel");
+    until("there is no tunnel to mallory", lost).await;
+    let mut peer = siege.tunnel().await;
+    let silent = until("mallory does not say", async || {
+        // It lives, and is heard.
+        peer.tell(Message::Ping(Ping::default())).await.unwrap();
+        importer().await.filter(|importer| importer.state == "unknown")
+    });
+    let silent = silent.await;
+    assert_eq!((silent.reached, silent.why_not.as_str()), (false, "unknown: its gateway does not say"));
 }
 
 #[tokio::test]

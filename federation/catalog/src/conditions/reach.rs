@@ -86,7 +86,7 @@ impl Asked {
     }
 }
 
-/// Why an export has not arrived in a cluster, or why that is not known.
+/// Why an export has not arrived in a cluster, or why that is not known; to be asked of those where it has not.
 #[must_use]
 pub fn why_not(importer: &Importer) -> &'static str {
     match (importer.import, importer.tunnel) {
