@@ -201,12 +201,12 @@ impl Parts {
         let (members, gate) = objects.view().gate(follower.members());
         let live = Live::default();
         let readiness = Readiness::default();
+        readiness.register(registry);
         let kubernetes = cluster.map(|cluster| Kubernetes::open(&config, cluster, registry)).transpose()?;
         let outputs = control_outputs(&config, &readiness, kubernetes.as_ref());
         let (catalog, tables) = (outputs.catalog.subscribe(), outputs.tables.subscribe());
         let connections = outputs.judged.subscribe();
-        let derived = kubernetes.as_ref().map(Kubernetes::derived);
-        let control = Control::new(&config, outputs, live.clone(), derived, registry)?;
+        let control = Control::new(&config, outputs, live.clone(), kubernetes.as_ref(), registry)?;
         let reports = watch::Sender::default();
         let sources = Sources {
             identity: identity.live(),
@@ -218,12 +218,9 @@ impl Parts {
         };
         let started = Tunnels::start(tunnel_config(&config)?, socket, sources)?;
         started.tunnels.register(registry);
-        let surveyor = Surveyor::new(tables.clone(), objects.subscribe(), started.tunnels.clone(), reports);
-        surveyor.register(registry);
-        let horizon =
-            Horizon { identity: identity.clone(), follower: follower.clone(), tunnels: started.tunnels.clone() };
-        horizon.register(registry);
-        readiness.register(registry);
+        let tunnels = started.tunnels.clone();
+        let surveyor = Surveyor::new(tables.clone(), objects.subscribe(), tunnels.clone(), (reports, registry));
+        Horizon { identity: identity.clone(), follower: follower.clone(), tunnels }.register(registry);
         let effects = Effects { tunnels: started.tunnels.followed(), connections };
         let path = Arc::new(DataPath {
             cluster: config.cluster.name.clone(),

@@ -10,7 +10,7 @@ use std::{
 };
 
 use federation_catalog::{local::Compiler, merge, peers::PeerCatalogs};
-use federation_kube::{derived::Derived, manifests::Manifests};
+use federation_kube::manifests::Manifests;
 use federation_model::{
     edition::Editions, finding::Finding, member::Member, names::ClusterName, revocation::Revocations,
 };
@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Config,
+    kubernetes::Kubernetes,
     live::Live,
     membership::{Current, Membership},
     source::SourceView,
@@ -116,11 +117,11 @@ impl Control {
         config: &Config,
         outputs: ControlOutputs,
         live: Live,
-        derived: Option<Derived>,
+        kubernetes: Option<&Kubernetes>,
         registry: &mut Registry,
     ) -> Result<Self, RangeTooSmall> {
         Ok(Self {
-            addressing: Addressing::new(config, derived)?,
+            addressing: Addressing::new(config, kubernetes.map(Kubernetes::derived))?,
             config: config.clone(),
             outputs,
             live,

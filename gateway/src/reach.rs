@@ -47,26 +47,24 @@ pub struct Surveyor {
 }
 
 impl Surveyor {
-    /// One that has seen nothing yet; `reports` is what the tunnels follow.
+    /// One that has seen nothing yet, with its metrics in `registry`; `reports` is what the tunnels follow.
     #[must_use]
     pub fn new(
         tables: watch::Receiver<Arc<Tables>>,
         objects: watch::Receiver<Arc<Manifests>>,
         tunnels: Tunnels,
-        reports: watch::Sender<Arc<ImportReports>>,
+        (reports, registry): (watch::Sender<Arc<ImportReports>>, &mut Registry),
     ) -> Self {
-        Self { tables, objects, tunnels, reports, reach: watch::Sender::default(), distances: BTreeMap::new() }
+        let surveyor =
+            Self { tables, objects, tunnels, reports, reach: watch::Sender::default(), distances: BTreeMap::new() };
+        registry.register_collector(Box::new(metrics::Measured(surveyor.reach())));
+        surveyor
     }
 
     /// Where the exports of this cluster have arrived, as it changes.
     #[must_use]
     pub fn reach(&self) -> watch::Receiver<Arc<Reach>> {
         self.reach.subscribe()
-    }
-
-    /// Adds the metrics to `registry`.
-    pub fn register(&self, registry: &mut Registry) {
-        registry.register_collector(Box::new(metrics::Measured(self.reach())));
     }
 
     /// Looks until `stop`.

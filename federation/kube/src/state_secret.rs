@@ -148,9 +148,11 @@ impl StateSecret {
     }
 
     fn failed(&self, error: &kube::Error) -> KeepError {
-        match CallError::of(error, &self.server) {
-            CallError::Conflict { .. } => KeepError::Overtaken(self.name.clone()),
-            error => KeepError::Call { name: self.name.clone(), error },
+        let (name, error) = (self.name.clone(), CallError::of(error, &self.server));
+        if matches!(error, CallError::Conflict { .. }) {
+            KeepError::Overtaken(name)
+        } else {
+            KeepError::Call { name, error }
         }
     }
 }

@@ -92,17 +92,23 @@ impl KeptState {
         if self.kept.is_some() {
             return Ok(());
         }
-        match self.save().await {
+        let here = self.read().await;
+        match self.write(&here).await {
             Err(KeepError::Overtaken(_)) => {
                 anyhow::bail!("another gateway of this cluster made its state first; starting again takes that up")
             }
-            saved => saved.context("the state of this gateway must survive its pod"),
+            written => written.context("the state of this gateway must survive its pod"),
         }
     }
 
     /// Keeps every change while this gateway leads, until `stop`. One that does not lead keeps what it did itself, such as
     /// joining, and starts anew (`again`) when another one did: then it takes the state of that one up.
-    pub async fn follow(mut self, mut leading: watch::Receiver<Leading>, again: CancellationToken, stop: CancellationToken) {
+    pub async fn follow(
+        mut self,
+        mut leading: watch::Receiver<Leading>,
+        again: CancellationToken,
+        stop: CancellationToken,
+    ) {
         let mut followed = Followed::at(&self.dir);
         loop {
             let leads = leading.borrow_and_update().0;
@@ -110,7 +116,9 @@ impl KeptState {
             match self.keep(leads).await {
                 Ok(Standing::Same) => {}
                 Ok(Standing::Overtaken) => {
-                    tracing::info!("another gateway of this cluster joined, left or has a new authority: starting again with that");
+                    tracing::info!(
+                        "another gateway of this cluster joined, left or has a new authority: starting again with that"
+                    );
                     again.cancel();
                 }
                 Err(error) => {
@@ -135,36 +143,30 @@ impl KeptState {
 
     async fn keep(&mut self, leads: bool) -> Result<Standing, KeepError> {
         let here = self.read().await;
-        let kept = self.kept.as_ref().map(|(kept, _)| kept);
-        if leads || kept.is_none_or(|kept| are_apart(kept, &here)) {
-            return self.save().await.map(|()| Standing::Same);
+        let known = self.kept.as_ref().map(|(kept, _)| kept.clone());
+        if leads || known.as_ref().is_none_or(|known| are_apart(known, &here)) {
+            match self.write(&here).await {
+                Err(KeepError::Overtaken(_)) if known.is_some() => {}
+                written => return written.map(|()| Standing::Same),
+            }
         }
         self.kept = self.secret.load().await?;
-        let apart = self.kept.as_ref().is_some_and(|(kept, _)| are_apart(kept, &here));
-        Ok(if apart { Standing::Overtaken } else { Standing::Same })
+        let there = self.kept.as_ref().map(|(kept, _)| kept);
+        let overtaken =
+            known.zip(there).is_some_and(|(known, there)| are_apart(&known, there) && are_apart(&here, there));
+        // Where nobody else did anything of weight, this is written over it at the next look.
+        Ok(if overtaken { Standing::Overtaken } else { Standing::Same })
     }
 
-    async fn save(&mut self) -> Result<(), KeepError> {
-        let contents = self.read().await;
-        if self.kept.as_ref().is_some_and(|(kept, _)| *kept == contents) {
+    async fn write(&mut self, here: &Contents) -> Result<(), KeepError> {
+        if self.kept.as_ref().is_some_and(|(kept, _)| kept == here) {
             return Ok(());
         }
         let over = self.kept.as_ref().map(|(_, version)| version);
-        match self.secret.save(&contents, over).await {
-            Ok(version) => {
-                note(&self.dir, &version);
-                self.kept = Some((contents, version));
-                Ok(())
-            }
-            Err(KeepError::Overtaken(name)) => {
-                // Its version is taken up, and what this gateway has is written over it at the next attempt.
-                if self.kept.is_some() {
-                    self.kept = self.secret.load().await?;
-                }
-                Err(KeepError::Overtaken(name))
-            }
-            Err(error) => Err(error),
-        }
+        let version = self.secret.save(here, over).await?;
+        note(&self.dir, &version);
+        self.kept = Some((here.clone(), version));
+        Ok(())
     }
 
     /// Reads until two readings in a row are the same: files that belong together change one after the other.

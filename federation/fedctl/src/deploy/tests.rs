@@ -364,15 +364,13 @@ fn settings_of(template: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_settings_in_pods_are_settings_that_the_programs_have() {
-    /// Told of with the source that reads it, `catalog.source = "kubernetes"`.
-    const OF_THE_SOURCE: &str = "kubernetes.namespaces";
     let page = federation_runtime::reference::page(env!("CARGO_MANIFEST_DIR"), "config.md");
     let page = fs::read_to_string(page).unwrap();
     for (name, template) in [("gateway.toml", GATEWAY), ("federation.toml", FEDERATION)] {
         let documented = federation_runtime::reference::documented(&page, name);
         let settings = settings_of(template);
         assert!(settings.len() >= 6, "{settings:?}");
-        for key in settings.iter().filter(|key| *key != OF_THE_SOURCE) {
+        for key in &settings {
             assert!(documented.contains_key(key), "{key} is not in docs/config.md");
         }
     }

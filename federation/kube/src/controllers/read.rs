@@ -347,5 +347,5 @@ fn number_of(number: i32) -> Option<Port> {
 }
 
 fn created(time: Option<&Time>) -> Timestamp {
-    time.map_or(Timestamp::default(), |time| Timestamp(u64::try_from(time.0.as_second()).unwrap_or(0)))
+    time.map_or_else(Timestamp::default, |time| Timestamp(u64::try_from(time.0.as_second()).unwrap_or(0)))
 }

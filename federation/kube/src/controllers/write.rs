@@ -301,7 +301,7 @@ where
 {
     match api.patch_status(name, &parameters(), &Patch::Apply(body)).await {
         // It was deleted meanwhile, and its status with it.
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         result => result.map(|_| ()),
     }
 }
@@ -314,7 +314,7 @@ where
     let parameters = DeleteParams { preconditions, ..DeleteParams::default() };
     match api.delete(name, &parameters).await {
         // Gone, or another object by now.
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 || status.is_conflict() => Ok(()),
         result => result.map(|_| ()),
     }
 }

@@ -1,3 +1,5 @@
+use federation_model::export::Audience;
+
 use super::*;
 
 fn world_with_export(conditions: ExportConditions) -> World {
@@ -14,7 +16,7 @@ fn told(world: &World) -> Vec<(String, String, String)> {
 
 #[test]
 fn the_conditions_of_an_export_are_written_once_with_generation_and_time() {
-    let mut world = world_with_export(ExportConditions::exported());
+    let mut world = world_with_export(ExportConditions::exported(&Audience::Everyone));
     assert_eq!(world.settle().len(), 1);
     let conditions = &world.present.exports[&service("shop/cart")].conditions;
     assert!(conditions.iter().all(|c| c.generation == 2 && c.since == NOW), "{conditions:?}");
@@ -32,7 +34,7 @@ fn the_time_of_a_condition_is_kept_while_its_status_is_the_same() {
     world.settle();
     let conditions = &world.present.exports[&service("shop/cart")].conditions;
     assert!(conditions.iter().all(|c| c.since == NOW), "another reason, the same status: {conditions:?}");
-    let good = ExportConditions::exported();
+    let good = ExportConditions::exported(&Audience::Everyone);
     world.exports.insert(service("shop/cart"), vec![good.valid, good.ready]);
     world.settle();
     let conditions = &world.present.exports[&service("shop/cart")].conditions;
@@ -41,7 +43,7 @@ fn the_time_of_a_condition_is_kept_while_its_status_is_the_same() {
 
 #[test]
 fn a_condition_of_another_writer_is_no_reason_to_write() {
-    let mut world = world_with_export(ExportConditions::exported());
+    let mut world = world_with_export(ExportConditions::exported(&Audience::Everyone));
     world.settle();
     let there = world.present.exports.get_mut(&service("shop/cart")).unwrap();
     there.conditions.push(PresentCondition {
@@ -70,11 +72,8 @@ fn an_import_is_ready_when_it_has_an_address_and_a_cluster_to_go_to() {
     let first = world.plan();
     first.changes.into_iter().for_each(|change| world.make(change));
     let second = world.plan();
-    let status = second.changes.iter().find_map(|change| match change {
-        Change::ImportStatus(status) => Some(status),
-        _ => None,
-    });
-    assert!(status.is_some(), "{second:?}");
+    let is_status = |change: &Change| matches!(change, Change::ImportStatus(_));
+    assert!(!second.changes.iter().any(is_status), "its address is being written into it: {second:?}");
     world.settle();
     let condition = &world.import("shop/cart").conditions[0];
     assert_eq!(

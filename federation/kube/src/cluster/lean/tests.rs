@@ -8,10 +8,9 @@ fn read<L: Lean>(json: &str, kind: Kind) -> Reading {
 }
 
 fn object<L: Lean>(json: &str, kind: Kind) -> Object {
-    match read::<L>(json, kind) {
-        Reading::Object(object) => *object,
-        other => panic!("{other:?}"),
-    }
+    let read = read::<L>(json, kind);
+    let Reading::Object(object) = read else { panic!("{read:?}") };
+    *object
 }
 
 #[test]

@@ -19,16 +19,16 @@ fn pair() -> Pair {
 
 /// The last report that was heard of the peer.
 fn heard(events: &[SessionEvent]) -> Option<Arc<ImportReport>> {
-    events.iter().rev().find_map(|event| match event {
-        SessionEvent::ImportReport(report) => Some(report.clone()),
-        _ => None,
+    events.iter().rev().find_map(|event| {
+        let SessionEvent::ImportReport(report) = event else { return None };
+        Some(report.clone())
     })
 }
 
 fn entries(sent: &[Message]) -> Vec<usize> {
-    let of = |message: &Message| match message {
-        Message::ImportReport(report) => Some(report.standings.len() + report.withdrawn.len()),
-        _ => None,
+    let of = |message: &Message| {
+        let Message::ImportReport(report) = message else { return None };
+        Some(report.standings.len() + report.withdrawn.len())
     };
     sent.iter().filter_map(of).collect()
 }

@@ -1,8 +1,6 @@
-use std::sync::Arc;
-
 use super::*;
 use crate::{
-    addresses::Assignments,
+    places::Places,
     tables::{
         Inputs,
         tests::{cluster, import, service, source, tables},
@@ -21,7 +19,7 @@ fn an_import_is_ready_when_it_has_its_address() {
     let ports = ["443/tcp"];
     let web = import(ImportKind::ClusterSetIp, &ports, &[("west", source(&ports, 0, &[]))]);
     assert_eq!(told(web.clone(), |_| {}), ImportState::Ready, "whether endpoints are ready is west's own business");
-    assert_eq!(told(web, |inputs| inputs.addresses = Arc::new(Assignments::default())), ImportState::NoAddress);
+    assert_eq!(told(web, |inputs| inputs.places = Places::default()), ImportState::NoAddress);
 }
 
 #[test]
@@ -31,7 +29,7 @@ fn a_headless_import_is_ready_when_each_of_its_endpoints_there_has_an_address() 
     let db = import(ImportKind::Headless, &ports, &sources);
     let without_b = |inputs: &mut Inputs| {
         let one = import(ImportKind::Headless, &ports, &[("west", source(&ports, 1, &["a"]))]);
-        inputs.addresses = tables(&[("shop/web", one)]).inner.inputs.addresses.clone();
+        inputs.places = tables(&[("shop/web", one)]).inner.inputs.places.clone();
     };
     assert_eq!(told(db.clone(), |_| {}), ImportState::Ready);
     assert_eq!(told(db, without_b), ImportState::NoAddress);
