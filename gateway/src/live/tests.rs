@@ -67,7 +67,7 @@ fn tables_of(members: &[&str], revoked: Vec<Subject>, pods: BTreeMap<IpAddr, Spi
         zone: Zone::default(),
         imports: Arc::default(),
         exports: Arc::default(),
-        pods: Arc::new(pods),
+        pods: Arc::new(pods.into_iter().map(|(ip, id)| (ip, Arc::new(id))).collect()),
         members: Arc::new(members.iter().map(member).collect::<BTreeMap<_, _>>()),
         reachable: Arc::new(BTreeSet::new()),
         addresses: Arc::default(),
