@@ -51,7 +51,7 @@ pub struct LocalState {
     /// What it exports.
     pub exports: Arc<BTreeMap<ServiceKey, LocalExport>>,
     /// Whose address is whose: the pods that may call through the gateway.
-    pub pods: Arc<BTreeMap<IpAddr, SpiffeId>>,
+    pub pods: Arc<BTreeMap<IpAddr, Arc<SpiffeId>>>,
     /// What became of each ServiceExport.
     pub conditions: BTreeMap<ServiceKey, ExportConditions>,
     /// What is not as its author may think.

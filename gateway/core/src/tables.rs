@@ -47,7 +47,7 @@ pub struct Inputs {
     /// What this cluster exports.
     pub exports: Arc<BTreeMap<ServiceKey, LocalExport>>,
     /// Whose address is whose.
-    pub pods: Arc<BTreeMap<IpAddr, SpiffeId>>,
+    pub pods: Arc<BTreeMap<IpAddr, Arc<SpiffeId>>>,
     /// The other members of the set.
     pub members: Arc<BTreeMap<ClusterName, Member>>,
     /// What is not to be believed any more.
@@ -295,7 +295,7 @@ impl Tables {
 
     /// The workloads that own addresses of this cluster; one with several addresses comes several times.
     pub fn principals(&self) -> impl Iterator<Item = &SpiffeId> {
-        self.inner.inputs.pods.values()
+        self.inner.inputs.pods.values().map(Arc::as_ref)
     }
 
     /// How many services this cluster exports.
@@ -307,7 +307,7 @@ impl Tables {
     /// The workload that owns an address of this cluster.
     #[must_use]
     pub fn principal_of(&self, ip: IpAddr) -> Option<&SpiffeId> {
-        self.inner.inputs.pods.get(&ip.to_canonical())
+        self.inner.inputs.pods.get(&ip.to_canonical()).map(Arc::as_ref)
     }
 
     /// Where connections to imports are accepted.

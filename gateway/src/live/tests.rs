@@ -94,7 +94,7 @@ fn tables_of(
         zone: Zone::default(),
         imports: Arc::default(),
         exports: Arc::new(exports),
-        pods: Arc::new(pods),
+        pods: Arc::new(pods.into_iter().map(|(ip, id)| (ip, Arc::new(id))).collect()),
         members: Arc::new(members.iter().map(member).collect::<BTreeMap<_, _>>()),
         reachable: Arc::new(BTreeSet::new()),
         places: Places::default(),

@@ -23,7 +23,7 @@ type Pods = Shared<ObjectKey, PodObject>;
 pub(super) struct Owners {
     trust_domain: TrustDomain,
     pods: Pods,
-    principals: Arc<BTreeMap<IpAddr, SpiffeId>>,
+    principals: Arc<BTreeMap<IpAddr, Arc<SpiffeId>>>,
     /// Why an address is nobody's, where that may not be meant.
     warnings: BTreeMap<IpAddr, Warning>,
 }
@@ -33,7 +33,7 @@ impl Owners {
         Self { trust_domain, pods: Pods::default(), principals: Arc::default(), warnings: BTreeMap::new() }
     }
 
-    pub(super) fn principals(&self) -> &Arc<BTreeMap<IpAddr, SpiffeId>> {
+    pub(super) fn principals(&self) -> &Arc<BTreeMap<IpAddr, Arc<SpiffeId>>> {
         &self.principals
     }
 
@@ -65,7 +65,7 @@ impl Owners {
             principals.remove(&address);
             self.warnings.remove(&address);
             match owner(address, claimants, &self.trust_domain) {
-                Ok(Some(id)) => drop(principals.insert(address, id)),
+                Ok(Some(id)) => drop(principals.insert(address, Arc::new(id))),
                 Ok(None) => {}
                 Err(warning) => drop(self.warnings.insert(address, warning)),
             }

@@ -88,7 +88,11 @@ fn read(what: &Analyze) -> Result<(Vec<Cluster<'_>>, Known), Failure> {
         let domain = what.trust_domains.get(at);
         let local = local::compile(&manifests.objects, domain.unwrap_or(&nameless));
         if let Some(domain) = domain {
-            known.principals.entry(domain.clone()).or_default().extend(local.pods.values().cloned());
+            known
+                .principals
+                .entry(domain.clone())
+                .or_default()
+                .extend(local.pods.values().map(|id| SpiffeId::clone(id)));
         }
         clusters.push(Cluster { directory, manifests, local });
     }

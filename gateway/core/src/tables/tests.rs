@@ -333,7 +333,7 @@ fn a_service_is_exported_to_the_clusters_it_is_for_and_to_its_own() {
 #[test]
 fn a_principal_is_found_by_its_address_in_either_form() {
     let id = SpiffeId::new("spiffe://east.example/ns/shop/sa/web").unwrap();
-    let pods = Arc::new([("10.0.0.9".parse().unwrap(), id.clone())].into());
+    let pods = Arc::new([("10.0.0.9".parse().unwrap(), Arc::new(id.clone()))].into());
     let tables = Tables::compile(Inputs { pods, ..inputs(&[]) });
     assert_eq!(tables.principal_of("::ffff:10.0.0.9".parse().unwrap()), Some(&id));
     assert_eq!(tables.principal_of("10.0.0.8".parse().unwrap()), None);
