@@ -10,7 +10,7 @@ fn read<L: Lean>(json: &str, kind: Kind) -> Reading {
 fn object<L: Lean>(json: &str, kind: Kind) -> Object {
     match read::<L>(json, kind) {
         Reading::Object(object) => *object,
-        other => panic!("{other:?}"),
+        other @ (Reading::Fault(_) | Reading::Name) => panic!("{other:?}"),
     }
 }
 
