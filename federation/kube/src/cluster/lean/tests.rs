@@ -8,9 +8,10 @@ fn read<L: Lean>(json: &str, kind: Kind) -> Reading {
 }
 
 fn object<L: Lean>(json: &str, kind: Kind) -> Object {
-    let read = read::<L>(json, kind);
-    let Reading::Object(object) = read else { panic!("{read:?}") };
-    *object
+    match read::<L>(json, kind) {
+        Reading::Object(object) => *object,
+        other @ (Reading::Fault(_) | Reading::Name) => panic!("{other:?}"),
+    }
 }
 
 #[test]
