@@ -384,8 +384,8 @@ fn refusal() -> Refusal {
 fn installations_say_what_became_of_each_object() {
     let manifests = Manifest::read_all(
         "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: a.example}\n---\n\
-         apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: n}\n---\n\
-         apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d, namespace: n}\n",
+         apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: shop}\n---\n\
+         apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d, namespace: shop}\n",
     )
     .unwrap();
     let next = || vec![text("fedctl token create --cluster east")];
@@ -409,8 +409,8 @@ fn installations_say_what_became_of_each_object() {
 #[test]
 fn removals_say_what_stays() {
     let objects = vec![
-        RemovedView::new(text("Deployment n/d"), "deleted", Removed::Deleted),
-        RemovedView::new(text("Service n/s"), "refused", Removed::Refused(refusal())),
+        RemovedView::new(text("Deployment shop/d"), "deleted", Removed::Deleted),
+        RemovedView::new(text("Service shop/s"), "refused", Removed::Refused(refusal())),
     ];
     let unseen = vec![text("Role: roles is forbidden")];
     let view = UninstalledView::new("https://east:6443/", objects, unseen, vec![text("the namespace")]);
