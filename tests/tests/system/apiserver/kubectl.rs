@@ -104,7 +104,7 @@ async fn kubectl_waits_for_conditions_and_watches() {
     let server = ApiServer::start().await;
     let Some(kubectl) = Kubectl::new(&server, server.admin_token()).await else { return };
     let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/crds");
-    kubectl.say(&["apply", "--server-side", "-f", crds]).await;
+    kubectl.say(&["apply", "--server-side", "-k", crds]).await;
     kubectl.say(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=20s"]).await;
     assert!(kubectl.say(&["get", "authorizationpolicies", "-A"]).await.is_empty());
     server.put(super::map("late"));
