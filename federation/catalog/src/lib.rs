@@ -6,7 +6,7 @@
 //! ```text
 //! objects ── local ──> the catalog of this cluster ──┐
 //!              └─ conditions                         ├── merge ──> imports
-//! peers' catalogs and leases ── peers ───────────────┘
+//! peers' catalogs and leases ── peers ───────────────┘         └── desired ── the objects of an importing cluster
 //! peers' reports, tunnels ── reach ──> conditions
 //! ```
 

@@ -1,6 +1,6 @@
 //! Which gateway pod of a cluster writes.
 //!
-//! Owns the Lease and its renewal. Never decides by the clock of another pod: [`election`] judges by how long a record has
+//! Owns the Lease and its renewal. Never decides by the clock of another pod: `election` judges by how long a record has
 //! stood still here. A pod that cannot renew stops writing before another one may begin.
 
 use std::time::Duration;

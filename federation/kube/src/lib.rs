@@ -10,6 +10,9 @@
 //! follow (notify, debounce, poll) ──> assemble (duplicates, last good) ──> watch<Arc<Manifests>>
 //!
 //! connect ── cluster ── one watch for each kind ──> objects ──> lists, last good ──> watch<Arc<Manifests>>
+//!    ├────── derived ── the derived Services, for every gateway
+//!    ├────── controllers ── what there is, compared with what is asked for ──> writes, of the leader alone
+//!    └────── state_secret ── the state of a gateway, when its pod ends
 //! ```
 
 mod assemble;

@@ -234,6 +234,7 @@ async fn the_reference_of_metrics_is_what_a_gateway_measures() {
     let dir = tempfile::tempdir().unwrap();
     let (parts, mut registry) = opened(dir.path(), &[]).await;
     in_kubernetes(dir.path(), parts.config.clone()).await.view().register(&mut registry);
+    federation_kube::controllers::metrics::Metrics::register(&mut registry);
     let dns = DnsConfig { listen: parts.config.dns.listen, ttl: parts.config.dns.ttl };
     let dns = DnsServer::bind(dns, &mut registry).await.unwrap();
     let (stop, mut tasks, address) = (CancellationToken::new(), JoinSet::new(), dns.local_addr());
@@ -258,15 +259,17 @@ async fn the_reference_of_metrics_is_what_a_gateway_measures() {
         panic!("{}", reference::metrics(&registry).unwrap_err());
     };
     stop.cancel();
-    // Nothing is measured of the clock of a peer without a tunnel, nor of an API server that answers nothing, nor is anything exported.
+    // Nothing is measured of the clock of a peer without a tunnel, nor of an API server that answers nothing, nor is anything
+    // exported, nor written.
     let mut table = table;
     let unmeasured = [
-        ("tunnel_clock_skew_seconds", "`peer`"),
-        ("catalog_newest_event_timestamp_seconds", "`resource`"),
-        ("export_clusters_reached", "`namespace`, `service`"),
+        ("tunnel_clock_skew_seconds", "gauge", "`peer`"),
+        ("catalog_newest_event_timestamp_seconds", "gauge", "`resource`"),
+        ("export_clusters_reached", "gauge", "`namespace`, `service`"),
+        ("controllers_writes_total", "counter", "`kind`, `result`"),
     ];
-    for (name, labels) in unmeasured {
-        let row = format!("| `landbridge_gateway_{name}` | gauge | ");
+    for (name, kind, labels) in unmeasured {
+        let row = format!("| `landbridge_gateway_{name}` | {kind} | ");
         table = table.replace(&row, &format!("{row}{labels}"));
     }
     let page = reference::page(env!("CARGO_MANIFEST_DIR"), "metrics.md");

@@ -1,4 +1,6 @@
 //! What the controllers count.
+//!
+//! Owns the names of their metrics. Never decides what is worth counting: the controllers do.
 
 use std::{fmt, sync::Arc};
 
