@@ -48,6 +48,12 @@ impl Metrics {
     /// Counters in `registry`.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
+        // From the start, so that the first failure is an increase.
+        for kind in Kind::ALL {
+            for result in [Outcome::Ok, Outcome::Failed] {
+                metrics.writes.get_or_create(&Write { kind: kind.label(), result });
+            }
+        }
         registry.register(
             "controllers_leading",
             "1 on the gateway that writes to the API server of its cluster",

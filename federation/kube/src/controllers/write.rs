@@ -60,6 +60,10 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// One of each label.
+    pub(super) const ALL: [Self; 6] =
+        [Self::Service, Self::Slice, Self::Import, Self::ImportStatus, Self::ExportStatus, Self::Property];
+
     pub(super) const fn label(self) -> &'static str {
         match self {
             Self::Service | Self::DeleteService => "service",
