@@ -51,7 +51,7 @@ impl Metrics {
         // From the start, so that the first failure is an increase.
         for kind in Kind::ALL {
             for result in [Outcome::Ok, Outcome::Failed] {
-                metrics.writes.get_or_create(&Write { kind: kind.label(), result });
+                metrics.writes.get_or_create(&Write { kind: kind.label(), result }).inc_by(0);
             }
         }
         registry.register(
