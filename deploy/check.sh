@@ -106,7 +106,7 @@ done
 can yes patch serviceexports.multicluster.x-k8s.io team-a status
 can yes create serviceimports.multicluster.x-k8s.io team-a
 can yes patch serviceimports.multicluster.x-k8s.io team-a status
-can yes create events.events.k8s.io team-a
+can no create events.events.k8s.io team-a
 can yes create services "$namespace"
 can yes delete endpointslices.discovery.k8s.io "$namespace"
 can yes update leases.coordination.k8s.io/landbridge-gateway "$namespace"
