@@ -155,6 +155,16 @@ fn nothing_is_left_half_done() {
 }
 
 #[test]
+fn no_merge_is_left_undecided() {
+    let marks = [concat!("<<<<", "<<< "), concat!(">>>>", ">>> ")];
+    let undecided: Vec<_> = Source::all()
+        .filter(|source| source.text.lines().any(|line| marks.iter().any(|mark| line.starts_with(mark))))
+        .map(|source| source.shown())
+        .collect();
+    assert!(undecided.is_empty(), "these hold the marks of a merge: {undecided:#?}");
+}
+
+#[test]
 fn exceptions_from_lints_are_expected_with_a_reason() {
     let mark = concat!("[al", "low(");
     // What a generator writes changes with its version, so an expectation would fail where it is not met.
