@@ -13,7 +13,7 @@ use anyhow::{Context as _, ensure};
 use federation_catalog::local::{self, Compiler};
 use federation_kube::{
     cluster::ClusterSource,
-    connect::{Cluster, ConnectOptions},
+    connect::{Access, Cluster, ConnectOptions},
     manifests::Manifests,
 };
 use federation_model::spiffe::TrustDomain;
@@ -88,7 +88,7 @@ async fn read(served: Served) -> anyhow::Result<Cost> {
              contexts: [{{name: bench, context: {{cluster: bench, user: bench}}}}]\nusers: [{{name: bench, user: {{}}}}]\n"
         ),
     )?;
-    let options = ConnectOptions { kubeconfig: Some(kubeconfig), context: None, user_agent: "bench/0".to_owned() };
+    let options = ConnectOptions { access: Access::File(kubeconfig, None), user_agent: "bench/0".to_owned() };
     let before = resident_kibibytes(std::process::id())?;
     let start = Instant::now();
     let source = ClusterSource::new(Cluster::connect(&options).await?, "landbridge-system".parse()?, &[]);

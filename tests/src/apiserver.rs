@@ -1,7 +1,7 @@
 //! A Kubernetes API server for tests: over TLS and HTTP as a real one, with its objects in memory.
 //!
 //! Owns what programs see of a cluster: discovery, objects, watches, server-side apply, tokens and roles; and how a test
-//! changes the cluster, makes it fail and counts what it was asked. Never runs a pod. What controllers do in a real cluster is
+//! changes the cluster, makes it fail and counts what it was asked. Never runs a pod: what commands in pods do is said by a test. What controllers do in a real cluster is
 //! done at once, as far as our programs notice: definitions are established, owned objects and namespaces end. Not modelled:
 //! refusing fields that a built-in kind has not, conversion of fields between versions, that both kinds of Event are one, rules
 //! in CEL, tables for people, answers in protobuf, admission but for one refusal.
@@ -30,6 +30,7 @@ mod cluster;
 mod desk;
 mod discovery;
 mod ending;
+mod exec;
 mod failure;
 mod fault;
 mod fields;
@@ -58,6 +59,7 @@ mod write;
 
 use access::MASTERS;
 use desk::Desk;
+pub use exec::{Ended, Runs};
 pub use fault::{Asked, Fault};
 use store::Store;
 
@@ -252,6 +254,11 @@ impl ApiServer {
     /// Takes back the faults that have not struck yet.
     pub fn heal(&self) {
         self.desk.state().ledger.heal();
+    }
+
+    /// Says what runs in a pod, which need not be there yet: whoever may `create` `pods/exec` gets to it.
+    pub fn runs(&self, namespace: &str, pod: &str, runs: Arc<Runs>) {
+        self.desk.state().running.put(namespace, pod, runs);
     }
 
     /// Ends every watch that is open.

@@ -10,6 +10,7 @@ use federation_pki::verify::{VerifyError, broken_rule};
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpStream, lookup_host},
     time::timeout,
 };
@@ -25,6 +26,8 @@ const MAX_RESOLVED: usize = 4;
 /// A silent connection is probed after this time, and given up when the answer takes longer than the next.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// What the federation service is called on a connection. With https:// tonic would insist on TLS of its own.
+pub(crate) const FEDERATION: &str = "http://landbridge-federation";
 /// The ALPN protocol of gRPC.
 pub(crate) const ALPN: &[u8] = b"h2";
 
@@ -119,12 +122,21 @@ pub(crate) struct Connected {
 impl Dialer {
     /// Tries every address once, starting at number `first`.
     pub(crate) async fn dial(&self, first: usize) -> Result<Connected, DialError> {
+        let (stream, address) = self.stream(first).await?;
+        match channel_over(stream, FEDERATION).await {
+            Ok(channel) => Ok(Connected { channel, address }),
+            Err(error) => Err(DialError::Unreachable { attempts: vec![Attempt { address, reason: chain(&error) }] }),
+        }
+    }
+
+    /// The same, for whoever has something else to do with the stream.
+    pub(crate) async fn stream(&self, first: usize) -> Result<(TlsStream<TcpStream>, GatewayAddr), DialError> {
         let mut attempts = Vec::new();
         let mut worst: Option<DialError> = None;
         let count = self.addresses.len();
         for address in self.addresses.iter().cycle().skip(first % count.max(1)).take(count) {
-            match self.connect(address).await {
-                Ok(channel) => return Ok(Connected { channel, address: address.clone() }),
+            match self.open(address).await {
+                Ok(stream) => return Ok((stream, address.clone())),
                 Err(Failure::Silent(reason)) => attempts.push(Attempt { address: address.clone(), reason }),
                 Err(Failure::Refused(error)) => {
                     if worst.as_ref().is_none_or(|held| held.rank() < error.rank()) {
@@ -136,7 +148,7 @@ impl Dialer {
         Err(worst.unwrap_or(DialError::Unreachable { attempts }))
     }
 
-    async fn connect(&self, address: &GatewayAddr) -> Result<Channel, Failure> {
+    async fn open(&self, address: &GatewayAddr) -> Result<TlsStream<TcpStream>, Failure> {
         let socket = open(address).await.map_err(Failure::Silent)?;
         // Messages are small and answered one by one.
         let _ = socket.set_nodelay(true);
@@ -145,12 +157,11 @@ impl Dialer {
             Host::Dns(name) => ServerName::try_from(name.clone()).map_err(|e| Failure::Silent(e.to_string()))?,
         };
         let handshake = TlsConnector::from(Arc::clone(&self.tls)).connect(name, socket);
-        let stream = match timeout(HANDSHAKE_TIMEOUT, handshake).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(refused(address, &error)),
-            Err(_) => return Err(Failure::Silent(format!("no TLS handshake within {HANDSHAKE_TIMEOUT:?}"))),
-        };
-        channel_over(stream).await.map_err(|error| Failure::Silent(chain(&error)))
+        match timeout(HANDSHAKE_TIMEOUT, handshake).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(refused(address, &error)),
+            Err(_) => Err(Failure::Silent(format!("no TLS handshake within {HANDSHAKE_TIMEOUT:?}"))),
+        }
     }
 }
 
@@ -211,13 +222,15 @@ fn refused(address: &GatewayAddr, error: &io::Error) -> Failure {
 }
 
 /// Hands one established stream to tonic. When it breaks the channel is of no more use: whoever holds it dials again.
-async fn channel_over(stream: TlsStream<TcpStream>) -> Result<Channel, tonic::transport::Error> {
+pub(crate) async fn channel_over<S>(stream: S, name: &'static str) -> Result<Channel, tonic::transport::Error>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let mut stream = Some(TokioIo::new(stream));
     let connector = tower::service_fn(move |_: http::Uri| {
         std::future::ready(stream.take().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)))
     });
-    // With https:// tonic would insist on TLS of its own.
-    Endpoint::from_static("http://landbridge-federation")
+    Endpoint::from_static(name)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .keep_alive_while_idle(true)

@@ -8,20 +8,25 @@ use std::{
     time::Duration,
 };
 
-use hyper_util::rt::TokioIo;
 use proto::gateway::v1::{
     self as wire, gateway_admin_client::GatewayAdminClient, gateway_policies_client::GatewayPoliciesClient,
 };
-use tokio::{net::UnixStream, time::timeout};
-use tonic::{
-    Streaming,
-    transport::{Channel, Endpoint},
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::UnixStream,
+    time::timeout,
 };
+use tonic::{Streaming, transport::Channel};
 
-use crate::call::{CallError, answer};
+use crate::{
+    call::{CallError, MAX_ANSWER, answer},
+    dial::{chain, channel_over},
+};
 
 pub use proto::gateway::v1 as messages;
 
+/// What a gateway is called on a connection.
+const NAME: &str = "http://landbridge-gateway";
 /// The socket is local.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -65,23 +70,41 @@ impl GatewayClient {
     /// # Errors
     /// When there is no gateway.
     pub async fn connect(path: &Path) -> Result<Self, GatewayError> {
-        let stream = match timeout(CONNECT_TIMEOUT, UnixStream::connect(path)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(refused(path, &error)),
-            Err(_) => return Err(unreachable(path, format!("no answer within {CONNECT_TIMEOUT:?}"))),
-        };
-        let mut stream = Some(TokioIo::new(stream));
-        let connector = tower::service_fn(move |_: http::Uri| {
-            std::future::ready(stream.take().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)))
-        });
-        let endpoint = Endpoint::from_static("http://landbridge-gateway");
-        let channel = endpoint.connect_with_connector(connector).await;
-        let channel = channel.map_err(|error| unreachable(path, crate::dial::chain(&error)))?;
+        let stream = Self::bridge(path).await?;
+        let channel = channel_over(stream, NAME).await;
+        channel.map(Self::of).map_err(|error| unreachable(path, chain(&error)))
+    }
+
+    /// The bytes of a connection to the socket, for somebody elsewhere.
+    ///
+    /// # Errors
+    /// When there is no gateway.
+    pub async fn bridge(path: &Path) -> Result<UnixStream, GatewayError> {
+        match timeout(CONNECT_TIMEOUT, UnixStream::connect(path)).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(refused(path, &error)),
+            Err(_) => Err(unreachable(path, format!("no answer within {CONNECT_TIMEOUT:?}"))),
+        }
+    }
+
+    /// Speaks over a stream that ends at the socket of a gateway elsewhere.
+    ///
+    /// # Errors
+    /// When nobody speaks gRPC there.
+    pub async fn over<S>(stream: S) -> Result<Self, GatewayError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let channel = channel_over(stream, NAME).await;
+        channel.map(Self::of).map_err(|error| GatewayError::Call(chain(&error)))
+    }
+
+    fn of(channel: Channel) -> Self {
         let policies = GatewayPoliciesClient::new(channel.clone());
-        Ok(Self {
-            client: GatewayAdminClient::new(channel).max_decoding_message_size(crate::call::MAX_ANSWER),
-            policies: policies.max_decoding_message_size(crate::call::MAX_ANSWER),
-        })
+        Self {
+            client: GatewayAdminClient::new(channel).max_decoding_message_size(MAX_ANSWER),
+            policies: policies.max_decoding_message_size(MAX_ANSWER),
+        }
     }
 
     /// Joins a cluster set; every step is told.

@@ -25,12 +25,15 @@ use proto::{
     federation::v1::{self as wire, operator_client::OperatorClient as Client},
 };
 use rustls::pki_types::CertificateDer;
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
 use tonic::{Streaming, transport::Channel};
 
 use crate::{
     call::{CallError, MAX_ANSWER, answer},
-    dial::{ALPN, DialError, Dialer},
+    dial::{ALPN, DialError, Dialer, FEDERATION, chain, channel_over},
 };
 
 mod credential;
@@ -185,10 +188,7 @@ pub struct Listing {
 
 /// A connection of an operator.
 #[derive(Debug, Clone)]
-pub struct OperatorClient {
-    client: Client<Channel>,
-    address: GatewayAddr,
-}
+pub struct OperatorClient(Client<Channel>);
 
 impl OperatorClient {
     /// Connects to the first address that is the federation service of the credential.
@@ -196,24 +196,36 @@ impl OperatorClient {
     /// # Errors
     /// When the credential is not usable or no address answers.
     pub async fn connect(addresses: &[GatewayAddr], credential: Credential) -> Result<Self, OperatorError> {
-        let trust = TrustStore::new();
-        let id = federation_id(&credential.federation.trust_domain);
-        trust.replace([credential.federation]).map_err(|error: TrustError| CredentialError::Authorities {
-            path: PathBuf::from("ca.crt"),
-            reason: error.to_string(),
-        })?;
-        let verifier = SpiffeVerifier::new(Arc::new(trust), Expect::Exactly(id));
-        let identity = Arc::new(LiveIdentity::new(credential.svid));
-        let tls = client_config(Some(identity), Arc::new(verifier), ALPN)?;
-        let connected = Dialer { addresses: addresses.to_vec(), tls: Arc::new(tls) }.dial(0).await?;
-        let client = Client::new(connected.channel).max_decoding_message_size(MAX_ANSWER);
-        Ok(Self { client, address: connected.address })
+        let connected = dialer(addresses, credential)?.dial(0).await?;
+        Ok(Self::of(connected.channel))
     }
 
-    /// The address that answered.
-    #[must_use]
-    pub fn address(&self) -> &GatewayAddr {
-        &self.address
+    /// A connection that is an operator's at its other end, which [`OperatorClient::bridge`] opened there.
+    ///
+    /// # Errors
+    /// When nobody speaks gRPC there.
+    pub async fn over<S>(stream: S) -> Result<Self, OperatorError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let channel = channel_over(stream, FEDERATION).await;
+        channel.map(Self::of).map_err(|error| CallError::Lost(chain(&error)).into())
+    }
+
+    /// The bytes of a connection to the first address that is the federation service of the credential, for somebody who has
+    /// no credential. Whoever gets them is an operator.
+    ///
+    /// # Errors
+    /// When the credential is not usable or no address answers.
+    pub async fn bridge(
+        addresses: &[GatewayAddr],
+        credential: Credential,
+    ) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + 'static, OperatorError> {
+        Ok(dialer(addresses, credential)?.stream(0).await?.0)
+    }
+
+    fn of(channel: Channel) -> Self {
+        Self(Client::new(channel).max_decoding_message_size(MAX_ANSWER))
     }
 
     /// Makes a token with which `cluster` may join once within `ttl`.
@@ -226,7 +238,7 @@ impl OperatorClient {
         ttl: Duration,
     ) -> Result<(JoinToken, TokenInfo), OperatorError> {
         let request = wire::CreateTokenRequest { cluster: cluster.to_string(), ttl_seconds: ttl.as_secs() };
-        let response = answer(self.client.create_token(request)).await?;
+        let response = answer(self.0.create_token(request)).await?;
         Ok((response.token.parse()?, info("CreateTokenResponse", response.info)?))
     }
 
@@ -235,7 +247,7 @@ impl OperatorClient {
     /// # Errors
     /// When the service refuses or the call fails.
     pub async fn list_tokens(&mut self) -> Result<Vec<TokenInfo>, OperatorError> {
-        let response = answer(self.client.list_tokens(wire::ListTokensRequest {})).await?;
+        let response = answer(self.0.list_tokens(wire::ListTokensRequest {})).await?;
         Ok(response.tokens.into_iter().map(TryInto::try_into).collect::<Result<_, ConvertError>>()?)
     }
 
@@ -244,7 +256,7 @@ impl OperatorClient {
     /// # Errors
     /// When the service refuses or the call fails.
     pub async fn revoke_token(&mut self, id: &TokenId) -> Result<TokenInfo, OperatorError> {
-        let response = answer(self.client.revoke_token(wire::RevokeTokenRequest { id: id.to_string() })).await?;
+        let response = answer(self.0.revoke_token(wire::RevokeTokenRequest { id: id.to_string() })).await?;
         Ok(info("RevokeTokenResponse", response.info)?)
     }
 
@@ -253,7 +265,7 @@ impl OperatorClient {
     /// # Errors
     /// When the service refuses or the call fails.
     pub async fn list_members(&mut self) -> Result<Listing, OperatorError> {
-        let response = answer(self.client.list_members(wire::ListMembersRequest {})).await?;
+        let response = answer(self.0.list_members(wire::ListMembersRequest {})).await?;
         Ok(listing(response)?)
     }
 
@@ -263,7 +275,7 @@ impl OperatorClient {
     /// When the service refuses or the call fails.
     pub async fn remove_member(&mut self, cluster: &ClusterName) -> Result<u64, OperatorError> {
         let request = wire::RemoveMemberRequest { cluster: cluster.to_string() };
-        Ok(answer(self.client.remove_member(request)).await?.revision)
+        Ok(answer(self.0.remove_member(request)).await?.revision)
     }
 
     /// Lets a cluster in that waits for approval, if its first authority has this fingerprint; gives the revision with it.
@@ -276,7 +288,7 @@ impl OperatorClient {
         fingerprint: &Fingerprint,
     ) -> Result<u64, OperatorError> {
         let request = wire::ApproveMemberRequest { cluster: cluster.to_string(), fingerprint: fingerprint.to_string() };
-        Ok(answer(self.client.approve_member(request)).await?.revision)
+        Ok(answer(self.0.approve_member(request)).await?.revision)
     }
 
     /// Entries of the audit log.
@@ -290,7 +302,7 @@ impl OperatorClient {
             action: wanted.action.map(|action| action.label().to_owned()).unwrap_or_default(),
             subject: wanted.subject.clone(),
         };
-        let mut stream = answer(self.client.list_audit(request)).await?;
+        let mut stream = answer(self.0.list_audit(request)).await?;
         let mut entries = Vec::new();
         while let Some(response) = next(&mut stream).await? {
             for line in &response.entries {
@@ -309,9 +321,22 @@ impl OperatorClient {
     /// # Errors
     /// When the service refuses or the call fails.
     pub async fn export_audit(&mut self) -> Result<AuditLines, OperatorError> {
-        let stream = answer(self.client.export_audit(wire::ExportAuditRequest {})).await?;
+        let stream = answer(self.0.export_audit(wire::ExportAuditRequest {})).await?;
         Ok(AuditLines(stream))
     }
+}
+
+fn dialer(addresses: &[GatewayAddr], credential: Credential) -> Result<Dialer, OperatorError> {
+    let trust = TrustStore::new();
+    let id = federation_id(&credential.federation.trust_domain);
+    trust.replace([credential.federation]).map_err(|error: TrustError| CredentialError::Authorities {
+        path: PathBuf::from("ca.crt"),
+        reason: error.to_string(),
+    })?;
+    let verifier = SpiffeVerifier::new(Arc::new(trust), Expect::Exactly(id));
+    let identity = Arc::new(LiveIdentity::new(credential.svid));
+    let tls = client_config(Some(identity), Arc::new(verifier), ALPN)?;
+    Ok(Dialer { addresses: addresses.to_vec(), tls: Arc::new(tls) })
 }
 
 /// Which entries of the audit log to give.

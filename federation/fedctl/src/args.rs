@@ -7,7 +7,12 @@ use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use federation_model::{addr::GatewayAddr, bundle::Fingerprint, names::ClusterName, spiffe::TrustDomain};
+use federation_model::{
+    addr::GatewayAddr,
+    bundle::Fingerprint,
+    names::{ClusterName, Namespace},
+    spiffe::TrustDomain,
+};
 use federation_pki::token::TokenId;
 
 use crate::clock::parse_span;
@@ -84,6 +89,15 @@ pub struct Target {
     /// The admin socket of the gateway, unix:PATH [default: unix:/var/lib/landbridge/admin.sock]
     #[arg(long, global = true, env = "FEDCTL_GATEWAY", value_name = "unix:PATH", hide_env_values = true)]
     pub gateway: Option<GatewaySocket>,
+    /// A context of the kubeconfig: the gateway or federation service that runs in that Kubernetes cluster
+    #[arg(long, global = true, value_name = "CONTEXT")]
+    pub context: Option<String>,
+    /// The kubeconfig file [default: that of kubectl]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The namespace of Landbridge in that cluster
+    #[arg(long, global = true, value_name = "NAMESPACE", default_value = install::NAMESPACE)]
+    pub namespace: Namespace,
 }
 
 /// What to do.
@@ -134,6 +148,13 @@ pub enum Command {
     Trust(Trust),
     /// List certificates: whose, by whom, until when
     Certs,
+    /// Carry bytes between standard input and output and a program here: the other end of --context
+    #[command(hide = true)]
+    Bridge {
+        /// To which program
+        #[arg(value_enum)]
+        to: install::Program,
+    },
     /// Write the completion script of a shell
     Completion {
         /// The shell

@@ -6,6 +6,7 @@ mod accept;
 mod analyze;
 mod approve;
 mod audit;
+mod bridge;
 mod certs;
 mod check;
 mod completion;
@@ -53,12 +54,13 @@ pub(crate) async fn run(cli: Cli, console: &mut Console) -> Result<Ending, Failu
         Command::Policy(what) => policy::run(what, &target, console).await,
         Command::Explain(explain) => explain::run(explain, &target, console).await,
         Command::Analyze(what) => analyze::run(&what, console),
-        Command::Install(what) => Box::pin(install::run(what, console)).await,
-        Command::Uninstall(what) => Box::pin(uninstall::run(what, console)).await,
+        Command::Install(what) => Box::pin(install::run(what, &target, console)).await,
+        Command::Uninstall(what) => Box::pin(uninstall::run(what, &target, console)).await,
         Command::Trust(Trust::Rotate(what)) => rotate::run(what, &target, console).await,
         Command::Trust(Trust::Accept(what)) => accept::run(what, &target, console).await,
         Command::Trust(Trust::Foreign(what)) => foreign::run(what, &target, console).await,
         Command::Certs => certs::run(&target, console).await,
+        Command::Bridge { to } => bridge::run(to, &target).await,
         Command::Completion { shell } => completion::run(shell, console),
     }
 }

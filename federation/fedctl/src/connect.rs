@@ -15,6 +15,7 @@ use federation_client::{
     },
 };
 use federation_model::{
+    addr::GatewayAddr,
     audit::Entry,
     bundle::{Fingerprint, TrustBundle},
     finding::Finding,
@@ -29,14 +30,21 @@ use federation_pki::{
 };
 use proto::{convert::revocation::Asked, gateway::v1 as gateway};
 
-use crate::{args::Target, failure::Failure};
+use crate::{
+    args::{Target, install::Program},
+    failure::Failure,
+};
+
+mod pods;
+
+pub(crate) use pods::cluster;
 
 /// The admin socket of a gateway that is configured as installed.
 const DEFAULT_GATEWAY: &str = "/var/lib/landbridge/admin.sock";
 
-/// Whether the gateway is meant: when it is named, or nothing else is.
+/// Whether the gateway is meant: when it or its cluster is named, or nothing else is.
 pub(crate) fn wants_gateway(target: &Target) -> bool {
-    target.gateway.is_some() || target.federation.is_none()
+    target.gateway.is_some() || target.context.is_some() || target.federation.is_none()
 }
 
 /// Whether the federation service is meant.
@@ -49,8 +57,16 @@ pub(crate) struct Gateway(GatewayClient);
 
 /// Connects to the gateway that is meant.
 pub(crate) async fn gateway(target: &Target) -> Result<Gateway, Failure> {
-    let socket = target.gateway.as_ref().map_or_else(|| Path::new(DEFAULT_GATEWAY), |socket| socket.0.as_path());
-    GatewayClient::connect(socket).await.map(Gateway).map_err(gateway_failure)
+    let connected = match &target.context {
+        Some(_) => GatewayClient::over(pods::reach(target, Program::Gateway).await?).await,
+        None => GatewayClient::connect(socket(target)).await,
+    };
+    connected.map(Gateway).map_err(gateway_failure)
+}
+
+/// The socket of the gateway that is meant.
+pub(crate) fn socket(target: &Target) -> &Path {
+    target.gateway.as_ref().map_or_else(|| Path::new(DEFAULT_GATEWAY), |socket| socket.0.as_path())
 }
 
 impl Gateway {
@@ -124,7 +140,9 @@ impl Gateway {
 /// What to do about an error of the admin socket.
 pub(crate) fn gateway_failure(error: GatewayError) -> Failure {
     let hint = match &error {
-        GatewayError::NoSocket(_) => "--gateway unix:PATH, or --federation URL to ask the federation service",
+        GatewayError::NoSocket(_) => {
+            "--gateway unix:PATH, --context CONTEXT for a gateway in Kubernetes, or --federation URL for the federation service"
+        }
         GatewayError::NotRunning(_) => "landbridge-gateway --config FILE",
         GatewayError::Denied(_) => "the same command as the user of the gateway",
         GatewayError::Unreachable { .. } => "the same command again, then the log of the gateway",
@@ -136,12 +154,25 @@ pub(crate) fn gateway_failure(error: GatewayError) -> Failure {
 /// The federation service, as an operator sees it; with the certificates of the credential, leaf first.
 pub(crate) struct Operator(OperatorClient, Vec<CertificateFacts>);
 
-/// Connects to the federation service.
+/// Connects to the federation service that is meant: the one that is named, or else the one of the Kubernetes cluster.
 pub(crate) async fn operator(target: &Target) -> Result<Operator, Failure> {
+    if target.context.is_some() && target.federation.is_none() {
+        let stream = pods::reach(target, Program::Federation).await?;
+        // The credential stays in the pod.
+        return OperatorClient::over(stream).await.map(|client| Operator(client, Vec::new())).map_err(operator_failure);
+    }
+    let (address, credential) = operator_here(target)?;
+    let shown = credential.chain().iter().filter_map(|der| CertificateFacts::of(der).ok()).collect();
+    let connected = OperatorClient::connect(std::slice::from_ref(address), credential).await;
+    connected.map(|client| Operator(client, shown)).map_err(operator_failure)
+}
+
+/// The address and the credential that are named here.
+pub(crate) fn operator_here(target: &Target) -> Result<(&GatewayAddr, Credential), Failure> {
     let Some(federation) = &target.federation else {
         return Err(Failure::because(
             "this command asks the federation service, and its address is not given",
-            "--federation https://host:port, or FEDCTL_FEDERATION",
+            "--federation https://host:port, or --context CONTEXT for one in Kubernetes",
         ));
     };
     let Some(directory) = &target.operator else {
@@ -151,9 +182,7 @@ pub(crate) async fn operator(target: &Target) -> Result<Operator, Failure> {
         ));
     };
     let credential = Credential::load(directory).map_err(|error| operator_failure(error.into()))?;
-    let shown = credential.chain().iter().filter_map(|der| CertificateFacts::of(der).ok()).collect();
-    let connected = OperatorClient::connect(std::slice::from_ref(&federation.0), credential).await;
-    connected.map(|client| Operator(client, shown)).map_err(operator_failure)
+    Ok((&federation.0, credential))
 }
 
 impl Operator {

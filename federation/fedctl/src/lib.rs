@@ -4,11 +4,12 @@
 //! `fedctl` shows what they answer. Exit codes: 0 done, 1 a check failed or the peers did not connect, 2 could not run.
 //!
 //! ```text
-//! args ──> cmd/* ── connect ──> gateway, federation service
+//! args ──> cmd/* ── connect ──> gateway, federation service; in a cluster over an exec of `fedctl bridge`
 //!             └───> render/* (answers as tables and JSON) ──> print ──> stdout, stderr
 //! ```
 
 pub mod args;
+pub mod bridge;
 mod clock;
 mod cmd;
 mod connect;
@@ -33,7 +34,12 @@ enum Ending {
 /// Runs one command and returns the exit code of the process.
 pub fn run(cli: Cli, console: &mut Console) -> ExitCode {
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => report(runtime.block_on(cmd::run(cli, console)), console),
+        Ok(runtime) => {
+            let ended = runtime.block_on(cmd::run(cli, console));
+            // Nobody waits for somebody who may never type anything more.
+            runtime.shutdown_background();
+            report(ended, console)
+        }
         Err(error) => report(
             Err(Failure::new(error, "free some file descriptors or memory, then repeat the command")
                 .context("the program could not start")),

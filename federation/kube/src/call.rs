@@ -125,10 +125,14 @@ impl CallError {
 
     /// Sorts a refusal of the API server.
     pub(crate) fn of_status(status: &kube::core::Status, server: &str) -> Self {
-        let server = server.to_owned();
         let said = if status.message.is_empty() { &status.reason } else { &status.message };
-        let reason: String = said.chars().take(SHOWN).collect();
-        match status.code {
+        Self::of_code(status.code, said.chars().take(SHOWN).collect(), server)
+    }
+
+    /// Sorts a refusal by its HTTP status.
+    pub(crate) fn of_code(code: u16, reason: String, server: &str) -> Self {
+        let server = server.to_owned();
+        match code {
             401 => Self::Unauthorized { server, reason },
             403 => Self::Forbidden { reason },
             404 => Self::NotFound { reason },

@@ -11,7 +11,8 @@ use std::{
 
 use http::{HeaderName, HeaderValue};
 use kube::{
-    Client, Config,
+    Api, Client, Config,
+    api::{ApiResource, DynamicObject},
     config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 
@@ -26,13 +27,23 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Where Kubernetes puts the token of a pod's service account.
 const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
+/// Where the address of an API server and the credentials for it come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// From the service account of the pod that this runs in.
+    Pod,
+    /// From a kubeconfig file, by a context of it, or by its current one.
+    File(PathBuf, Option<String>),
+    /// From the kubeconfig of the person at the terminal (`KUBECONFIG`, or `~/.kube/config`), by a context of it, or by its
+    /// current one.
+    Person(Option<String>),
+}
+
 /// Which API server, as whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectOptions {
-    /// The kubeconfig file; without one, the service account of the pod that this runs in.
-    pub kubeconfig: Option<PathBuf>,
-    /// The context of the file; without one, its current context.
-    pub context: Option<String>,
+    /// Where address and credentials come from.
+    pub access: Access,
     /// What the audit log of the API server calls this program: `name/version`.
     pub user_agent: String,
 }
@@ -124,9 +135,12 @@ impl Cluster {
     /// # Errors
     /// When there are none, or they cannot be used.
     pub async fn connect(options: &ConnectOptions) -> Result<Self, ConnectError> {
-        let mut config = match &options.kubeconfig {
-            Some(file) => from_file(file, options.context.as_deref()).await?,
-            None => in_cluster()?,
+        let mut config = match &options.access {
+            Access::Pod => in_cluster()?,
+            Access::File(file, context) => {
+                from_kubeconfig(Kubeconfig::read_from(file), file, context.as_deref()).await?
+            }
+            Access::Person(context) => from_kubeconfig(Kubeconfig::read(), &of_person(), context.as_deref()).await?,
         };
         let agent = HeaderValue::from_str(&options.user_agent);
         let agent = agent.map_err(|_| ConnectError::UserAgent(options.user_agent.clone()))?;
@@ -167,8 +181,22 @@ impl Cluster {
         &self.namespace
     }
 
+    /// One that a test answers for.
+    #[cfg(test)]
+    pub(crate) fn of(client: Client, server: &str) -> Self {
+        Self { client, server: server.to_owned(), namespace: "default".to_owned() }
+    }
+
     pub(crate) fn client(&self) -> Client {
         self.client.clone()
+    }
+
+    /// Objects of a kind; without a namespace those of all of them, or of none.
+    pub(crate) fn api(&self, resource: &ApiResource, namespace: Option<&str>) -> Api<DynamicObject> {
+        match namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, resource),
+            None => Api::all_with(self.client.clone(), resource),
+        }
     }
 }
 
@@ -184,10 +212,19 @@ fn in_cluster() -> Result<Config, ConnectError> {
     })
 }
 
+/// What the kubeconfig of a person is called: a list of files, when the variable says so.
+fn of_person() -> PathBuf {
+    std::env::var_os("KUBECONFIG").map_or_else(|| "~/.kube/config".into(), PathBuf::from)
+}
+
 #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is the library's, and grows with its features")]
-async fn from_file(file: &Path, context: Option<&str>) -> Result<Config, ConnectError> {
+async fn from_kubeconfig(
+    kubeconfig: Result<Kubeconfig, KubeconfigError>,
+    file: &Path,
+    context: Option<&str>,
+) -> Result<Config, ConnectError> {
     let fault = |error| ConnectError::Kubeconfig { file: file.to_owned(), source: KubeconfigFault(error) };
-    let kubeconfig = Kubeconfig::read_from(file).map_err(fault)?;
+    let kubeconfig = kubeconfig.map_err(fault)?;
     let names: Vec<_> = kubeconfig.contexts.iter().map(|context| format!("{:?}", context.name)).collect();
     let known = || if names.is_empty() { "none".to_owned() } else { names.join(", ") };
     let options = KubeConfigOptions { context: context.map(ToOwned::to_owned), ..KubeConfigOptions::default() };

@@ -1,6 +1,6 @@
 //! Objects that are put into a cluster, and taken out again, for a person who runs `fedctl`.
 //!
-//! Owns the connection of a kubeconfig context, server-side apply and what became of each object. Never decides what is
+//! Owns server-side apply and what became of each object. Never decides what is
 //! installed, and never runs in a gateway: a gateway has no right to any of this.
 //!
 //! ```text
@@ -8,15 +8,16 @@
 //!                   ──wait───> available (definitions: established)
 //! ```
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
-    Api, Client, Config, Error, Resource as _, ResourceExt as _,
+    Error, Resource as _, ResourceExt as _,
     api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, ValidationDirective},
-    config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::Value;
+
+use crate::connect::Cluster;
 
 mod remove;
 mod wait;
@@ -28,10 +29,6 @@ pub use wait::Waiting;
 pub const FIELD_MANAGER: &str = "fedctl";
 /// The label of everything that is installed.
 const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "landbridge");
-/// How long the API server may take to accept a connection.
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// How long it may take to answer: an admission webhook has up to 30 s.
-const ANSWER_WITHIN: Duration = Duration::from_secs(40);
 /// What the API server says to whoever would grant rights that they do not hold themselves.
 const GRANTS_MORE: &str = "attempting to grant";
 /// The groups whose definitions belong to whoever brought them first.
@@ -159,64 +156,7 @@ pub struct Refusal {
     pub remedy: String,
 }
 
-/// Why a cluster cannot be reached.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// The kubeconfig cannot be used.
-    #[error("the kubeconfig cannot be used: {0}")]
-    Kubeconfig(#[from] kube::config::KubeconfigError),
-    /// The API server does not answer, or not to us.
-    #[error("the API server at {server} does not answer: {error}")]
-    Server {
-        /// Its address.
-        server: String,
-        /// Why not.
-        error: Box<Error>,
-    },
-}
-
-/// A cluster, as the person of the kubeconfig sees it.
-#[derive(Clone)]
-pub struct Cluster {
-    client: Client,
-    server: String,
-}
-
-impl fmt::Debug for Cluster {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cluster").field("server", &self.server).finish_non_exhaustive()
-    }
-}
-
 impl Cluster {
-    /// Connects with a context of the kubeconfig, or with the current one.
-    ///
-    /// # Errors
-    /// When there is no such context, or the API server does not answer.
-    pub async fn connect(context: Option<&str>) -> Result<Self, ConnectError> {
-        let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
-        let mut config = Config::from_custom_kubeconfig(Kubeconfig::read()?, &options).await?;
-        (config.connect_timeout, config.read_timeout) = (Some(CONNECT_WITHIN), Some(ANSWER_WITHIN));
-        let server = config.cluster_url.to_string();
-        let failed = |error| ConnectError::Server { server: server.clone(), error: Box::new(error) };
-        let client = Client::try_from(config).map_err(failed)?;
-        client.apiserver_version().await.map_err(failed)?;
-        Ok(Self { client, server })
-    }
-
-    /// The address of the API server.
-    #[must_use]
-    pub fn server(&self) -> &str {
-        &self.server
-    }
-
-    fn api(&self, resource: &ApiResource, namespace: Option<&str>) -> Api<DynamicObject> {
-        match namespace {
-            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, resource),
-            None => Api::all_with(self.client.clone(), resource),
-        }
-    }
-
     /// Applies an object; with `force` also the fields that others have set.
     pub async fn apply(&self, manifest: &Manifest, force: bool) -> Applied {
         match self.try_apply(manifest, force).await {

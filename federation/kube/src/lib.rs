@@ -12,7 +12,8 @@
 //! connect ── cluster ── one watch for each kind ──> objects ──> lists, last good ──> watch<Arc<Manifests>>
 //!    ├────── derived ── the derived Services, for every gateway
 //!    ├────── controllers ── what there is, compared with what is asked for ──> writes, of the leader alone
-//!    └────── state_secret ── the state of a gateway, when its pod ends
+//!    ├────── state_secret ── the state of a gateway, when its pod ends
+//!    └────── install, pods ── objects that a person puts there, and commands in pods
 //! ```
 
 mod assemble;
@@ -29,5 +30,6 @@ pub mod install;
 pub mod leader;
 pub mod manifests;
 pub mod objects;
+pub mod pods;
 pub mod promote;
 pub mod state_secret;

@@ -5,7 +5,7 @@
 use std::{fs, path::PathBuf};
 
 use federation_catalog::desired::PortRange;
-use federation_kube::connect::ConnectOptions;
+use federation_kube::connect::{Access, ConnectOptions};
 use federation_model::{
     names::{NameError, Namespace},
     spiffe::as_text,
@@ -80,8 +80,10 @@ impl KubernetesConfig {
     #[must_use]
     pub fn connect_options(&self) -> ConnectOptions {
         ConnectOptions {
-            kubeconfig: self.kubeconfig.clone(),
-            context: self.context.clone(),
+            access: match &self.kubeconfig {
+                None => Access::Pod,
+                Some(file) => Access::File(file.clone(), self.context.clone()),
+            },
             user_agent: concat!("landbridge-gateway/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::{
     access::{MASTERS, User},
+    exec::{Running, Runs},
     failure::Failure,
     fault::{Asked, How, Ledger, refusal},
     handle::Caller,
@@ -41,6 +42,7 @@ pub(super) struct Desk {
 pub(super) struct State {
     pub(super) store: Store,
     pub(super) ledger: Ledger,
+    pub(super) running: Running,
     tokens: BTreeMap<String, User>,
 }
 
@@ -63,7 +65,8 @@ pub(super) fn now() -> String {
 impl Desk {
     pub(super) fn new(store: Store, by_roles: bool, bookmark_every: Duration) -> Self {
         let moved = watch::Sender::new(store.revision());
-        let state = Mutex::new(State { store, ledger: Ledger::default(), tokens: BTreeMap::new() });
+        let state = State { store, ledger: Ledger::default(), running: Running::default(), tokens: BTreeMap::new() };
+        let state = Mutex::new(state);
         Self { state, moved, cut: watch::Sender::new(0), by_roles, bookmark_every }
     }
 
@@ -151,6 +154,25 @@ impl Desk {
         let now = now();
         let caller = Caller { user, by_roles: self.by_roles, now: &now };
         store.handle(request, caller).map_or_else(Outcome::Refused, Outcome::Answered)
+    }
+
+    /// What runs in the pod that a request is for, when who asks may start a command there.
+    pub(super) fn exec(&self, request: &Request, token: Option<&str>) -> Result<Arc<Runs>, Failure> {
+        let mut state = self.state();
+        let user = token.and_then(|token| state.tokens.get(token).cloned());
+        let created = Request { verb: "create".to_owned(), ..request.clone() };
+        let name = user.as_ref().map(|user| user.name.clone()).unwrap_or_default();
+        let found = user.ok_or_else(Failure::unauthorized).and_then(|user| {
+            if self.by_roles {
+                state.store.authorize(&user, &created)?;
+            }
+            let target = request.target.clone().unwrap_or_default();
+            let running = state.running.of(&target.namespace, &target.name);
+            running.ok_or_else(|| Failure::new(404, "NotFound", format!("pods {:?} not found", target.name)))
+        });
+        let code = found.as_ref().map_or_else(|failure| failure.code, |_| 101);
+        state.ledger.record(Asked::of(&created, &name, code));
+        found
     }
 
     /// What the test itself asks: always allowed, never struck, not written down.

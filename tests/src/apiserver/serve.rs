@@ -28,6 +28,7 @@ use tokio_rustls::TlsAcceptor;
 use super::{
     desk::{Desk, Outcome},
     discovery::AGGREGATED,
+    exec,
     failure::Failure,
     request::Request,
     watch::{News, Watch},
@@ -53,7 +54,9 @@ pub(super) async fn serve(desk: Arc<Desk>, acceptor: TlsAcceptor, listener: TcpL
             let Ok(stream) = acceptor.accept(stream).await else { return };
             let service = service_fn(move |request| answer(desk.clone(), request, peer));
             // A client that goes away ends its session, nothing else.
-            let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+            let _ = auto::Builder::new(TokioExecutor::new())
+                .serve_connection_with_upgrades(TokioIo::new(stream), service)
+                .await;
         });
     }
 }
@@ -68,6 +71,10 @@ async fn answer(
         return Ok(Response::new(Full::from("ok").boxed_unsync()));
     }
     let token = bearer(&request);
+    if exec::is_wanted(&request) {
+        let started = exec::start(&desk, request, token.as_deref());
+        return Ok(started.map_or_else(|failure| refused(&failure), |response| response.map(|()| empty())));
+    }
     let Some(request) = read(request).await else {
         let failure = Failure::new(413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728");
         return Ok(refused(&failure));
@@ -81,6 +88,10 @@ async fn answer(
         Outcome::Watching(watch, news) => watching(desk, watch, news, timeout),
         Outcome::Hanging => std::future::pending().await,
     })
+}
+
+fn empty() -> Body {
+    Full::from("").boxed_unsync()
 }
 
 fn bearer(request: &HttpRequest<Incoming>) -> Option<String> {

@@ -64,7 +64,7 @@ impl OperatorClient {
         bootstrap: Option<&TrustBundle>,
     ) -> Result<ForeignStatus, OperatorError> {
         let request = wire::AddForeignRequest { source: Some(source.into()), bootstrap: bootstrap.map(Into::into) };
-        let response = answer(self.client.add_foreign(request)).await?;
+        let response = answer(self.0.add_foreign(request)).await?;
         let missing = || ConvertError::new("AddForeignResponse", "foreign", "it is missing");
         Ok(response.foreign.ok_or_else(missing)?.try_into()?)
     }
@@ -75,7 +75,7 @@ impl OperatorClient {
     /// When the service refuses or the call fails.
     pub async fn remove_foreign(&mut self, trust_domain: &TrustDomain) -> Result<u64, OperatorError> {
         let request = wire::RemoveForeignRequest { trust_domain: trust_domain.to_string() };
-        Ok(answer(self.client.remove_foreign(request)).await?.revision)
+        Ok(answer(self.0.remove_foreign(request)).await?.revision)
     }
 
     /// Every foreign trust domain.
@@ -83,7 +83,7 @@ impl OperatorClient {
     /// # Errors
     /// When the service refuses or the call fails.
     pub async fn list_foreign(&mut self) -> Result<Vec<ForeignStatus>, OperatorError> {
-        statuses(answer(self.client.list_foreign(wire::ListForeignRequest {})).await?.foreign)
+        statuses(answer(self.0.list_foreign(wire::ListForeignRequest {})).await?.foreign)
     }
 
     /// Has the bundle of one foreign trust domain, or of all, read now; gives what came of it.
@@ -95,7 +95,7 @@ impl OperatorClient {
         trust_domain: Option<&TrustDomain>,
     ) -> Result<Vec<ForeignStatus>, OperatorError> {
         let trust_domain = trust_domain.map(ToString::to_string).unwrap_or_default();
-        statuses(answer(self.client.refresh_foreign(wire::RefreshForeignRequest { trust_domain })).await?.foreign)
+        statuses(answer(self.0.refresh_foreign(wire::RefreshForeignRequest { trust_domain })).await?.foreign)
     }
 }
 

@@ -25,7 +25,7 @@ impl OperatorClient {
     /// When the service refuses or the call fails.
     pub async fn recover(&mut self) -> Result<Recovered, OperatorError> {
         let wire::RecoverResponse { former_store_id, store_id, revision } =
-            answer(self.client.recover(wire::RecoverRequest {})).await?;
+            answer(self.0.recover(wire::RecoverRequest {})).await?;
         Ok(Recovered { former_store_id, store_id, revision })
     }
 }

@@ -84,7 +84,7 @@ impl OperatorClient {
     /// # Errors
     /// When the service refuses or the call fails.
     pub async fn revoke(&mut self, asked: &Asked, reason: &Line) -> Result<Revoked, OperatorError> {
-        let response = answer(self.client.revoke(asked.message(reason))).await?;
+        let response = answer(self.0.revoke(asked.message(reason))).await?;
         let missing = || ConvertError::new("RevokeResponse", "revocation", "it is missing");
         Ok(Revoked {
             revocation: response.revocation.ok_or_else(missing)?.try_into()?,
@@ -99,7 +99,7 @@ impl OperatorClient {
     /// # Errors
     /// When the service refuses or the call fails.
     pub async fn list_revocations(&mut self) -> Result<Vec<Revocation>, OperatorError> {
-        let response = answer(self.client.list_revocations(wire::ListRevocationsRequest {})).await?;
+        let response = answer(self.0.list_revocations(wire::ListRevocationsRequest {})).await?;
         Ok(response.revocations.into_iter().map(TryInto::try_into).collect::<Result<_, ConvertError>>()?)
     }
 
@@ -108,7 +108,7 @@ impl OperatorClient {
     /// # Errors
     /// When the service refuses or the call fails.
     pub async fn reinstate(&mut self, id: &RevocationId, force: bool) -> Result<Reinstated, OperatorError> {
-        let response = answer(self.client.reinstate(wire::ReinstateRequest { id: id.to_string(), force })).await?;
+        let response = answer(self.0.reinstate(wire::ReinstateRequest { id: id.to_string(), force })).await?;
         let revocation = response.revocation.map(TryInto::try_into).transpose()?;
         Ok(Reinstated { revision: response.revision, revocation })
     }
@@ -119,6 +119,6 @@ impl OperatorClient {
     /// When the service refuses or the call fails.
     pub async fn acknowledgements(&mut self, revision: u64) -> Result<Acknowledgements, OperatorError> {
         let request = wire::AwaitAcknowledgementRequest { revision };
-        answer(self.client.await_acknowledgement(request)).await.map(Acknowledgements).map_err(Into::into)
+        answer(self.0.await_acknowledgement(request)).await.map(Acknowledgements).map_err(Into::into)
     }
 }

@@ -108,9 +108,6 @@ pub struct How {
     /// Print the manifests, and change nothing
     #[arg(long)]
     pub print: bool,
-    /// The context of the kubeconfig [default: the current one]
-    #[arg(long, value_name = "CONTEXT", conflicts_with = "print")]
-    pub context: Option<String>,
     /// How long to wait until it is available, up to 1h; 0s: do not wait
     #[arg(long, value_name = "SPAN", default_value = "3m", value_parser = super::parse_wait, conflicts_with = "print")]
     pub wait: Duration,
@@ -131,9 +128,6 @@ pub struct Uninstall {
     /// The namespaces it was installed for alone, if it was
     #[arg(long, value_name = "NAMESPACE,...", value_delimiter = ',')]
     pub namespaces: Vec<Namespace>,
-    /// The context of the kubeconfig [default: the current one]
-    #[arg(long, value_name = "CONTEXT")]
-    pub context: Option<String>,
     /// How long to wait until it is gone, up to 1h; 0s: do not wait
     #[arg(long, value_name = "SPAN", default_value = "2m", value_parser = super::parse_wait)]
     pub wait: Duration,
@@ -149,6 +143,24 @@ pub enum Program {
     Gateway,
     /// The federation service
     Federation,
+}
+
+impl Program {
+    /// What its pods are labelled with.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "landbridge-gateway",
+            Self::Federation => "landbridge-federation",
+        }
+    }
+
+    /// What it is called on the command line, and its container.
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Federation => "federation",
+        }
+    }
 }
 
 /// Where the authority of a cluster comes from.

@@ -6,15 +6,21 @@
 
 use std::time::Duration;
 
-use federation_kube::install::{Applied, Cluster, Manifest, ManifestError};
+use federation_kube::{
+    connect::Cluster,
+    install::{Applied, Manifest, ManifestError},
+};
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::look;
 use crate::{
     Ending,
-    args::install::{How, Identity, Install, InstallFederation, InstallGateway, ServiceType},
-    deploy,
+    args::{
+        Target,
+        install::{How, Identity, Install, InstallFederation, InstallGateway, ServiceType},
+    },
+    connect, deploy,
     failure::{Failure, OrHint as _},
     print::{Console, Progress},
     render::install::{InstalledView, ObjectView},
@@ -23,7 +29,7 @@ use crate::{
 /// How long a definition may take until objects of its kind are accepted.
 const ESTABLISHED_WITHIN: Duration = Duration::from_secs(30);
 
-pub(super) async fn run(what: Install, console: &mut Console) -> Result<Ending, Failure> {
+pub(super) async fn run(what: Install, target: &Target, console: &mut Console) -> Result<Ending, Failure> {
     let (text, how, next) = match what {
         Install::Gateway(install) => {
             check(&install)?;
@@ -38,7 +44,7 @@ pub(super) async fn run(what: Install, console: &mut Console) -> Result<Ending, 
         console.answer(&json!({ "apiVersion": "v1", "kind": "List", "items": items }), || text);
         return Ok(Ending::Done);
     }
-    let cluster = connect(how.context.as_deref()).await?;
+    let cluster = connect::cluster(target).await?;
     let objects = apply(&cluster, &manifests, &how, &mut console.progress("installing")).await;
     let view = InstalledView::new(cluster.server(), objects, next);
     let look = look(console);
@@ -60,11 +66,6 @@ fn check(install: &InstallGateway) -> Result<(), Failure> {
 fn read(text: &str) -> Result<Vec<Manifest>, Failure> {
     let read: Result<_, ManifestError> = Manifest::read_all(text);
     read.or_hint("the manifests of this fedctl are broken", "fedctl of another version")
-}
-
-pub(super) async fn connect(context: Option<&str>) -> Result<Cluster, Failure> {
-    let connected = Cluster::connect(context).await;
-    connected.or_hint("cannot connect to the cluster", "kubectl config get-contexts, then --context NAME")
 }
 
 async fn apply(cluster: &Cluster, manifests: &[Manifest], how: &How, progress: &mut Progress<'_>) -> Vec<ObjectView> {

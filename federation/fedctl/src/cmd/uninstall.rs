@@ -3,13 +3,20 @@
 //! Removes what it finds by label, the program first, so that nothing is made again behind its back. Never removes definitions,
 //! the namespace, or what cannot be made again: keys and members.
 
-use federation_kube::install::{Cluster, Found, Kind, Removed, Selection};
+use federation_kube::{
+    connect::Cluster,
+    install::{Found, Kind, Removed, Selection},
+};
 use tokio::time::Instant;
 
-use super::{confirmed, install::connect, look};
+use super::{confirmed, look};
 use crate::{
     Ending,
-    args::install::{Program, Uninstall},
+    args::{
+        Target,
+        install::{Program, Uninstall},
+    },
+    connect,
     failure::Failure,
     print::{Console, Progress},
     render::{
@@ -74,8 +81,8 @@ struct Inventory {
     unseen: Vec<String>,
 }
 
-pub(super) async fn run(what: Uninstall, console: &mut Console) -> Result<Ending, Failure> {
-    let cluster = connect(what.context.as_deref()).await?;
+pub(super) async fn run(what: Uninstall, target: &Target, console: &mut Console) -> Result<Ending, Failure> {
+    let cluster = connect::cluster(target).await?;
     let inventory = look_around(&cluster, &what).await;
     let all = || inventory.running.iter().chain(&inventory.rest);
     if let Some(release) = all().find_map(|found| found.release.as_deref()) {
@@ -101,15 +108,8 @@ fn question(objects: usize, cluster: &Cluster) -> String {
     format!("Remove {} from {}?", count(objects, "object", "objects"), cluster.server())
 }
 
-fn name(program: Program) -> &'static str {
-    match program {
-        Program::Gateway => "landbridge-gateway",
-        Program::Federation => "landbridge-federation",
-    }
-}
-
 async fn look_around(cluster: &Cluster, what: &Uninstall) -> Inventory {
-    let name = name(what.program);
+    let name = what.program.name();
     let installed = format!("app.kubernetes.io/name={name},app.kubernetes.io/part-of=landbridge");
     let made = format!("app.kubernetes.io/managed-by={name}");
     let mut inventory = Inventory::default();

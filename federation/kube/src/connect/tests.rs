@@ -30,8 +30,7 @@ impl Site {
 
     fn options(&self, context: Option<&str>) -> ConnectOptions {
         ConnectOptions {
-            kubeconfig: Some(self.0.path().join("config")),
-            context: context.map(ToOwned::to_owned),
+            access: Access::File(self.0.path().join("config"), context.map(ToOwned::to_owned)),
             user_agent: "landbridge-gateway/0".to_owned(),
         }
     }
@@ -59,7 +58,7 @@ async fn what_is_wrong_with_a_kubeconfig_is_said_with_what_there_is() {
     assert!(error.contains("cluster url is missing"), "{error}");
     let error = Site::new("\"\"").refused(None).await;
     assert!(error.contains("has no c"), "{error}");
-    let missing = ConnectOptions { kubeconfig: Some("/nowhere/config".into()), ..site.options(None) };
+    let missing = ConnectOptions { access: Access::File("/nowhere/config".into(), None), ..site.options(None) };
     let error = Cluster::connect(&missing).await.unwrap_err().to_string();
     assert!(error.contains("/nowhere/config") && error.contains("set the right file"), "{error}");
 }

@@ -13,7 +13,7 @@ use k8s_openapi::api::{
     policy::v1::PodDisruptionBudget,
     rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
 };
-use kube::{client::Body, core::Status};
+use kube::{Client, client::Body, core::Status};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
@@ -207,7 +207,7 @@ fn cluster(there: Option<Value>, patched: (u16, Value)) -> (Cluster, Arc<Mutex<V
             )
         }
     });
-    (Cluster { client: Client::new(service, "default"), server: "https://test/".to_owned() }, asked)
+    (Cluster::of(Client::new(service, "default"), "https://test"), asked)
 }
 
 #[tokio::test]

@@ -1,0 +1,267 @@
+//! A program that runs in a pod, reached through the API server.
+//!
+//! Owns finding a pod that answers for a program, and a stream of bytes to a command that runs in it, as `kubectl exec` has it.
+//! Whoever may do that may do everything that the program may: the API server asks for the right to `create` `pods/exec`. Never
+//! knows what the bytes mean.
+
+use std::{
+    fmt, io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, ResourceExt as _,
+    api::{AttachParams, AttachedProcess, ListParams},
+    client::UpgradeConnectionError,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, ReadHalf, SimplexStream, WriteHalf},
+    time::timeout,
+};
+
+use crate::{call::CallError, connect::Cluster};
+
+/// The most pods of a program that are looked at.
+const MAX_PODS: u32 = 100;
+/// How long the API server and the node may take to start a command.
+const STARTS_WITHIN: Duration = Duration::from_secs(20);
+/// Bytes on their way, for each direction.
+const BUFFER: usize = 64 * 1024;
+/// The most bytes of what a command that failed says.
+const SAID: u64 = 4096;
+/// How long a command that ended may take to say why.
+const SAYS_WITHIN: Duration = Duration::from_secs(2);
+
+/// A program of ours in a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Program<'a> {
+    /// What its pods are labelled with: `app.kubernetes.io/name`, which is the name of what runs them too.
+    pub name: &'a str,
+    /// The container of the pod.
+    pub container: &'a str,
+    /// The namespace.
+    pub namespace: &'a str,
+}
+
+/// Why a program in a pod cannot be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum PodError {
+    /// There is no pod of it.
+    #[error("no pod of {program} is in the namespace {namespace} of {server}")]
+    Missing {
+        /// The program.
+        program: String,
+        /// The namespace.
+        namespace: String,
+        /// The API server.
+        server: String,
+    },
+    /// There are pods, and none runs.
+    #[error("no pod of {program} runs: {reason}")]
+    NotRunning {
+        /// The program.
+        program: String,
+        /// What is known of the first of them.
+        reason: String,
+    },
+    /// The API server refused.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The command did not start, or ended at once.
+    #[error("the command in the pod {pod} failed: {said}")]
+    Ended {
+        /// The pod.
+        pod: String,
+        /// What it said.
+        said: String,
+    },
+}
+
+/// The input and output of a command in a pod. The command ends with it.
+pub struct PodStream {
+    pod: String,
+    input: WriteHalf<SimplexStream>,
+    output: ReadHalf<SimplexStream>,
+    /// Its task moves the bytes for as long as this lives.
+    process: AttachedProcess,
+}
+
+impl fmt::Debug for PodStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PodStream").field("pod", &self.pod).finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// Runs a command in a pod of a program, one that is ready if there is one. The command says `greeting` before anything
+    /// else; nothing of what follows it is taken.
+    ///
+    /// # Errors
+    /// When no pod runs, the API server refuses, or the command says something else.
+    pub async fn run(&self, program: Program<'_>, command: &[&str], greeting: &str) -> Result<PodStream, PodError> {
+        let pods: Api<Pod> = Api::namespaced(self.client(), program.namespace);
+        let pod = self.pod_of(&pods, program).await?;
+        let params = AttachParams {
+            container: Some(program.container.to_owned()),
+            stdin: true,
+            max_stdin_buf_size: Some(BUFFER),
+            max_stdout_buf_size: Some(BUFFER),
+            ..AttachParams::default()
+        };
+        let started = timeout(STARTS_WITHIN, pods.exec(&pod, command.iter().copied(), &params)).await;
+        let ended = |said: &str| PodError::Ended { pod: pod.clone(), said: said.to_owned() };
+        let mut process = match started {
+            Ok(Ok(process)) => process,
+            Ok(Err(error)) => return Err(self.not_started(&error, &pod)),
+            Err(_) => return Err(ended(&format!("it did not start within {STARTS_WITHIN:?}"))),
+        };
+        let (Some(input), Some(output)) = (process.stdin(), process.stdout()) else {
+            return Err(ended("it has no input and output"));
+        };
+        let mut stream = PodStream { pod: pod.clone(), input, output, process };
+        let mut said = vec![0; greeting.len()];
+        match timeout(STARTS_WITHIN, stream.output.read_exact(&mut said)).await {
+            Ok(Ok(_)) if said == greeting.as_bytes() => Ok(stream),
+            Ok(Ok(_)) => Err(ended("it speaks another language; use the fedctl of the same version")),
+            Ok(Err(_)) => Err(ended(&stream.why().await)),
+            Err(_) => Err(ended(&format!("it was silent for {STARTS_WITHIN:?}"))),
+        }
+    }
+
+    async fn pod_of(&self, pods: &Api<Pod>, program: Program<'_>) -> Result<String, PodError> {
+        let params = ListParams::default().labels(&format!("app.kubernetes.io/name={}", program.name)).limit(MAX_PODS);
+        let mut found = pods.list(&params).await.map_err(|error| CallError::of(&error, self.server()))?.items;
+        found.sort_by_key(|pod| (!is_ready(pod), pod.name_any()));
+        let Some(first) = found.first() else {
+            return Err(PodError::Missing {
+                program: program.name.to_owned(),
+                namespace: program.namespace.to_owned(),
+                server: self.server().to_owned(),
+            });
+        };
+        match found.iter().find(|pod| runs(pod)) {
+            Some(pod) => Ok(pod.name_any()),
+            None => Err(PodError::NotRunning { program: program.name.to_owned(), reason: state_of(first) }),
+        }
+    }
+
+    fn not_started(&self, error: &kube::Error, pod: &str) -> PodError {
+        match error {
+            // Of an answer that is no upgrade only the status is left.
+            kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code)) => {
+                let reason = format!("a command in the pod {pod}: {code}");
+                PodError::Call(CallError::of_code(code.as_u16(), reason, self.server()))
+            }
+            kube::Error::UpgradeConnection(error) => PodError::Ended { pod: pod.to_owned(), said: error.to_string() },
+            error => PodError::Call(CallError::of(error, self.server())),
+        }
+    }
+}
+
+impl PodStream {
+    /// The pod.
+    #[must_use]
+    pub fn pod(&self) -> &str {
+        &self.pod
+    }
+
+    /// Why the command ended: what it said, or else what the node says.
+    async fn why(&mut self) -> String {
+        let mut said = Vec::new();
+        if let Some(errors) = self.process.stderr() {
+            let _ = timeout(SAYS_WITHIN, errors.take(SAID).read_to_end(&mut said)).await;
+        }
+        let said = String::from_utf8_lossy(&said).trim().to_owned();
+        if !said.is_empty() {
+            return said;
+        }
+        let status = match self.process.take_status() {
+            Some(status) => timeout(SAYS_WITHIN, status).await.ok().flatten(),
+            None => None,
+        };
+        status.and_then(|status| status.message).unwrap_or_else(|| "it ended without a word".to_owned())
+    }
+}
+
+impl AsyncRead for PodStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.output).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for PodStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.input).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.input).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.input).poll_shutdown(cx)
+    }
+}
+
+fn runs(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    phase == Some("Running") && pod.metadata.deletion_timestamp.is_none()
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    runs(pod) && conditions.into_iter().flatten().any(|one| one.type_ == "Ready" && one.status == "True")
+}
+
+/// What is known of a pod that does not run.
+fn state_of(pod: &Pod) -> String {
+    let name = pod.name_any();
+    if pod.metadata.deletion_timestamp.is_some() {
+        return format!("{name} is being deleted");
+    }
+    let status = pod.status.as_ref();
+    let containers = status.and_then(|status| status.container_statuses.as_ref());
+    let waiting = containers.into_iter().flatten().find_map(|container| {
+        let waiting = container.state.as_ref()?.waiting.as_ref()?;
+        let reason = waiting.reason.clone()?;
+        Some(waiting.message.as_ref().map_or_else(|| reason.clone(), |message| format!("{reason}: {message}")))
+    });
+    let phase = status.and_then(|status| status.phase.clone()).unwrap_or_else(|| "Unknown".to_owned());
+    format!("{name} is {}", waiting.unwrap_or(phase))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(value: serde_json::Value) -> Pod {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_pod_that_ends_or_waits_does_not_run() {
+        let running = json!({"metadata": {"name": "a"}, "status": {"phase": "Running"}});
+        assert!(runs(&pod(running.clone())) && !is_ready(&pod(running.clone())));
+        let mut ending = running.clone();
+        ending["metadata"]["deletionTimestamp"] = json!("2026-01-02T03:04:05Z");
+        assert!(!runs(&pod(ending.clone())));
+        assert_eq!(state_of(&pod(ending)), "a is being deleted");
+        let mut ready = running;
+        ready["status"]["conditions"] = json!([{"type": "Ready", "status": "True"}]);
+        assert!(is_ready(&pod(ready)));
+    }
+
+    #[test]
+    fn a_pod_that_waits_says_why() {
+        let waiting = json!({"metadata": {"name": "a"}, "status": {"phase": "Pending", "containerStatuses": [
+            {"name": "gateway", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+             "state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}}}]}});
+        assert_eq!(state_of(&pod(waiting)), "a is ErrImagePull: not found");
+        assert_eq!(state_of(&pod(json!({"metadata": {"name": "a"}}))), "a is Unknown");
+    }
+}
