@@ -26,6 +26,7 @@ pub use trust::{Accept, Rotate, Trust};
 pub mod analyze;
 pub mod audit;
 pub mod install;
+pub mod link;
 pub mod policy;
 pub mod revoke;
 
@@ -36,6 +37,7 @@ const EXAMPLES: &str = "\
 Examples:
   fedctl token create --cluster west   on the federation side: what lets cluster west join
   fedctl join lbj1.AAB...              on the gateway of west: join, and wait for the peers
+  fedctl link east west                two kubeconfig contexts: tokens, joins and a test, at once
   fedctl status                        who am I, who are my peers, what is wrong
   fedctl check                         tests the same, and says what to do
   fedctl analyze manifests             what is wrong in manifests, before a gateway reads them
@@ -123,6 +125,8 @@ pub enum Command {
     Recover(Recover),
     /// Make this gateway's cluster a member of a cluster set
     Join(Join),
+    /// Join the Kubernetes clusters of several contexts into one cluster set
+    Link(link::Link),
     /// End the membership of this gateway's cluster
     Leave(Leave),
     /// Show the gateway, the federation service, or both
@@ -289,6 +293,12 @@ pub struct Join {
     /// Go on only if this is the fingerprint of the federation's authority; asks nothing then
     #[arg(long, value_name = "SHA256:HEX")]
     pub federation_fingerprint: Option<Fingerprint>,
+    /// With --context: how the gateway is installed, where there is none.
+    #[command(flatten)]
+    pub gateway: link::NewGateway,
+    /// With --context: do not verify the join by a service that is exported for some seconds
+    #[arg(long)]
+    pub no_probe: bool,
 }
 
 /// `fedctl leave`

@@ -16,8 +16,10 @@ mod init;
 mod install;
 mod join;
 mod leave;
+mod link;
 mod members;
 mod policy;
+mod probe;
 mod promote;
 mod recover;
 mod revoke;
@@ -46,7 +48,8 @@ pub(crate) async fn run(cli: Cli, console: &mut Console) -> Result<Ending, Failu
         Command::Audit(what) => audit::run(what, &target, console).await,
         Command::Revoke(what) => Box::pin(revoke::run(what, &target, console)).await,
         Command::Recover(recover) => recover::run(&recover, &target, console).await,
-        Command::Join(join) => join::run(join, &target, console).await,
+        Command::Join(join) => Box::pin(join::run(join, &target, console)).await,
+        Command::Link(link) => Box::pin(link::run(link, &target, console)).await,
         Command::Leave(leave) => leave::run(leave, &target, console).await,
         Command::Status => status::run(&target, console).await,
         Command::Services => services::run(&target, console).await,

@@ -10,6 +10,7 @@ pub(crate) mod findings;
 pub(crate) mod foreign;
 pub(crate) mod install;
 pub(crate) mod join;
+pub(crate) mod link;
 pub(crate) mod members;
 pub(crate) mod policy;
 pub(crate) mod revocations;

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::{
     Api, ResourceExt as _,
     api::{AttachParams, AttachedProcess, ListParams},
@@ -131,8 +131,28 @@ impl Cluster {
         }
     }
 
+    /// Whether there are pods of a program.
+    ///
+    /// # Errors
+    /// When the API server refuses to tell.
+    pub async fn has_pods(&self, name: &str, namespace: &str) -> Result<bool, CallError> {
+        let pods: Api<Pod> = Api::namespaced(self.client(), namespace);
+        let found = pods.list_metadata(&ListParams::default().labels(&labelled(name)).limit(1)).await;
+        found.map(|found| !found.items.is_empty()).map_err(|error| CallError::of(&error, self.server()))
+    }
+
+    /// Whether there is a Deployment of this name.
+    ///
+    /// # Errors
+    /// When the API server refuses to tell.
+    pub async fn deployed(&self, name: &str, namespace: &str) -> Result<bool, CallError> {
+        let deployments: Api<Deployment> = Api::namespaced(self.client(), namespace);
+        let found = deployments.get_metadata_opt(name).await;
+        found.map(|found| found.is_some()).map_err(|error| CallError::of(&error, self.server()))
+    }
+
     async fn pod_of(&self, pods: &Api<Pod>, program: Program<'_>) -> Result<String, PodError> {
-        let params = ListParams::default().labels(&format!("app.kubernetes.io/name={}", program.name)).limit(MAX_PODS);
+        let params = ListParams::default().labels(&labelled(program.name)).limit(MAX_PODS);
         let mut found = pods.list(&params).await.map_err(|error| CallError::of(&error, self.server()))?.items;
         found.sort_by_key(|pod| (!is_ready(pod), pod.name_any()));
         let Some(first) = found.first() else {
@@ -204,6 +224,10 @@ impl AsyncWrite for PodStream {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.input).poll_shutdown(cx)
     }
+}
+
+fn labelled(name: &str) -> String {
+    format!("app.kubernetes.io/name={name}")
 }
 
 fn runs(pod: &Pod) -> bool {

@@ -63,12 +63,18 @@ fn check(install: &InstallGateway) -> Result<(), Failure> {
     }
 }
 
-fn read(text: &str) -> Result<Vec<Manifest>, Failure> {
+pub(super) fn read(text: &str) -> Result<Vec<Manifest>, Failure> {
     let read: Result<_, ManifestError> = Manifest::read_all(text);
     read.or_hint("the manifests of this fedctl are broken", "fedctl of another version")
 }
 
-async fn apply(cluster: &Cluster, manifests: &[Manifest], how: &How, progress: &mut Progress<'_>) -> Vec<ObjectView> {
+/// Applies them in their order, and waits as `how` says.
+pub(super) async fn apply(
+    cluster: &Cluster,
+    manifests: &[Manifest],
+    how: &How,
+    progress: &mut Progress<'_>,
+) -> Vec<ObjectView> {
     let mut objects = Vec::new();
     for manifest in manifests {
         if manifest.runs_pods() && !objects.iter().all(ObjectView::is_well) {

@@ -1,7 +1,7 @@
 //! `fedctl join`: this cluster becomes a member of a cluster set.
 //!
 //! Shows who joins whom, with both fingerprints, before the token is spent; then follows the gateway until the peers are
-//! connected.
+//! connected. In a Kubernetes cluster a gateway is installed first where there is none, and a probe verifies the join.
 
 use std::{fs::File, io::Read, time::Duration};
 
@@ -17,7 +17,7 @@ use super::{confirmed, look};
 use crate::{
     Ending,
     args::{Join, Target},
-    connect,
+    connect::{self, Gateway},
     failure::{Failure, OrHint},
     print::{Console, Progress},
     render::{
@@ -26,6 +26,8 @@ use crate::{
     },
 };
 
+mod cluster;
+
 /// How long the join itself may take, beside the wait for the peers: reaching the federation service over several addresses.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The most bytes read for a token: the token, and the white space around it.
@@ -33,6 +35,11 @@ const MAX_INPUT: u64 = MAX_TOKEN as u64 + 1024;
 
 pub(super) async fn run(join: Join, target: &Target, console: &mut Console) -> Result<Ending, Failure> {
     let (text, token) = token(&join, console)?;
+    if target.context.is_some()
+        && let Some(ending) = cluster::prepare((&join, &token), target, console).await?
+    {
+        return Ok(ending);
+    }
     let mut gateway = connect::gateway(target).await?;
     let status = gateway.status().await?;
     let plan = Plan::new(&status, &token);
@@ -43,7 +50,8 @@ pub(super) async fn run(join: Join, target: &Target, console: &mut Console) -> R
         view.already_member = true;
         view.pending = status.federation.as_ref().is_some_and(|federation| federation.pending);
         view.members = u32::try_from(status.peers.len()).unwrap_or(u32::MAX).saturating_add(1);
-        console.answer(&view, || view.text());
+        let look = look(console);
+        console.answer(&view, || view.text(look));
         return Ok(Ending::Done);
     }
     console.note(&plan.text(look(console)));
@@ -54,11 +62,30 @@ pub(super) async fn run(join: Join, target: &Target, console: &mut Console) -> R
         confirmed(console, "Compare the fingerprints with those the operator sees. Join?")?;
     }
     let wait_seconds = u32::try_from(join.wait.as_secs()).unwrap_or(u32::MAX);
-    let progress = gateway.join(JoinRequest { token: text, dry_run: join.dry_run, wait_seconds }).await?;
-    let followed = tokio::time::timeout(join.wait + PATIENCE, follow(progress, &mut view, console)).await;
+    let request = JoinRequest { token: text, dry_run: join.dry_run, wait_seconds };
+    carry_out(&mut gateway, request, &mut view, console).await?;
+    if view.joined && target.context.is_some() && !join.no_probe {
+        view.probes = cluster::verify(&mut gateway, &view, target, console).await?;
+    }
+    finish(&join, &view, console)
+}
+
+/// Has a gateway join, and follows it to the end.
+pub(super) async fn carry_out(
+    gateway: &mut Gateway,
+    request: JoinRequest,
+    view: &mut JoinView,
+    console: &mut Console,
+) -> Result<(), Failure> {
+    let patience = Duration::from_secs(request.wait_seconds.into()) + PATIENCE;
+    let progress = gateway.join(request).await?;
+    let followed = tokio::time::timeout(patience, follow(progress, view, console)).await;
     let done =
         followed.or_hint("the gateway has not finished the join", "fedctl status; the join may still go on")??;
-    finish(done, &join, &mut view, console)
+    if let Some(done) = done {
+        (view.peers_connected, view.peers_expected) = (done.connected, done.expected);
+    }
+    Ok(())
 }
 
 /// The token, as text and as what it says.
@@ -167,16 +194,13 @@ fn take(step: Step, view: &mut JoinView, progress: &mut Progress<'_>) -> Result<
 }
 
 /// Shows what came of it.
-fn finish(done: Option<Done>, join: &Join, view: &mut JoinView, console: &mut Console) -> Result<Ending, Failure> {
-    if let Some(done) = done {
-        (view.peers_connected, view.peers_expected) = (done.connected, done.expected);
-    }
-    let failed = view.findings.iter().any(FindingView::failed);
+fn finish(join: &Join, view: &JoinView, console: &mut Console) -> Result<Ending, Failure> {
+    let failed = view.findings.iter().chain(&view.probes).any(FindingView::failed);
     let look = look(console);
     if join.dry_run {
         console.answer(view, || findings::table(&view.findings, look));
     } else if view.joined {
-        console.answer(view, || view.text());
+        console.answer(view, || view.text(look));
     } else if failed {
         console.answer(view, || findings::table(&view.findings, look));
     } else {

@@ -1,5 +1,8 @@
 //! A join: its plan and its result.
 
+use std::collections::BTreeMap;
+
+use federation_kube::install::Manifest;
 use federation_model::time::Timestamp;
 use federation_pki::token::JoinToken;
 use proto::gateway::v1::{Peer, Status};
@@ -7,7 +10,7 @@ use serde::Serialize;
 
 use super::{
     Look, count,
-    findings::FindingView,
+    findings::{self, FindingView},
     status::{PeerStateView, PeerView},
     text_of,
 };
@@ -64,6 +67,32 @@ pub(crate) struct JoinView {
     pub(crate) peers_connected: u32,
     pub(crate) peers: Vec<PeerView>,
     pub(crate) findings: Vec<FindingView>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) probes: Vec<FindingView>,
+}
+
+/// A gateway that is to be installed before the join.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Installation<'a> {
+    pub(crate) server: &'a str,
+    pub(crate) namespace: &'a str,
+    pub(crate) manifests: &'a [Manifest],
+}
+
+impl Installation<'_> {
+    pub(crate) fn text(self) -> String {
+        let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+        for manifest in self.manifests {
+            *kinds.entry(manifest.kind()).or_default() += 1;
+        }
+        let kinds: Vec<_> = kinds.iter().map(|(kind, number)| format!("{number} {kind}")).collect();
+        format!(
+            "No gateway is installed in {}.\nTo be installed in the namespace {}: {}\n",
+            self.server,
+            self.namespace,
+            kinds.join(", ")
+        )
+    }
 }
 
 impl JoinView {
@@ -97,7 +126,7 @@ impl JoinView {
         told
     }
 
-    pub(crate) fn text(&self) -> String {
+    pub(crate) fn text(&self, look: Look) -> String {
         if self.pending {
             let (cluster, authority) = (&self.cluster, &self.cluster_authority);
             let since = if self.already_member { "has joined already, and" } else { "has joined, and" };
@@ -116,6 +145,9 @@ impl JoinView {
             (expected, connected) if connected < expected => "fedctl status, then fedctl check on both clusters",
             (_, _) => "fedctl services",
         };
+        if !self.probes.is_empty() {
+            text.push_str(&format!("\n{}\n", findings::table(&self.probes, look)));
+        }
         text.push_str(&format!("Next: {next}\n"));
         text
     }

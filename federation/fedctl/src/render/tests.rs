@@ -356,7 +356,7 @@ fn a_join_ends_with_the_next_step() {
     let partly = JoinView { peers_connected: 1, ..joined.clone() };
     let first = JoinView { members: 1, peers_expected: 0, peers_connected: 0, ..joined.clone() };
     let already = JoinView { already_member: true, ..joined.clone() };
-    let texts: Vec<_> = [joined, partly, first, already].iter().map(JoinView::text).collect();
+    let texts: Vec<_> = [joined, partly, first, already].iter().map(|view| view.text(LOOK)).collect();
     insta::assert_snapshot!("join_texts", texts.join("--\n"));
 }
 

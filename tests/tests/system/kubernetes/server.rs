@@ -25,6 +25,14 @@ impl Server {
         server
     }
 
+    /// The double, where it must be one: only there commands run in pods.
+    pub(super) fn double_of(&self) -> &ApiServer {
+        match self {
+            Self::Double(double) => double,
+            Self::Real(_) => panic!("a real API server without nodes runs nothing in pods"),
+        }
+    }
+
     /// A real one, where there is any.
     pub(super) async fn real(what: &str, services: &str) -> Option<Self> {
         let server = Self::Real(RealServer::start(what, services).await?);

@@ -1,0 +1,223 @@
+//! `fedctl link`: the clusters of several contexts become members of one cluster set.
+//!
+//! Does what operators would do by hand on both sides: a token for each cluster that is no member, the join with it, the approval
+//! with the fingerprint that its gateway itself shows. Then it waits until each sees each, and verifies it. Installs nothing.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use federation_kube::connect::Cluster;
+use federation_model::bundle::Fingerprint;
+use proto::gateway::v1::{JoinRequest, Peer, PeerState, Status};
+use tokio::time::{Instant, sleep};
+
+use super::{confirmed, join, look, probe::Probe};
+use crate::{
+    Ending,
+    args::{Target, install::Program, link::Link},
+    connect::{self, Gateway, Operator},
+    failure::{Failure, OrHint as _},
+    print::{Console, Progress},
+    render::{
+        findings::FindingView,
+        join::{JoinView, Plan},
+        link::{LinkView, LinkedView, Seen, SightView, Will},
+    },
+};
+
+/// How often the gateways are asked what they see.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// How long a token lives that is spent at once.
+const TOKEN_LIVES: Duration = Duration::from_secs(300);
+
+/// One of the clusters.
+struct Side {
+    context: String,
+    cluster: Cluster,
+    gateway: Gateway,
+    status: Status,
+}
+
+impl Side {
+    async fn open(context: &str, target: &Target) -> Result<Self, Failure> {
+        let target = in_context(context, target);
+        let cluster = connect::cluster(&target).await?;
+        let mut gateway = connect::gateway(&target).await?;
+        let status = gateway.status().await?;
+        Ok(Self { context: context.to_owned(), cluster, gateway, status })
+    }
+
+    fn seen(&self) -> Seen {
+        let federation = self.status.federation.as_ref().filter(|federation| federation.joined || federation.pending);
+        Seen {
+            context: self.context.clone(),
+            cluster: self.status.cluster.clone(),
+            trust_domain: self.status.trust_domain.clone(),
+            authority: self.status.cluster_authority.clone(),
+            set: federation.map(|federation| federation.authority.clone()),
+            pending: federation.is_some_and(|federation| federation.pending),
+        }
+    }
+}
+
+pub(super) async fn run(link: Link, target: &Target, console: &mut Console) -> Result<Ending, Failure> {
+    let mut sides = Vec::new();
+    for context in &link.contexts {
+        sides.push(Side::open(context, target).await.map_err(|failure| failure.context(format!("context {context}")))?);
+    }
+    let (context, mut operator) = federation(&link, &sides, target).await?;
+    let listing = operator.members().await?;
+    let authorities: BTreeSet<_> =
+        listing.federation.authorities.iter().map(|authority| Fingerprint::of(authority).to_string()).collect();
+    let seen: Vec<_> = sides.iter().map(Side::seen).collect();
+    let plan = Will::of_all(&seen, &authorities)?;
+    let mut view = LinkView::new(context, &authorities, seen.into_iter().zip(plan).map(LinkedView::from).collect());
+    console.note(&view.plan(look(console)));
+    if link.dry_run {
+        let look = look(console);
+        console.answer(&view, || view.plan(look));
+        return Ok(Ending::Done);
+    }
+    if !link.yes && view.changes() {
+        confirmed(console, "Link them?")?;
+    }
+    for (side, linked) in sides.iter_mut().zip(&mut view.clusters) {
+        linked.done = carry_out(side, linked.will, &mut operator, console).await?;
+    }
+    view.sights = see(&mut sides, link.wait, &mut console.progress("waiting until each sees each")).await?;
+    if !link.no_probe && !link.wait.is_zero() {
+        view.probes = probe(&mut sides, target, console).await?;
+    }
+    let look = look(console);
+    console.answer(&view, || view.text(look));
+    Ok(if view.is_well(!link.wait.is_zero()) { Ending::Done } else { Ending::ChecksFailed })
+}
+
+fn in_context(context: &str, target: &Target) -> Target {
+    Target { context: Some(context.to_owned()), gateway: None, ..target.clone() }
+}
+
+/// The federation service of the set: the one that is named, or else the one that runs beside one of the gateways.
+async fn federation(link: &Link, sides: &[Side], target: &Target) -> Result<(Option<String>, Operator), Failure> {
+    if target.federation.is_some() {
+        return Ok((None, connect::operator(target).await?));
+    }
+    let mut found = link.federation_context.iter().cloned().collect::<Vec<_>>();
+    if found.is_empty() {
+        for side in sides {
+            let there = side.cluster.has_pods(Program::Federation.name(), target.namespace.as_str()).await;
+            if there.or_hint(format!("context {}", side.context), "--federation-context CONTEXT")? {
+                found.push(side.context.clone());
+            }
+        }
+    }
+    match &found[..] {
+        [context] => Ok((Some(context.clone()), connect::operator(&in_context(context, target)).await?)),
+        [] => Err(Failure::because(
+            "none of these clusters has a federation service",
+            "--federation-context CONTEXT, where it runs elsewhere; or first fedctl install federation --context CONTEXT --name HOST",
+        )),
+        several => Err(Failure::because(
+            format!("federation services run in {}", several.join(" and in ")),
+            "--federation-context CONTEXT, with the one whose set it shall be",
+        )),
+    }
+}
+
+/// Makes one cluster a member; what was done.
+async fn carry_out(
+    side: &mut Side,
+    will: Will,
+    operator: &mut Operator,
+    console: &mut Console,
+) -> Result<&'static str, Failure> {
+    let pending = match will {
+        Will::Stay => return Ok("member already"),
+        Will::BeApproved => true,
+        Will::Join => joined(side, operator, console).await?,
+    };
+    if !pending {
+        return Ok("joined");
+    }
+    let cluster =
+        side.status.cluster.parse().or_hint("the gateway has no name", "the same version of fedctl and gateway")?;
+    // It comes from the gateway itself, over the API server of its cluster: nobody needs to read it aloud.
+    let authority = side.status.cluster_authority.parse();
+    let authority = authority.or_hint("the gateway has no authority", "the same version of fedctl and gateway")?;
+    operator.approve(&cluster, &authority).await?;
+    Ok("joined and approved")
+}
+
+/// Spends a token that was made for it; whether the join waits for approval.
+async fn joined(side: &mut Side, operator: &mut Operator, console: &mut Console) -> Result<bool, Failure> {
+    let name =
+        side.status.cluster.parse().or_hint("the gateway has no name", "the same version of fedctl and gateway")?;
+    let (token, _) = operator.create_token(&name, TOKEN_LIVES).await?;
+    let mut view = JoinView::of(&Plan::new(&side.status, &token), false);
+    let request = JoinRequest { token: token.to_string(), dry_run: false, wait_seconds: 0 };
+    join::carry_out(&mut side.gateway, request, &mut view, console).await?;
+    if view.joined {
+        return Ok(view.pending);
+    }
+    let failed = view.findings.iter().find(|finding| finding.failed());
+    let (reason, hint) = failed.map_or(("the gateway ended the join without a result", None), |finding| {
+        (finding.detail.as_str(), finding.hint.as_deref())
+    });
+    Err(Failure::because(
+        format!("{} cannot join: {reason}", side.status.cluster),
+        hint.unwrap_or("fedctl check with its context, and the log of its gateway"),
+    ))
+}
+
+/// Waits until each sees each; what each sees of each at the end.
+async fn see(sides: &mut [Side], wait: Duration, progress: &mut Progress<'_>) -> Result<Vec<SightView>, Failure> {
+    let names: Vec<String> = sides.iter().map(|side| side.status.cluster.clone()).collect();
+    let (until, mut told) = (Instant::now() + wait, BTreeSet::new());
+    loop {
+        let mut sights = Vec::new();
+        for side in &mut *sides {
+            let status = side.gateway.status().await?;
+            let others = names.iter().filter(|name| **name != status.cluster);
+            sights.extend(others.map(|other| sight(&status, other)));
+        }
+        for sight in sights.iter().filter(|sight| sight.connected) {
+            if told.insert((sight.from.clone(), sight.to.clone())) {
+                progress.done(&format!("{} sees {}, {}", sight.from, sight.to, sight.detail));
+            }
+        }
+        if sights.iter().all(|sight| sight.connected) || Instant::now() + ASK_EVERY > until {
+            return Ok(sights);
+        }
+        sleep(ASK_EVERY).await;
+    }
+}
+
+fn sight(status: &Status, other: &str) -> SightView {
+    let peer = status.peers.iter().find(|peer| peer.cluster == other);
+    SightView::new(&status.cluster, other, peer.map(|peer| (peer.state() == PeerState::Connected, detail(peer))))
+}
+
+fn detail(peer: &Peer) -> String {
+    match peer.tunnels.first() {
+        Some(tunnel) => crate::clock::rtt(tunnel.rtt_micros),
+        None if peer.last_error.is_empty() => {
+            peer.state().as_str_name().trim_start_matches("PEER_STATE_").to_lowercase()
+        }
+        None => peer.last_error.clone(),
+    }
+}
+
+/// Exports a service in each, for those that are connected with it.
+async fn probe(sides: &mut [Side], target: &Target, console: &mut Console) -> Result<Vec<FindingView>, Failure> {
+    let names: BTreeSet<String> = sides.iter().map(|side| side.status.cluster.clone()).collect();
+    let mut findings = Vec::new();
+    for side in sides {
+        let status = side.gateway.status().await?;
+        let connected = status.peers.iter().filter(|peer| peer.state() == PeerState::Connected);
+        let peers: BTreeSet<_> =
+            connected.map(|peer| peer.cluster.clone()).filter(|name| names.contains(name)).collect();
+        let probe =
+            Probe { cluster: &side.cluster, name: &status.cluster, namespace: &target.namespace, peers: &peers };
+        findings.extend(probe.run(&mut side.gateway, &mut console.progress("verifying")).await?);
+    }
+    Ok(findings)
+}

@@ -1,0 +1,273 @@
+//! What a person with a kubeconfig does from their own machine: everything goes through API servers, and what they may do, these
+//! say.
+
+use std::{path::PathBuf, sync::Arc};
+
+use federation_client::{
+    gateway::GatewayClient,
+    operator::{Credential, OperatorClient},
+};
+use federation_fedctl::bridge::carry;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tests::{
+    apiserver::{ApiServer, Runs},
+    fleet::{Fleet, Settings},
+    wait::until,
+};
+use tokio::io::split;
+
+use super::server::Server;
+use crate::fedctl::{Ended, fedctl, words};
+
+const SYSTEM: &str = "landbridge-system";
+
+/// East, with the federation service, and west: each with an API server, contexts of one kubeconfig, and a gateway in a pod.
+struct World {
+    fleet: Fleet,
+    east: Server,
+    west: Server,
+    files: TempDir,
+}
+
+impl World {
+    async fn new(fleet: Fleet) -> Self {
+        let mut world = Self {
+            fleet,
+            east: Server::double().await,
+            west: Server::double().await,
+            files: tempfile::tempdir().unwrap(),
+        };
+        for name in ["east", "west"] {
+            let (server, file) = (world.server(name), world.files.path().join(name));
+            std::fs::write(&file, server.kubeconfig()).unwrap();
+            server.gateway_pod(&format!("{name}-0"), "127.0.0.1", true).await;
+            world.fleet.add(Settings::in_kubernetes(name, &file, "")).await;
+            world.server(name).double_of().runs(SYSTEM, &format!("{name}-0"), world.gateway_runs(name));
+        }
+        world.east.put(deployment()).await;
+        world.west.put(deployment()).await;
+        world.east.put(federation_pod()).await;
+        world.east.double_of().runs(SYSTEM, "landbridge-federation-0", world.federation_runs());
+        std::fs::write(world.kubeconfig(), world.contexts()).unwrap();
+        world
+    }
+
+    fn server(&self, name: &str) -> &Server {
+        if name == "east" { &self.east } else { &self.west }
+    }
+
+    /// `fedctl bridge gateway`, as it runs in the pod of a gateway.
+    fn gateway_runs(&self, name: &str) -> Arc<Runs> {
+        let socket = self.fleet[name].state().join("admin.sock");
+        Arc::new(move |command, streams| {
+            let socket = socket.clone();
+            Box::pin(async move {
+                assert_eq!(command, ["fedctl", "bridge", "gateway"]);
+                let gateway = GatewayClient::bridge(&socket).await.map_err(|error| error.to_string())?;
+                let (input, output) = split(streams);
+                carry(gateway, input, output).await.map_err(|error| error.to_string())
+            })
+        })
+    }
+
+    /// `fedctl bridge federation`, as it runs in the pod of the federation service.
+    fn federation_runs(&self) -> Arc<Runs> {
+        let (address, operator) = (self.fleet.federation().grpc(), self.fleet.federation().store().join("operator"));
+        Arc::new(move |command, streams| {
+            let (address, operator) = (address.to_string().parse().unwrap(), operator.clone());
+            Box::pin(async move {
+                assert_eq!(command, ["fedctl", "bridge", "federation"]);
+                let credential = Credential::load(&operator).unwrap();
+                let service =
+                    OperatorClient::bridge(&[address], credential).await.map_err(|error| error.to_string())?;
+                let (input, output) = split(streams);
+                carry(service, input, output).await.map_err(|error| error.to_string())
+            })
+        })
+    }
+
+    fn kubeconfig(&self) -> PathBuf {
+        self.files.path().join("config")
+    }
+
+    /// The contexts of both clusters in one file.
+    fn contexts(&self) -> String {
+        let mut all = json!({"apiVersion": "v1", "kind": "Config", "clusters": [], "users": [], "contexts": []});
+        for name in ["east", "west"] {
+            let double = self.server(name).double_of();
+            let one: Value = serde_saphyr::from_str(&double.kubeconfig(name, double.admin_token())).unwrap();
+            for part in ["clusters", "users", "contexts"] {
+                all[part].as_array_mut().unwrap().push(one[part][0].clone());
+            }
+        }
+        all.to_string()
+    }
+
+    async fn fedctl(&self, line: &str) -> Ended {
+        let kubeconfig = self.kubeconfig().display().to_string();
+        fedctl(&[words(line), vec!["--kubeconfig".to_owned(), kubeconfig]].concat()).await
+    }
+
+    /// The answer to a command that must have succeeded, in JSON.
+    async fn answer(&self, line: &str) -> Value {
+        serde_json::from_str(&self.fedctl(&format!("{line} -o json")).await.done()).unwrap()
+    }
+
+    /// Waits until neither the probes nor what the other cluster made of them is there.
+    async fn no_probe_is_left(&self) {
+        until("no probe is left", async || {
+            let left = [&self.east, &self.west].into_iter().flat_map(|server| {
+                let double = server.double_of();
+                [double.list("services"), double.list("serviceexports.multicluster.x-k8s.io")].concat()
+            });
+            let probes = left.filter(|object| object["metadata"]["name"].as_str().unwrap().contains("probe"));
+            (probes.count() == 0).then_some(())
+        })
+        .await;
+    }
+}
+
+fn deployment() -> Value {
+    json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "landbridge-gateway", "namespace": SYSTEM},
+        "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}},
+            "spec": {"containers": [{"name": "gateway", "image": "landbridge"}]}}}})
+}
+
+fn federation_pod() -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"namespace": SYSTEM, "name": "landbridge-federation-0",
+            "labels": {"app.kubernetes.io/name": "landbridge-federation"}},
+        "spec": {"containers": [{"name": "federation", "image": "landbridge"}]},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}})
+}
+
+#[tokio::test]
+async fn two_contexts_are_linked_verified_and_linking_again_changes_nothing() {
+    let world = World::new(Fleet::new().await).await;
+    let plan = world.fedctl("link east west --dry-run").await.done();
+    assert!(plan.contains("is no member: make a token, and join"), "{plan}");
+    assert_eq!(world.answer("members --context east").await["members"], json!([]));
+    let linked = world.answer("link east west").await;
+    assert_eq!(
+        (&linked["clusters"][0]["result"], &linked["clusters"][1]["result"]),
+        (&json!("joined"), &json!("joined"))
+    );
+    assert!(linked["sights"].as_array().unwrap().iter().all(|sight| sight["connected"] == true), "{linked:#}");
+    let checks: Vec<_> = linked["probes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|probe| (&probe["of"], &probe["check"], &probe["level"]))
+        .collect();
+    let expected = [("east", "reached from west"), ("west", "reached from east")];
+    for ((of, check, level), (side, peer)) in checks.iter().zip(expected) {
+        assert_eq!((of.as_str(), check.as_str(), level.as_str()), (Some(side), Some(peer), Some("ok")), "{linked:#}");
+    }
+    assert_eq!(checks.len(), 2);
+    world.no_probe_is_left().await;
+    let again = world.fedctl("link east west --no-probe").await.done();
+    assert!(again.contains("east: member already") && again.contains("west: member already"), "{again}");
+}
+
+#[tokio::test]
+async fn a_link_approves_with_the_fingerprint_that_the_gateway_itself_shows() {
+    let world = World::new(Fleet::requiring_approval().await).await;
+    let linked = world.answer("link west east --no-probe").await;
+    let results: Vec<_> = linked["clusters"].as_array().unwrap().iter().map(|one| &one["result"]).collect();
+    assert_eq!(results, ["joined and approved", "joined and approved"]);
+    world.fleet.connected().await;
+}
+
+#[tokio::test]
+async fn every_command_reaches_the_gateway_and_the_federation_service_of_a_context() {
+    let world = World::new(Fleet::new().await).await;
+    assert_eq!(world.answer("status --context west").await["gateway"]["cluster"], "west");
+    let token = world.fedctl("token create --cluster west --context east").await.done();
+    let token = token.split_whitespace().find(|word| word.starts_with("lbj1.")).unwrap().to_owned();
+    let joined = world.answer(&format!("join {token} --context west")).await;
+    assert_eq!((&joined["joined"], &joined["members"]), (&json!(true), &json!(1)));
+    let members = world.answer("members --context east").await;
+    assert_eq!(members["members"][0]["cluster"], "west");
+    assert!(world.fedctl("certs --context west").await.done().contains("spiffe://west.example"));
+}
+
+#[tokio::test]
+async fn a_cluster_leaves_when_both_the_others_and_the_federation_service_are_dead() {
+    let mut world = World::new(Fleet::new().await).await;
+    world.fedctl("link east west --no-probe").await.done();
+    world.fleet["east"].kill().await;
+    world.fleet.kill_federation().await;
+    let refused = world.fedctl("leave --context west").await;
+    assert!(refused.code.contains("(2)") && refused.stderr.contains("--force"), "{refused:?}");
+    let left = world.answer("leave --context west --force").await;
+    assert_eq!((&left["left"], &left["federation_told"]), (&json!(true), &json!(false)));
+    let west = world.answer("status --context west").await;
+    assert_eq!(west["gateway"]["membership"]["joined"], false);
+    world.west.goes("clusterproperties.about.k8s.io", "", "clusterset.k8s.io").await;
+}
+
+#[tokio::test]
+async fn what_is_missing_on_the_way_is_told_with_its_remedy() {
+    let world = World::new(Fleet::new().await).await;
+    let refused = world.fedctl("members --context west").await;
+    assert!(refused.stderr.contains("no pod of landbridge-federation"), "{refused:?}");
+    assert!(refused.stderr.contains("fedctl install federation"), "{refused:?}");
+    world.west.gateway_pod("west-0", "127.0.0.1", false).await;
+    world.west.edit("pods", SYSTEM, "west-0", |pod| pod["status"]["phase"] = json!("Pending")).await;
+    let refused = world.fedctl("status --context west").await;
+    assert!(refused.stderr.contains("no pod of landbridge-gateway runs: west-0 is Pending"), "{refused:?}");
+    let none = world.fedctl("link east west").await;
+    assert!(none.stderr.contains("context west"), "{none:?}");
+    world.west.delete("deployments.apps", SYSTEM, "landbridge-gateway").await;
+    let token = world.fleet.federation().token("west").await;
+    let refused = world.fedctl(&format!("join {token} --context west")).await;
+    assert!(refused.stderr.contains("--trust-domain DOMAIN installs one"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_join_installs_a_gateway_where_there_is_none() {
+    let world = World::new(Fleet::new().await).await;
+    world.west.delete("deployments.apps", SYSTEM, "landbridge-gateway").await;
+    let token = world.fleet.federation().token("west").await;
+    let line = format!("join {token} --context west --trust-domain west.example --service-type NodePort -y");
+    let joining = world.fedctl(&line);
+    // What a node would do.
+    let runs = async {
+        let available = json!({"observedGeneration": 1, "updatedReplicas": 1, "availableReplicas": 1});
+        until("the gateway was installed", async || {
+            world.west.get("deployments.apps", SYSTEM, "landbridge-gateway").await.map(drop)
+        })
+        .await;
+        world.west.edit("deployments.apps", SYSTEM, "landbridge-gateway", |one| one["status"] = available).await;
+    };
+    let (joined, ()) = tokio::join!(joining, runs);
+    assert!(joined.stderr.contains("To be installed in the namespace landbridge-system"), "{joined:?}");
+    assert!(joined.done().contains("west is a member of the cluster set now"));
+}
+
+#[tokio::test]
+async fn a_person_without_the_right_to_exec_is_refused_by_the_api_server() {
+    let double = ApiServer::setup().with_rbac().start().await;
+    let server = Server::Double(double);
+    server.namespace(SYSTEM).await;
+    server.gateway_pod("west-0", "127.0.0.1", true).await;
+    server
+        .put(json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+        "metadata": {"name": "look", "namespace": SYSTEM},
+        "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]}]}))
+        .await;
+    server
+        .put(json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "metadata": {"name": "look", "namespace": SYSTEM},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "look"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "jane"}]}))
+        .await;
+    let files = tempfile::tempdir().unwrap();
+    let file = files.path().join("config");
+    let double = server.double_of();
+    std::fs::write(&file, double.kubeconfig("west", &double.user_token("jane", &[]))).unwrap();
+    let refused = fedctl(&words(&format!("status --context west --kubeconfig {}", file.display()))).await;
+    assert!(refused.stderr.contains("refuses (403)"), "{refused:?}");
+    assert!(refused.stderr.contains("create pods/exec"), "{refused:?}");
+}
