@@ -158,6 +158,7 @@ impl ApiServer {
     /// Closes the port and every connection; the objects stay.
     pub async fn stop(&self) {
         let mut running = std::mem::take(&mut *self.running.lock().unwrap_or_else(PoisonError::into_inner));
+        self.desk.state().commands.abort_all();
         running.shutdown().await;
     }
 

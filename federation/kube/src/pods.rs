@@ -168,6 +168,7 @@ impl Cluster {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is the library's, and grows with its features")]
     fn not_started(&self, error: &kube::Error, pod: &str) -> PodError {
         match error {
             // Of an answer that is no upgrade only the status is left.

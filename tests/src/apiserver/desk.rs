@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinSet};
 
 use super::{
     access::{MASTERS, User},
@@ -43,6 +43,8 @@ pub(super) struct State {
     pub(super) store: Store,
     pub(super) ledger: Ledger,
     pub(super) running: Running,
+    /// The commands that run in pods.
+    pub(super) commands: JoinSet<()>,
     tokens: BTreeMap<String, User>,
 }
 
@@ -65,7 +67,13 @@ pub(super) fn now() -> String {
 impl Desk {
     pub(super) fn new(store: Store, by_roles: bool, bookmark_every: Duration) -> Self {
         let moved = watch::Sender::new(store.revision());
-        let state = State { store, ledger: Ledger::default(), running: Running::default(), tokens: BTreeMap::new() };
+        let state = State {
+            store,
+            ledger: Ledger::default(),
+            running: Running::default(),
+            commands: JoinSet::new(),
+            tokens: BTreeMap::new(),
+        };
         let state = Mutex::new(state);
         Self { state, moved, cut: watch::Sender::new(0), by_roles, bookmark_every }
     }

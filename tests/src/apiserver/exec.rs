@@ -67,8 +67,8 @@ pub(super) fn start(desk: &Desk, request: HttpRequest<Incoming>, token: Option<&
     let command = arguments(&query);
     let response = switched(request.headers());
     let upgraded = hyper::upgrade::on(request);
-    // It ends with its connection.
-    tokio::spawn(async move {
+    // It ends with its connection, or with the server.
+    desk.state().commands.spawn(async move {
         let Ok(upgraded) = upgraded.await else { return };
         let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
         carry(socket, |streams| runs(command, streams)).await;

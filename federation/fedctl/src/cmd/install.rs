@@ -134,17 +134,14 @@ fn after_gateway(install: &InstallGateway) -> Vec<String> {
         ));
     }
     next.push(format!(
-        "fedctl token create --cluster {cluster}   on the federation side, then kubectl exec -i -n {namespace} \
-         deploy/landbridge-gateway -- fedctl join -   with the token on standard input"
+        "fedctl link CONTEXT CONTEXT   when you have the kubeconfig of another cluster of the set too; or fedctl token create \
+         --cluster {cluster} on the federation side, and fedctl join TOKEN --context CONTEXT here"
     ));
-    next.push(format!(
-        "kubectl get service -n {namespace} landbridge-dns   for the address that the cluster's DNS asks about clusterset.local"
-    ));
+    next.push("fedctl dns install --context CONTEXT   so that pods resolve names of clusterset.local".to_owned());
     next
 }
 
 fn after_federation(install: &InstallFederation) -> Vec<String> {
-    let namespace = &install.place.namespace;
     let mut next = Vec::new();
     if install.names.is_empty() {
         next.push(format!(
@@ -152,8 +149,9 @@ fn after_federation(install: &InstallFederation) -> Vec<String> {
             deploy::federation_name(&install.place)
         ));
     }
-    next.push(format!(
-        "kubectl exec -n {namespace} landbridge-federation-0 -- fedctl token create --cluster NAME   lets a cluster join"
-    ));
+    next.push(
+        "fedctl token create --cluster NAME --context CONTEXT   lets a cluster join, or fedctl link CONTEXT CONTEXT"
+            .to_owned(),
+    );
     next
 }

@@ -182,7 +182,7 @@ fn take(step: Step, view: &mut JoinView, progress: &mut Progress<'_>) -> Result<
             if joined.pending {
                 progress.done("the federation service has taken the token; the join waits for approval");
             } else {
-                progress.done("the federation service has accepted the cluster");
+                progress.done(&format!("the federation service has accepted {}", view.cluster));
                 progress.doing("waiting for the peers");
             }
         }

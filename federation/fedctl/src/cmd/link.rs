@@ -71,12 +71,12 @@ pub(super) async fn run(link: Link, target: &Target, console: &mut Console) -> R
     let seen: Vec<_> = sides.iter().map(Side::seen).collect();
     let plan = Will::of_all(&seen, &authorities)?;
     let mut view = LinkView::new(context, &authorities, seen.into_iter().zip(plan).map(LinkedView::from).collect());
-    console.note(&view.plan(look(console)));
     if link.dry_run {
         let look = look(console);
         console.answer(&view, || view.plan(look));
         return Ok(Ending::Done);
     }
+    console.note(&view.plan(look(console)));
     if !link.yes && view.changes() {
         confirmed(console, "Link them?")?;
     }
