@@ -67,12 +67,6 @@ install_gateway() { # CLUSTER
     "$fedctl" install gateway "${options[@]}" --advertise "$(node_address "$1"):$(node_port "$1" landbridge-gateway)"
 }
 
-# Does nothing where the cluster is a member.
-join() { # CLUSTER
-    kube east exec --namespace "$namespace" landbridge-federation-0 -- fedctl token create --cluster "$1" |
-        kube "$1" exec --stdin --namespace "$namespace" deployment/landbridge-gateway -- fedctl join - --wait 0s
-}
-
 # Names of the cluster set are asked of the gateway.
 install_names() { # CLUSTER
     local address corefile
@@ -119,7 +113,13 @@ install_federation
 for cluster in east west; do
     say "A gateway in $cluster"
     install_gateway "$cluster"
-    join "$cluster"
+done
+
+say "One cluster set: a token for each, the joins, and a test in both directions"
+"$fedctl" link kind-east kind-west --yes
+
+say "Names in pods"
+for cluster in east west; do
     install_names "$cluster"
 done
 
@@ -128,8 +128,8 @@ install_shop east
 install_shop west
 kube east apply --filename "$here/manifests/frontend.yaml"
 kube east rollout status --namespace shop deployment/frontend --timeout 2m
-kube east exec --namespace "$namespace" deployment/landbridge-gateway -- fedctl status
-kube east exec --namespace "$namespace" deployment/landbridge-gateway -- fedctl services
+"$fedctl" status --context kind-east
+"$fedctl" services --context kind-east
 await_answer east
 
 say "Failover: the catalogue of east goes, the same name is answered by west"

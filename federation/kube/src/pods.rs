@@ -195,9 +195,10 @@ impl PodStream {
         if let Some(errors) = self.process.stderr() {
             let _ = timeout(SAYS_WITHIN, errors.take(SAID).read_to_end(&mut said)).await;
         }
-        let said = String::from_utf8_lossy(&said).trim().to_owned();
-        if !said.is_empty() {
-            return said;
+        // It goes to a terminal, and comes from whoever runs in that pod.
+        let said = String::from_utf8_lossy(&said).replace(|c: char| c.is_control() && c != '\n', " ");
+        if !said.trim().is_empty() {
+            return said.trim().to_owned();
         }
         let status = match self.process.take_status() {
             Some(status) => timeout(SAYS_WITHIN, status).await.ok().flatten(),

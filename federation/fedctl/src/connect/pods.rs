@@ -45,10 +45,28 @@ pub(super) async fn reach(target: &Target, program: Program) -> Result<PodStream
                 format!("kubectl describe pod -n {namespace} -l app.kubernetes.io/name={name}")
             }
             PodError::Call(_) => format!("a context that may list pods and create pods/exec in {namespace}"),
-            PodError::Ended { pod, .. } => {
-                format!("kubectl logs -n {namespace} {pod}; and one version of fedctl and of the image")
+            PodError::Ended { pod, said } => {
+                let hint = format!("kubectl logs -n {namespace} {pod}; and one version of fedctl and of the image");
+                return Failure::because(format!("fedctl in the pod {pod} says: {}", reason(said)), hint);
             }
         };
         Failure::new(error, hint)
     })
+}
+
+/// What a `fedctl` said is wrong, without what it would have a person in the pod do.
+fn reason(said: &str) -> String {
+    let lines = said.lines().map(str::trim).filter(|line| !line.starts_with("try:"));
+    lines.collect::<Vec<_>>().join(" ").trim_start_matches("error: ").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_fedctl_in_a_pod_only_the_reason_is_told() {
+        assert_eq!(reason("error: it is away\n  because: of this\n  try: that\n"), "it is away because: of this");
+        assert_eq!(reason("exec format error"), "exec format error");
+    }
 }
