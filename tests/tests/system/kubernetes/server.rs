@@ -33,11 +33,24 @@ impl Server {
         }
     }
 
-    /// A real one, where there is any.
+    /// A real one with the definitions and the namespaces of the tests, where there is any.
     pub(super) async fn real(what: &str, services: &str) -> Option<Self> {
-        let server = Self::Real(RealServer::start(what, services).await?);
+        let server = Self::bare(what, services).await?;
         server.furnish().await;
         Some(server)
+    }
+
+    /// A real one as it starts, where there is any.
+    pub(super) async fn bare(what: &str, services: &str) -> Option<Self> {
+        Some(Self::Real(RealServer::start(what, services).await?))
+    }
+
+    /// A kubeconfig of a service account that is there.
+    pub(super) async fn kubeconfig_of_account(&self, namespace: &str, name: &str) -> String {
+        match self {
+            Self::Double(double) => double.kubeconfig("double", &double.account_token(namespace, name)),
+            Self::Real(real) => real.kubeconfig_of_account(namespace, name).await,
+        }
     }
 
     async fn furnish(&self) {
@@ -137,7 +150,13 @@ impl Server {
                 "namespace": "landbridge-system", "name": name,
                 "labels": {"app.kubernetes.io/name": "landbridge-gateway"},
             },
-            "spec": {"nodeName": "node-1", "containers": [{"name": "gateway", "image": "landbridge"}]},
+            // As Pod Security asks for it in the namespace of an installation.
+            "spec": {
+                "nodeName": "node-1",
+                "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+                "containers": [{"name": "gateway", "image": "landbridge",
+                    "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}}],
+            },
             "status": {
                 "phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}],
                 "conditions": [{"type": "Ready", "status": status}],
