@@ -3,7 +3,7 @@
 //! Roles are in force here, and every gateway has the token of its own ServiceAccount. The bases of kustomize and the charts are
 //! compared with the same manifests where they are made.
 
-use std::path::Path;
+use std::{net::Ipv4Addr, path::Path};
 
 use proto::gateway::v1::LeaveRequest;
 use serde_json::{Value, json};
@@ -97,6 +97,11 @@ async fn a_real_api_server_accepts_everything_that_is_installed() {
     everything_is_accepted_and_the_second_time_nothing_changes(server).await;
 }
 
+/// At an address that a real API server accepts: none of loopback.
+fn export(service: &str) -> Export {
+    Export::new(service, 8080, Ipv4Addr::new(10, 9, 0, 1).into())
+}
+
 /// Two clusters as installed, each with a gateway that is its own ServiceAccount.
 struct World {
     fleet: Fleet,
@@ -123,7 +128,7 @@ impl World {
 
     async fn everything_works(&mut self) {
         self.east.gateway_pod("east-0", "10.1.0.1", true).await;
-        self.west.put_yaml(&Export::new(API, 8080, self.fleet["west"].host(10)).yaml()).await;
+        self.west.put_yaml(&export(API).yaml()).await;
         let ready = |condition: &'static str| {
             move |object: &Value| {
                 let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
@@ -167,7 +172,7 @@ async fn a_gateway_needs_no_right_beyond_those_of_its_own_account_on_real_api_se
 #[tokio::test]
 async fn rights_that_are_revoked_in_the_middle_are_told_and_what_is_there_stays_until_they_are_back() {
     let world = World::on(with_roles().await, with_roles().await).await;
-    world.west.put_yaml(&Export::new(API, 8080, world.fleet["west"].host(10)).yaml()).await;
+    world.west.put_yaml(&export(API).yaml()).await;
     world.east.becomes(IMPORTS, "production", "api", |import| import["spec"]["ips"][0].is_string()).await;
     let role = world.east.get("clusterroles.rbac.authorization.k8s.io", "", "landbridge-gateway").await.unwrap();
     world
@@ -178,8 +183,7 @@ async fn rights_that_are_revoked_in_the_middle_are_told_and_what_is_there_stays_
         })
         .await;
     world.east.double_of().drop_watches();
-    let other = "production/other";
-    world.west.put_yaml(&Export::new(other, 8080, world.fleet["west"].host(11)).yaml()).await;
+    world.west.put_yaml(&export("production/other").yaml()).await;
     until("the missing right is told", async || {
         let findings = world.fleet["east"].admin().await.check().await.ok()?;
         findings.iter().find(|finding| finding.detail.contains("serviceimports") && !finding.hint.is_empty()).map(drop)
