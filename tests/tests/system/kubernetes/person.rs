@@ -1,7 +1,7 @@
 //! What a person with a kubeconfig does from their own machine: everything goes through API servers, and what they may do, these
 //! say.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use federation_client::{
     gateway::GatewayClient,
@@ -22,39 +22,37 @@ use crate::fedctl::{Ended, fedctl, words};
 
 const SYSTEM: &str = "landbridge-system";
 
-/// East, with the federation service, and west: each with an API server, contexts of one kubeconfig, and a gateway in a pod.
+/// Clusters, each with an API server, a context of one kubeconfig, and a gateway in a pod; the federation service is in east.
 struct World {
     fleet: Fleet,
-    east: Server,
-    west: Server,
+    servers: BTreeMap<&'static str, Server>,
     files: TempDir,
 }
 
 impl World {
     async fn new(fleet: Fleet) -> Self {
-        let mut world = Self {
-            fleet,
-            east: Server::double().await,
-            west: Server::double().await,
-            files: tempfile::tempdir().unwrap(),
-        };
-        for name in ["east", "west"] {
-            let (server, file) = (world.server(name), world.files.path().join(name));
+        Self::of(&["east", "west"], fleet).await
+    }
+
+    async fn of(names: &[&'static str], fleet: Fleet) -> Self {
+        let mut world = Self { fleet, servers: BTreeMap::new(), files: tempfile::tempdir().unwrap() };
+        for name in names {
+            let (server, file) = (Server::double().await, world.files.path().join(name));
             std::fs::write(&file, server.kubeconfig()).unwrap();
             server.gateway_pod(&format!("{name}-0"), "127.0.0.1", true).await;
+            server.put(deployment()).await;
             world.fleet.add(Settings::in_kubernetes(name, &file, "")).await;
-            world.server(name).double_of().runs(SYSTEM, &format!("{name}-0"), world.gateway_runs(name));
+            server.double_of().runs(SYSTEM, &format!("{name}-0"), world.gateway_runs(name));
+            world.servers.insert(name, server);
         }
-        world.east.put(deployment()).await;
-        world.west.put(deployment()).await;
-        world.east.put(federation_pod()).await;
-        world.east.double_of().runs(SYSTEM, "landbridge-federation-0", world.federation_runs());
+        world.server("east").put(federation_pod()).await;
+        world.server("east").double_of().runs(SYSTEM, "landbridge-federation-0", world.federation_runs());
         std::fs::write(world.kubeconfig(), world.contexts()).unwrap();
         world
     }
 
     fn server(&self, name: &str) -> &Server {
-        if name == "east" { &self.east } else { &self.west }
+        &self.servers[name]
     }
 
     /// `fedctl bridge gateway`, as it runs in the pod of a gateway.
@@ -91,11 +89,11 @@ impl World {
         self.files.path().join("config")
     }
 
-    /// The contexts of both clusters in one file.
+    /// The contexts of all clusters in one file.
     fn contexts(&self) -> String {
         let mut all = json!({"apiVersion": "v1", "kind": "Config", "clusters": [], "users": [], "contexts": []});
-        for name in ["east", "west"] {
-            let double = self.server(name).double_of();
+        for (name, server) in &self.servers {
+            let double = server.double_of();
             let one: Value = serde_saphyr::from_str(&double.kubeconfig(name, double.admin_token())).unwrap();
             for part in ["clusters", "users", "contexts"] {
                 all[part].as_array_mut().unwrap().push(one[part][0].clone());
@@ -117,7 +115,7 @@ impl World {
     /// Waits until neither the probes nor what the other cluster made of them is there.
     async fn no_probe_is_left(&self) {
         until("no probe is left", async || {
-            let left = [&self.east, &self.west].into_iter().flat_map(|server| {
+            let left = self.servers.values().flat_map(|server| {
                 let double = server.double_of();
                 [double.list("services"), double.list("serviceexports.multicluster.x-k8s.io")].concat()
             });
@@ -171,6 +169,20 @@ async fn two_contexts_are_linked_verified_and_linking_again_changes_nothing() {
 }
 
 #[tokio::test]
+async fn three_contexts_are_linked_and_each_reaches_each() {
+    let world = World::of(&["east", "north", "west"], Fleet::new().await).await;
+    // One is a member already, and stays as it is.
+    world.fleet.join("north").await;
+    let linked = world.answer("link east west north").await;
+    let results: Vec<_> = linked["clusters"].as_array().unwrap().iter().map(|one| &one["result"]).collect();
+    assert_eq!(results, ["joined", "joined", "member already"]);
+    let of = |part: &str| linked[part].as_array().unwrap().clone();
+    assert_eq!(of("sights").iter().filter(|sight| sight["connected"] == true).count(), 6, "{linked:#}");
+    assert_eq!(of("probes").iter().filter(|probe| probe["level"] == "ok").count(), 6, "{linked:#}");
+    world.no_probe_is_left().await;
+}
+
+#[tokio::test]
 async fn a_link_approves_with_the_fingerprint_that_the_gateway_itself_shows() {
     let world = World::new(Fleet::requiring_approval().await).await;
     let linked = world.answer("link west east --no-probe").await;
@@ -204,7 +216,7 @@ async fn a_cluster_leaves_when_both_the_others_and_the_federation_service_are_de
     assert_eq!((&left["left"], &left["federation_told"]), (&json!(true), &json!(false)));
     let west = world.answer("status --context west").await;
     assert_eq!(west["gateway"]["membership"]["joined"], false);
-    world.west.goes("clusterproperties.about.k8s.io", "", "clusterset.k8s.io").await;
+    world.server("west").goes("clusterproperties.about.k8s.io", "", "clusterset.k8s.io").await;
 }
 
 #[tokio::test]
@@ -213,13 +225,13 @@ async fn what_is_missing_on_the_way_is_told_with_its_remedy() {
     let refused = world.fedctl("members --context west").await;
     assert!(refused.stderr.contains("no pod of landbridge-federation"), "{refused:?}");
     assert!(refused.stderr.contains("fedctl install federation"), "{refused:?}");
-    world.west.gateway_pod("west-0", "127.0.0.1", false).await;
-    world.west.edit("pods", SYSTEM, "west-0", |pod| pod["status"]["phase"] = json!("Pending")).await;
+    world.server("west").gateway_pod("west-0", "127.0.0.1", false).await;
+    world.server("west").edit("pods", SYSTEM, "west-0", |pod| pod["status"]["phase"] = json!("Pending")).await;
     let refused = world.fedctl("status --context west").await;
     assert!(refused.stderr.contains("no pod of landbridge-gateway runs: west-0 is Pending"), "{refused:?}");
     let none = world.fedctl("link east west").await;
     assert!(none.stderr.contains("context west"), "{none:?}");
-    world.west.delete("deployments.apps", SYSTEM, "landbridge-gateway").await;
+    world.server("west").delete("deployments.apps", SYSTEM, "landbridge-gateway").await;
     let token = world.fleet.federation().token("west").await;
     let refused = world.fedctl(&format!("join {token} --context west")).await;
     assert!(refused.stderr.contains("--trust-domain DOMAIN installs one"), "{refused:?}");
@@ -228,7 +240,7 @@ async fn what_is_missing_on_the_way_is_told_with_its_remedy() {
 #[tokio::test]
 async fn a_join_installs_a_gateway_where_there_is_none() {
     let world = World::new(Fleet::new().await).await;
-    world.west.delete("deployments.apps", SYSTEM, "landbridge-gateway").await;
+    world.server("west").delete("deployments.apps", SYSTEM, "landbridge-gateway").await;
     let token = world.fleet.federation().token("west").await;
     let line = format!("join {token} --context west --trust-domain west.example --service-type NodePort -y");
     let joining = world.fedctl(&line);
@@ -236,10 +248,13 @@ async fn a_join_installs_a_gateway_where_there_is_none() {
     let runs = async {
         let available = json!({"observedGeneration": 1, "updatedReplicas": 1, "availableReplicas": 1});
         until("the gateway was installed", async || {
-            world.west.get("deployments.apps", SYSTEM, "landbridge-gateway").await.map(drop)
+            world.server("west").get("deployments.apps", SYSTEM, "landbridge-gateway").await.map(drop)
         })
         .await;
-        world.west.edit("deployments.apps", SYSTEM, "landbridge-gateway", |one| one["status"] = available).await;
+        world
+            .server("west")
+            .edit("deployments.apps", SYSTEM, "landbridge-gateway", |one| one["status"] = available)
+            .await;
     };
     let (joined, ()) = tokio::join!(joining, runs);
     assert!(joined.stderr.contains("To be installed in the namespace landbridge-system"), "{joined:?}");
