@@ -47,6 +47,7 @@ pub(super) fn status(this: &Administration) -> Status {
         not_ready_reason: blocked.unwrap_or_default(),
         foreign: foreign(this),
         warnings: this.readiness.warnings(),
+        advertise: this.config.tunnel.advertise.iter().map(ToString::to_string).collect(),
     }
 }
 

@@ -53,6 +53,7 @@ impl Side {
             cluster: self.status.cluster.clone(),
             trust_domain: self.status.trust_domain.clone(),
             authority: self.status.cluster_authority.clone(),
+            addresses: self.status.advertise.clone(),
             set: federation.map(|federation| federation.authority.clone()),
             pending: federation.is_some_and(|federation| federation.pending),
         }
@@ -141,7 +142,8 @@ async fn carry_out(
     let cluster =
         side.status.cluster.parse().or_hint("the gateway has no name", "the same version of fedctl and gateway")?;
     // It comes from the gateway itself, over the API server of its cluster: nobody needs to read it aloud.
-    let authority = side.status.cluster_authority.parse();
+    let first = side.status.cluster_authority.split(' ').next().unwrap_or_default();
+    let authority = first.parse();
     let authority = authority.or_hint("the gateway has no authority", "the same version of fedctl and gateway")?;
     operator.approve(&cluster, &authority).await?;
     Ok("joined and approved")

@@ -18,6 +18,8 @@ pub(crate) struct Seen {
     pub(crate) cluster: String,
     pub(crate) trust_domain: String,
     pub(crate) authority: String,
+    /// Where the others reach it; none when it only dials out.
+    pub(crate) addresses: Vec<String>,
     /// The authority of the set that it is a member of, or waits to be.
     pub(crate) set: Option<String>,
     pub(crate) pending: bool,
@@ -43,6 +45,13 @@ impl Will {
                     return Err(Failure::because(reason, "clusters with names and trust domains of their own"));
                 }
             }
+        }
+        let mut outbound = seen.iter().filter(|one| one.addresses.is_empty());
+        if let (Some(one), Some(other)) = (outbound.next(), outbound.next()) {
+            return Err(Failure::because(
+                format!("neither {} nor {} has an address at which the other can dial it", one.cluster, other.cluster),
+                "fedctl install gateway --advertise HOST:PORT in one of them, with its other options as they were",
+            ));
         }
         seen.iter().map(|one| Self::of(one, authorities)).collect()
     }
@@ -89,6 +98,7 @@ pub(crate) struct LinkedView {
     pub(crate) cluster: String,
     pub(crate) trust_domain: String,
     pub(crate) authority: String,
+    pub(crate) addresses: Vec<String>,
     #[serde(skip)]
     pub(crate) will: Will,
     /// What was done; empty before.
@@ -96,10 +106,16 @@ pub(crate) struct LinkedView {
     pub(crate) done: &'static str,
 }
 
+impl LinkedView {
+    fn addresses_shown(&self) -> String {
+        if self.addresses.is_empty() { "dials out only".to_owned() } else { self.addresses.join(" ") }
+    }
+}
+
 impl From<(Seen, Will)> for LinkedView {
     fn from((seen, will): (Seen, Will)) -> Self {
-        let Seen { context, cluster, trust_domain, authority, set: _, pending: _ } = seen;
-        Self { context, cluster, trust_domain, authority, will, done: "" }
+        let Seen { context, cluster, trust_domain, authority, addresses, set: _, pending: _ } = seen;
+        Self { context, cluster, trust_domain, authority, addresses, will, done: "" }
     }
 }
 
@@ -148,14 +164,15 @@ impl LinkView {
     }
 
     pub(crate) fn plan(&self, look: Look) -> String {
-        let mut table = look.table(&["CONTEXT", "CLUSTER", "TRUST DOMAIN", "AUTHORITY", "PLAN"]);
+        let mut table = look.table(&["CONTEXT", "CLUSTER", "TRUST DOMAIN", "ADDRESS", "AUTHORITY", "PLAN"]);
         for linked in &self.clusters {
             table.add_row([
                 &linked.context,
                 &linked.cluster,
                 &linked.trust_domain,
+                &linked.addresses_shown(),
                 &linked.authority,
-                linked.will.label(),
+                &linked.will.label().to_owned(),
             ]);
         }
         let federation = self.federation_context.as_ref().map(|context| format!(" in {context}")).unwrap_or_default();
@@ -211,6 +228,7 @@ mod tests {
             cluster: name.to_owned(),
             trust_domain: format!("{name}.example"),
             authority: format!("SHA256:{name}"),
+            addresses: vec![format!("{name}.example:15443")],
             set: set.map(str::to_owned),
             pending,
         }
@@ -230,6 +248,14 @@ mod tests {
     fn a_member_of_another_set_has_to_leave_it_first() {
         let error = plan(&[seen("east", None, false), seen("west", Some("theirs"), false)]).unwrap_err();
         assert_eq!(error, "west is a member of another cluster set, with the authority theirs");
+    }
+
+    #[test]
+    fn of_two_clusters_one_must_have_an_address() {
+        let outbound = |name| Seen { addresses: Vec::new(), ..seen(name, None, false) };
+        assert!(plan(&[outbound("east"), seen("west", None, false)]).is_ok());
+        let error = plan(&[outbound("east"), outbound("west")]).unwrap_err();
+        assert_eq!(error, "neither east nor west has an address at which the other can dial it");
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub(crate) struct GatewayView {
     pub(crate) certificate_expires_at: Option<String>,
     pub(crate) certificate_serial: Option<String>,
     pub(crate) membership: MembershipView,
+    pub(crate) advertise: Vec<String>,
     pub(crate) exports: u32,
     pub(crate) imports: u32,
     pub(crate) connections: u32,
@@ -154,6 +155,7 @@ impl From<Status> for GatewayView {
             certificate_expires_at: date(status.certificate_expires_at),
             certificate_serial: some(status.certificate_serial),
             membership: status.federation.unwrap_or_default().into(),
+            advertise: status.advertise,
             exports: status.exports,
             imports: status.imports,
             connections: status.connections,
@@ -246,6 +248,9 @@ fn overview(gateway: &GatewayView, look: Look) -> String {
     facts.add_row(["Authority", &format!("{} ({})", gateway.cluster_authority, gateway.identity_source)]);
     let serial = gateway.certificate_serial.as_ref().map(|serial| format!(", serial {serial}")).unwrap_or_default();
     facts.add_row(["Certificate", &format!("expires {}{serial}", clock::away(look.now, expires))]);
+    if !gateway.advertise.is_empty() {
+        facts.add_row(["Address", &gateway.advertise.join(" ")]);
+    }
     let (membership, mood) = membership(&gateway.membership);
     facts.add_row(["Federation".into(), mood_cell(membership, mood)]);
     let GatewayView { exports, imports, connections, .. } = gateway;

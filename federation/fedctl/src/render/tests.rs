@@ -60,6 +60,7 @@ fn status() -> Status {
         ..Peer::default()
     };
     Status {
+        advertise: vec!["west.example:15443".to_owned()],
         cluster: text("east"),
         trust_domain: text("east.example"),
         gateway_id: text("spiffe://east.example/landbridge/gateway"),
