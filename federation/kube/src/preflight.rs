@@ -73,6 +73,10 @@ impl Cluster {
     /// The rights that the person lacks.
     async fn missing(&self, manifests: &[Manifest], namespace: &str) -> Result<Missing, CallError> {
         let needed = self.refused(rights::of_install(manifests, namespace)).await?;
+        if needed.iter().any(Right::is_of_roles) {
+            // Who may make no roles grants nothing.
+            return Ok(Missing { needed, grants: Vec::new() });
+        }
         // Who may grant what they do not hold need not hold it.
         let grants = match self.refused(rights::to_grant_all(manifests)).await? {
             refused if refused.is_empty() => Vec::new(),

@@ -104,19 +104,12 @@ pub(super) fn judge(facts: &Facts<'_>) -> Vec<Finding> {
         Ok(missing) => of_rights(missing),
         Err(error) => unknown("rights", error),
     });
-    found.extend(facts.definitions.iter().map(|(wanted, definition)| {
-        let check = format!("definition {}", wanted.name);
-        match definition {
-            Ok(None) => Finding::ok(&check, "not there yet; fedctl install gateway brings it"),
-            Ok(Some(definition)) => of_definition(&check, wanted, definition),
-            Err(error) => unknown(&check, error),
-        }
-    }));
+    found.extend(of_definitions(&facts.definitions));
     found
 }
 
 fn unknown(check: &str, error: &CallError) -> Finding {
-    Finding::warning(check, format!("it cannot be found out: {error}"), "a context that may ask for it")
+    Finding::warning(check, format!("not known: {error}"), "a context that may ask for it")
 }
 
 fn of_version(version: &Info, address: &str) -> Finding {
@@ -176,20 +169,35 @@ fn of_rights(missing: &Missing) -> Finding {
     let Missing { needed, grants } = missing;
     let mut parts = Vec::new();
     if !needed.is_empty() {
-        parts.push(format!("not allowed: {}", rights::told(needed)));
+        parts.push(format!("not allowed {}", rights::told(needed)));
     }
     if !grants.is_empty() {
-        parts.push(format!("not held, so not to be granted to the gateway: {}", rights::told(grants)));
+        parts.push(format!("not held, so not to be granted to the gateway, {}", rights::told(grants)));
     }
     if parts.is_empty() {
         return Finding::ok(CHECK, "everything that fedctl install gateway does is allowed");
     }
     Finding::failed(
         CHECK,
-        parts.join(". "),
+        parts.join("; "),
         "a context of the ClusterRole cluster-admin; without one fedctl install gateway --namespaces, after who administers the \
          cluster has run fedctl install crds (docs/install.md)",
     )
+}
+
+/// One finding for each that is known, and one for all others: they mostly have one reason.
+fn of_definitions(definitions: &[(Wanted, Result<Option<Definition>, CallError>)]) -> Vec<Finding> {
+    let (mut found, mut unseen) = (Vec::new(), None);
+    for (wanted, definition) in definitions {
+        let check = format!("definition {}", wanted.name);
+        match definition {
+            Ok(None) => found.push(Finding::ok(&check, "not there yet; fedctl install gateway brings it")),
+            Ok(Some(definition)) => found.push(of_definition(&check, wanted, definition)),
+            Err(error) => unseen = Some(error),
+        }
+    }
+    found.extend(unseen.map(|error| unknown("definitions", error)));
+    found
 }
 
 fn of_definition(check: &str, wanted: &Wanted, there: &Definition) -> Finding {

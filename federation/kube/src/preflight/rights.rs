@@ -38,6 +38,13 @@ impl fmt::Display for Right {
     }
 }
 
+impl Right {
+    /// Whether it is to make roles or to change them.
+    pub(super) fn is_of_roles(&self) -> bool {
+        self.group == RBAC && ["roles", "clusterroles"].contains(&self.resource.as_str())
+    }
+}
+
 /// To apply these objects, wait until they can be used, and run commands in the pods of `namespace`.
 pub(super) fn of_install(manifests: &[Manifest], namespace: &str) -> Vec<Right> {
     let mut rights = BTreeSet::new();
@@ -123,13 +130,15 @@ pub(super) fn told(rights: &[Right]) -> String {
     for right in rights {
         verbs.entry((&right.namespace, right.to_string())).or_default().insert(&right.verb);
     }
-    let mut resources = BTreeMap::<(&Option<String>, Vec<&str>), Vec<String>>::new();
+    let mut places = BTreeMap::<&Option<String>, BTreeMap<String, Vec<String>>>::new();
     for ((namespace, resource), verbs) in verbs {
-        resources.entry((namespace, verbs.into_iter().collect())).or_default().push(resource);
+        let verbs = verbs.into_iter().collect::<Vec<_>>().join(", ");
+        places.entry(namespace).or_default().entry(verbs).or_default().push(resource);
     }
-    let told = resources.into_iter().map(|((namespace, verbs), resources)| {
-        let place = namespace.as_ref().map_or_else(|| "in the whole cluster".to_owned(), |name| format!("in {name}"));
-        format!("{} {} {place}", verbs.join(", "), resources.join(", "))
+    let told = places.into_iter().map(|(namespace, resources)| {
+        let place = namespace.as_ref().map_or("the whole cluster", String::as_str);
+        let each = resources.into_iter().map(|(verbs, resources)| format!("{verbs} {}", resources.join(", ")));
+        format!("in {place} {}", each.collect::<Vec<_>>().join("; "))
     });
     told.collect::<Vec<_>>().join("; ")
 }
@@ -164,8 +173,8 @@ rules:
         let rights = of_install(&manifests(), "shop");
         assert_eq!(
             told(&rights),
-            "create, get, patch customresourcedefinitions.apiextensions.k8s.io in the whole cluster; create pods/exec in shop; \
-             create, patch roles.rbac.authorization.k8s.io, services in shop; list pods in shop"
+            "in the whole cluster create, get, patch customresourcedefinitions.apiextensions.k8s.io; in shop create pods/exec; \
+             create, patch roles.rbac.authorization.k8s.io, services; list pods"
         );
         assert!(rights.iter().any(|right| right.resource == "services" && right.name == "b"), "{rights:?}");
     }
@@ -177,6 +186,6 @@ rules:
         assert!(granted.iter().all(|right| right.namespace.as_deref() == Some("shop")), "{granted:?}");
         assert!(granted.iter().any(|right| right.subresource == "status" && right.name == "two"), "{granted:?}");
         let escalate = to_grant_all(&manifests());
-        assert_eq!(told(&escalate), "escalate roles.rbac.authorization.k8s.io in shop");
+        assert_eq!(told(&escalate), "in shop escalate roles.rbac.authorization.k8s.io");
     }
 }

@@ -103,15 +103,16 @@ async fn all_rights_that_are_missing_are_one_finding() {
     let found = viewer.finds("").await;
     let rights = one(&found, "rights");
     assert_eq!(rights["level"], "failed");
-    for missing in
-        ["create, get, patch", "customresourcedefinitions.apiextensions.k8s.io", "pods/exec in landbridge-system"]
-    {
+    for missing in [
+        "create, get, patch",
+        "customresourcedefinitions.apiextensions.k8s.io",
+        "in landbridge-system create pods/exec",
+    ] {
         assert!(detail(rights).contains(missing), "{missing}: {rights}");
     }
     assert!(rights["hint"].as_str().unwrap().contains("fedctl install crds"), "{rights}");
-    // Who may not read definitions is told of each that it is not known.
-    let definition = one(&found, "definition serviceexports.multicluster.x-k8s.io");
-    assert_eq!(definition["level"], "warning");
+    let definitions = one(&found, "definitions");
+    assert!(definitions["level"] == "warning" && detail(definitions).contains("403"), "{definitions}");
 }
 
 #[tokio::test]
