@@ -73,6 +73,7 @@ pub struct Setup {
     by_roles: bool,
     services: Option<Ipv4Addr>,
     bookmark_every: Duration,
+    minor: Option<u32>,
 }
 
 impl Setup {
@@ -104,6 +105,13 @@ impl Setup {
         self
     }
 
+    /// It says that it is Kubernetes 1 with this minor version, and is not otherwise; 33 when it is not said.
+    #[must_use]
+    pub fn minor_version(mut self, minor: u32) -> Self {
+        self.minor = Some(minor);
+        self
+    }
+
     /// Starts it, on a free port of 127.0.0.1.
     ///
     /// # Panics
@@ -112,6 +120,9 @@ impl Setup {
         let mut store = Store::new(rand::random(), self.dual_stack);
         if let Some(network) = self.services {
             store.addresses.give_from(network);
+        }
+        if let Some(minor) = self.minor {
+            store.minor = minor;
         }
         store.furnish(&desk::now());
         let desk = Arc::new(Desk::new(store, self.by_roles, self.bookmark_every));
@@ -147,7 +158,13 @@ impl ApiServer {
     /// One that is not as [`ApiServer::start`] makes it.
     #[must_use]
     pub fn setup() -> Setup {
-        Setup { dual_stack: false, by_roles: false, services: None, bookmark_every: Duration::from_secs(1) }
+        Setup {
+            dual_stack: false,
+            by_roles: false,
+            services: None,
+            bookmark_every: Duration::from_secs(1),
+            minor: None,
+        }
     }
 
     fn run(&self, listener: TcpListener) {

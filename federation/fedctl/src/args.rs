@@ -40,6 +40,7 @@ Examples:
   fedctl link east west                two kubeconfig contexts: tokens, joins and a test, at once
   fedctl status                        who am I, who are my peers, what is wrong
   fedctl check                         tests the same, and says what to do
+  fedctl check --pre --context west    is this cluster ready for a gateway
   fedctl analyze manifests             what is wrong in manifests, before a gateway reads them
   fedctl policy report                 whom policies in AUDIT would have refused
   fedctl explain 0af7651916cd43dd      what was decided about a connection, by its trace id
@@ -133,8 +134,8 @@ pub enum Command {
     Status,
     /// List the services this gateway serves and where they are
     Services,
-    /// Test the gateway, the federation service, or both
-    Check,
+    /// Test the gateway, the federation service, or both; with --pre what both need, before they are there
+    Check(Check),
     /// Test, list and try the policies that say who may reach what
     #[command(subcommand)]
     Policy(policy::Policy),
@@ -293,6 +294,9 @@ pub struct Join {
     /// Go on only if this is the fingerprint of the federation's authority; asks nothing then
     #[arg(long, value_name = "SHA256:HEX")]
     pub federation_fingerprint: Option<Fingerprint>,
+    /// With --context: test first whether UDP reaches the gateway of another cluster there; several times for several
+    #[arg(long, value_name = "HOST:PORT")]
+    pub peer: Vec<GatewayAddr>,
     /// With --context: how the gateway is installed, where there is none.
     #[command(flatten)]
     pub gateway: link::NewGateway,
@@ -310,6 +314,19 @@ pub struct Leave {
     /// Do not ask
     #[arg(long, short)]
     pub yes: bool,
+}
+
+/// `fedctl check`
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Test before anything is installed or joined: the cluster of --context (version, rights, definitions, clock), and the way
+    /// to peers
+    #[arg(long)]
+    pub pre: bool,
+    /// Test whether UDP reaches the gateway of another cluster there, and how large packets may be; several times for several.
+    /// With --context from the gateway's pod, if there is one
+    #[arg(long, value_name = "HOST:PORT", requires = "pre")]
+    pub peer: Vec<GatewayAddr>,
 }
 
 /// The longest `fedctl join` and `fedctl revoke` wait: one hour.

@@ -53,7 +53,7 @@ pub(crate) async fn run(cli: Cli, console: &mut Console) -> Result<Ending, Failu
         Command::Leave(leave) => leave::run(leave, &target, console).await,
         Command::Status => status::run(&target, console).await,
         Command::Services => services::run(&target, console).await,
-        Command::Check => check::run(&target, console).await,
+        Command::Check(what) => Box::pin(check::run(&what, &target, console)).await,
         Command::Policy(what) => policy::run(what, &target, console).await,
         Command::Explain(explain) => explain::run(explain, &target, console).await,
         Command::Analyze(what) => analyze::run(&what, console),

@@ -15,6 +15,7 @@ mod cmd;
 mod connect;
 mod deploy;
 mod failure;
+mod path;
 pub mod print;
 mod render;
 

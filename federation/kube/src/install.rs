@@ -102,6 +102,11 @@ impl Manifest {
         serde_json::to_value(&self.object).unwrap_or_default()
     }
 
+    /// How the API names its kind.
+    pub(crate) fn resource(&self) -> &ApiResource {
+        &self.resource
+    }
+
     fn is_standard_definition(&self) -> bool {
         let group = self.object.data["spec"]["group"].as_str().unwrap_or_default();
         self.kind() == CustomResourceDefinition::kind(&()) && STANDARD_GROUPS.contains(&group)
@@ -188,7 +193,8 @@ impl Cluster {
     }
 }
 
-fn is_ours(object: &impl kube::ResourceExt) -> bool {
+/// Whether an object came with Landbridge.
+pub(crate) fn is_ours(object: &impl kube::ResourceExt) -> bool {
     object.labels().get(PART_OF.0).is_some_and(|value| value == PART_OF.1)
 }
 

@@ -13,7 +13,8 @@
 //!    ├────── derived ── the derived Services, for every gateway
 //!    ├────── controllers ── what there is, compared with what is asked for ──> writes, of the leader alone
 //!    ├────── state_secret ── the state of a gateway, when its pod ends
-//!    └────── install, pods ── objects that a person puts there, and commands in pods
+//!    ├────── install, pods ── objects that a person puts there, and commands in pods
+//!    └────── preflight ── whether all that is possible, before it is done
 //! ```
 
 mod assemble;
@@ -31,5 +32,6 @@ pub mod leader;
 pub mod manifests;
 pub mod objects;
 pub mod pods;
+mod preflight;
 pub mod promote;
 pub mod state_secret;

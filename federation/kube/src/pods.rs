@@ -1,6 +1,7 @@
 //! A program that runs in a pod, reached through the API server.
 //!
-//! Owns finding a pod that answers for a program, and a stream of bytes to a command that runs in it, as `kubectl exec` has it.
+//! Owns finding a pod that answers for a program, and a stream of bytes to a command that runs in it, or all that it says, as
+//! `kubectl exec` has it.
 //! Whoever may do that may do everything that the program may: the API server asks for the right to `create` `pods/exec`. Never
 //! knows what the bytes mean.
 
@@ -18,7 +19,7 @@ use kube::{
     client::UpgradeConnectionError,
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, ReadHalf, SimplexStream, WriteHalf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf, ReadHalf, SimplexStream, WriteHalf},
     time::timeout,
 };
 
@@ -34,6 +35,9 @@ const BUFFER: usize = 64 * 1024;
 const SAID: u64 = 4096;
 /// How long a command that ended may take to say why.
 const SAYS_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long a command may take whose whole output is waited for.
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
 
 /// A program of ours in a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +93,15 @@ pub struct PodStream {
     process: AttachedProcess,
 }
 
+/// What a command said on its standard output, until it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// The pod it ran in.
+    pub pod: String,
+    /// All of it.
+    pub bytes: Vec<u8>,
+}
+
 impl fmt::Debug for PodStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PodStream").field("pod", &self.pod).finish_non_exhaustive()
@@ -102,26 +115,9 @@ impl Cluster {
     /// # Errors
     /// When no pod runs, the API server refuses, or the command says something else.
     pub async fn run(&self, program: Program<'_>, command: &[&str], greeting: &str) -> Result<PodStream, PodError> {
-        let pods: Api<Pod> = Api::namespaced(self.client(), program.namespace);
-        let pod = self.pod_of(&pods, program).await?;
-        let params = AttachParams {
-            container: Some(program.container.to_owned()),
-            stdin: true,
-            max_stdin_buf_size: Some(BUFFER),
-            max_stdout_buf_size: Some(BUFFER),
-            ..AttachParams::default()
-        };
-        let started = timeout(STARTS_WITHIN, pods.exec(&pod, command.iter().copied(), &params)).await;
+        let mut stream = self.start(program, command).await?;
+        let pod = stream.pod.clone();
         let ended = |said: &str| PodError::Ended { pod: pod.clone(), said: said.to_owned() };
-        let mut process = match started {
-            Ok(Ok(process)) => process,
-            Ok(Err(error)) => return Err(self.not_started(&error, &pod)),
-            Err(_) => return Err(ended(&format!("it did not start within {STARTS_WITHIN:?}"))),
-        };
-        let (Some(input), Some(output)) = (process.stdin(), process.stdout()) else {
-            return Err(ended("it has no input and output"));
-        };
-        let mut stream = PodStream { pod: pod.clone(), input, output, process };
         let mut said = vec![0; greeting.len()];
         match timeout(STARTS_WITHIN, stream.output.read_exact(&mut said)).await {
             Ok(Ok(_)) if said == greeting.as_bytes() => Ok(stream),
@@ -149,6 +145,54 @@ impl Cluster {
         let deployments: Api<Deployment> = Api::namespaced(self.client(), namespace);
         let found = deployments.get_metadata_opt(name).await;
         found.map(|found| found.is_some()).map_err(|error| CallError::of(&error, self.server()))
+    }
+
+    /// Runs a command in a pod of a program to its end, with nothing on its standard input. One that failed has still said
+    /// what it said; only one that said nothing is an error.
+    ///
+    /// # Errors
+    /// When no pod runs, the API server refuses, or the command says nothing, more than `limit` bytes, or does not end within
+    /// a minute.
+    pub async fn output(&self, program: Program<'_>, command: &[&str], limit: usize) -> Result<Output, PodError> {
+        let mut stream = self.start(program, command).await?;
+        let _ = stream.input.shutdown().await;
+        let (pod, mut bytes) = (stream.pod.clone(), Vec::new());
+        let ended = |said: String| PodError::Ended { pod: pod.clone(), said };
+        // One more than may be, so that too much is noticed.
+        let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+        let read = timeout(ENDS_WITHIN, (&mut stream.output).take(most).read_to_end(&mut bytes)).await;
+        match read {
+            Ok(Ok(0)) => Err(ended(stream.why().await)),
+            Ok(Ok(length)) if length > limit => Err(ended(format!("it said more than {limit} bytes"))),
+            Ok(Ok(_)) => Ok(Output { pod, bytes }),
+            Ok(Err(error)) => Err(ended(error.to_string())),
+            Err(_) => Err(ended(format!("it did not end within {ENDS_WITHIN:?}"))),
+        }
+    }
+
+    /// Starts a command in a pod of a program, one that is ready if there is one.
+    async fn start(&self, program: Program<'_>, command: &[&str]) -> Result<PodStream, PodError> {
+        let pods: Api<Pod> = Api::namespaced(self.client(), program.namespace);
+        let pod = self.pod_of(&pods, program).await?;
+        let params = AttachParams {
+            container: Some(program.container.to_owned()),
+            stdin: true,
+            max_stdin_buf_size: Some(BUFFER),
+            max_stdout_buf_size: Some(BUFFER),
+            max_stderr_buf_size: Some(BUFFER),
+            ..AttachParams::default()
+        };
+        let started = timeout(STARTS_WITHIN, pods.exec(&pod, command.iter().copied(), &params)).await;
+        let ended = |said: String| PodError::Ended { pod: pod.clone(), said };
+        let mut process = match started {
+            Ok(Ok(process)) => process,
+            Ok(Err(error)) => return Err(self.not_started(&error, &pod)),
+            Err(_) => return Err(ended(format!("it did not start within {STARTS_WITHIN:?}"))),
+        };
+        let (Some(input), Some(output)) = (process.stdin(), process.stdout()) else {
+            return Err(ended("it has no input and output".to_owned()));
+        };
+        Ok(PodStream { pod, input, output, process })
     }
 
     async fn pod_of(&self, pods: &Api<Pod>, program: Program<'_>) -> Result<String, PodError> {

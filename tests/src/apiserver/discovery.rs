@@ -31,7 +31,7 @@ impl Store {
         match parts[..] {
             ["api" | "apis"] if aggregated => Ok(self.aggregated(parts == ["api"])),
             ["version"] => Ok(json!({
-                "major": "1", "minor": "33", "gitVersion": "v1.33.0", "gitCommit": "double", "gitTreeState": "clean",
+                "major": "1", "minor": self.minor.to_string(), "gitVersion": format!("v1.{}.0", self.minor), "gitCommit": "double", "gitTreeState": "clean",
                 "buildDate": "2025-04-23T00:00:00Z", "goVersion": "none", "compiler": "rustc", "platform": "linux/amd64",
             })),
             ["api"] => Ok(json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})),

@@ -59,6 +59,8 @@ pub(super) struct Store {
     pub(super) kinds: Kinds,
     pub(super) addresses: Addresses,
     pub(super) webhooks: Vec<Webhook>,
+    /// Which Kubernetes 1 it says it is.
+    pub(super) minor: u32,
     objects: BTreeMap<Key, Arc<Value>>,
     log: VecDeque<Event>,
     revision: u64,
@@ -77,6 +79,7 @@ impl Store {
             kinds: Kinds::new(),
             addresses: Addresses::new(dual_stack),
             webhooks: Vec::new(),
+            minor: 33,
             objects: BTreeMap::new(),
             log: VecDeque::new(),
             revision: 1,

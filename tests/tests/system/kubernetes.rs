@@ -3,5 +3,6 @@
 mod controllers;
 mod installed;
 mod person;
+mod preflight;
 mod server;
 mod source;

@@ -1,6 +1,7 @@
 //! `fedctl check`: tests what makes the federation work, and says what to do where it does not.
 //!
-//! Somebody who cannot be reached is a failed check here, because that is what is being tested.
+//! Somebody who cannot be reached is a failed check here, because that is what is being tested. With `--pre` it is tested what
+//! comes before: see [`pre`].
 
 use federation_model::finding::Finding;
 use serde_json::json;
@@ -8,7 +9,7 @@ use serde_json::json;
 use super::look;
 use crate::{
     Ending,
-    args::Target,
+    args::{Check, Target},
     connect,
     failure::Failure,
     print::Console,
@@ -21,10 +22,15 @@ use crate::{
     },
 };
 
+pub(crate) mod pre;
+
 const GATEWAY: &str = "gateway";
 const FEDERATION: &str = "federation";
 
-pub(super) async fn run(target: &Target, console: &mut Console) -> Result<Ending, Failure> {
+pub(super) async fn run(what: &Check, target: &Target, console: &mut Console) -> Result<Ending, Failure> {
+    if what.pre {
+        return pre::run(&what.peer, target, console).await;
+    }
     let (mut found, look) = (Vec::new(), look(console));
     if connect::wants_gateway(target) {
         found.extend(gateway(target).await.unwrap_or_else(|failure| vec![unreachable(GATEWAY, &failure)]));

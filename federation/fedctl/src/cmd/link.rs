@@ -6,11 +6,11 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use federation_kube::connect::Cluster;
-use federation_model::bundle::Fingerprint;
+use federation_model::{addr::GatewayAddr, bundle::Fingerprint, finding::Level};
 use proto::gateway::v1::{JoinRequest, Peer, PeerState, Status};
 use tokio::time::{Instant, sleep};
 
-use super::{confirmed, join, look, probe::Probe};
+use super::{check::pre, confirmed, join, look, probe::Probe};
 use crate::{
     Ending,
     args::{Target, install::Program, link::Link},
@@ -78,6 +78,7 @@ pub(super) async fn run(link: Link, target: &Target, console: &mut Console) -> R
         return Ok(Ending::Done);
     }
     console.note(&view.plan(look(console)));
+    try_ways(&sides, &view, target, console).await?;
     if !link.yes && view.changes() {
         confirmed(console, "Link them?")?;
     }
@@ -122,6 +123,49 @@ async fn federation(link: &Link, sides: &[Side], target: &Target) -> Result<(Opt
             "--federation-context CONTEXT, with the one whose set it shall be",
         )),
     }
+}
+
+/// Tries the ways between clusters of which one is no member yet, before a token is spent. One way of two is enough.
+async fn try_ways(sides: &[Side], view: &LinkView, target: &Target, console: &mut Console) -> Result<(), Failure> {
+    if !view.changes() {
+        return Ok(());
+    }
+    let mut ways = BTreeSet::new();
+    for side in sides {
+        console.progress("trying the ways").doing(&format!("trying the ways from {}", side.status.cluster));
+        let others = sides.iter().filter(|other| other.status.cluster != side.status.cluster);
+        let addressed: Vec<(&str, GatewayAddr)> = others
+            .flat_map(|other| other.status.advertise.iter().map(|address| (other.status.cluster.as_str(), address)))
+            .filter_map(|(name, address)| Some((name, address.parse().ok()?)))
+            .collect();
+        let addresses: Vec<_> = addressed.iter().map(|(_, address)| address.clone()).collect();
+        let tried = pre::paths(&in_context(&side.context, target), &side.cluster, &addresses).await;
+        for finding in tried.findings.iter().filter(|finding| finding.level != Level::Ok) {
+            console.note(&format!("{}: {}: {}", side.status.cluster, finding.check, finding.detail));
+        }
+        let carried = tried.paths.iter().zip(&addressed).filter(|(path, _)| path.carries());
+        ways.extend(carried.map(|(_, (to, _))| (side.status.cluster.clone(), (*to).to_owned())));
+    }
+    let names: Vec<_> = sides.iter().map(|side| side.status.cluster.as_str()).collect();
+    match apart(&names, &ways) {
+        None => Ok(()),
+        Some((one, other)) => Err(Failure::because(
+            format!("no packet gets from {one} to {other} or back; no token was made"),
+            format!(
+                "open UDP between them, fedctl check --pre --context {} --peer HOST:PORT tells when it is",
+                sides[0].context
+            ),
+        )),
+    }
+}
+
+/// Two clusters without a way in either direction.
+fn apart(names: &[&str], ways: &BTreeSet<(String, String)>) -> Option<(String, String)> {
+    let pairs = names.iter().enumerate().flat_map(|(at, one)| names[at + 1..].iter().map(move |other| (*one, *other)));
+    let pairs = pairs.map(|(one, other)| (one.to_owned(), other.to_owned()));
+    pairs.into_iter().find(|(one, other)| {
+        !ways.contains(&(one.clone(), other.clone())) && !ways.contains(&(other.clone(), one.clone()))
+    })
 }
 
 /// Makes one cluster a member; what was done.
@@ -222,4 +266,19 @@ async fn probe(sides: &mut [Side], target: &Target, console: &mut Console) -> Re
         findings.extend(probe.run(&mut side.gateway, &mut console.progress("verifying")).await?);
     }
     Ok(findings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clusters_are_apart_when_no_packet_gets_through_in_either_direction() {
+        let way = |from: &str, to: &str| (from.to_owned(), to.to_owned());
+        let names = ["east", "north", "west"];
+        let all = BTreeSet::from([way("east", "north"), way("west", "east"), way("north", "west")]);
+        assert_eq!(apart(&names, &all), None);
+        let some = BTreeSet::from([way("east", "north"), way("north", "east"), way("west", "east")]);
+        assert_eq!(apart(&names, &some), Some(way("north", "west")));
+    }
 }

@@ -7,19 +7,21 @@ use std::{collections::BTreeSet, time::Duration};
 use federation_kube::connect::Cluster;
 use federation_pki::token::JoinToken;
 
+use serde_json::json;
+
 use crate::{
     Ending,
     args::{
         Join, Target,
         install::{How, InstallGateway, Place, Program},
     },
-    cmd::{confirmed, install, look, probe::Probe},
+    cmd::{check::pre, confirmed, install, look, probe::Probe},
     connect::{self, Gateway},
     deploy,
     failure::Failure,
     print::Console,
     render::{
-        findings::FindingView,
+        findings::{self, FindingView},
         install::InstalledView,
         join::{Installation, JoinView},
         status::PeerStateView,
@@ -37,7 +39,18 @@ pub(super) async fn prepare(
 ) -> Result<Option<Ending>, Failure> {
     let cluster = connect::cluster(target).await?;
     let installed = cluster.deployed(Program::Gateway.name(), target.namespace.as_str()).await;
-    if installed.map_err(|error| Failure::new(error, "a context that may read deployments there"))? {
+    let installed = installed.map_err(|error| Failure::new(error, "a context that may read deployments there"))?;
+    let mut found = if installed { Vec::new() } else { pre::facts(target, &cluster).await };
+    found.extend(pre::paths(target, &cluster, &join.peer).await.findings);
+    if found.iter().any(FindingView::failed) {
+        let look = look(console);
+        console.answer(&json!({ "joined": false, "findings": found }), || findings::table(&found, look));
+        return Ok(Some(Ending::ChecksFailed));
+    }
+    if !found.is_empty() {
+        console.note(&findings::table(&found, look(console)));
+    }
+    if installed {
         return Ok(None);
     }
     let wanted = installation(join, token, target)?;

@@ -1,0 +1,179 @@
+//! `fedctl check --pre`: whether a cluster and the ways to its peers are ready, before anything is installed or joined.
+//!
+//! Changes nothing, and needs neither a gateway nor a credential of one. Where a gateway runs already, the ways are tried from
+//! its pod, by the `fedctl` there: what a laptop reaches says little of what a pod does.
+
+use federation_kube::{
+    connect::Cluster,
+    install::Manifest,
+    pods::{PodError, Program as InCluster},
+};
+use federation_model::{addr::GatewayAddr, finding::Finding, names::Namespace, spiffe::TrustDomain};
+use serde::{Deserialize, Serialize};
+
+use super::{look, unreachable};
+use crate::{
+    Ending,
+    args::{
+        Target,
+        install::{How, IMAGE, Identity, ImageName, InstallGateway, Place, Program, ServiceType},
+    },
+    connect, deploy,
+    failure::Failure,
+    path::{self, MAX_PATHS, Origin, Path},
+    print::Console,
+    render::findings::{self, FindingView},
+};
+
+const CLUSTER: &str = "cluster";
+const PATH: &str = "path";
+/// The most bytes of an answer from a pod: a thousand for each path.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// What was found.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Preflight {
+    /// Every finding.
+    pub(crate) findings: Vec<FindingView>,
+    /// The ways to the peers, which the findings tell in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) paths: Vec<Path>,
+}
+
+/// The answer, as `-o json` has it.
+#[derive(Serialize)]
+struct Answer<'a> {
+    ok: bool,
+    #[serde(flatten)]
+    preflight: &'a Preflight,
+}
+
+/// What of an answer is read from a pod; its words are not, since they are of another place.
+#[derive(Deserialize)]
+struct FromPod {
+    paths: Vec<Path>,
+}
+
+pub(super) async fn run(peers: &[GatewayAddr], target: &Target, console: &mut Console) -> Result<Ending, Failure> {
+    if peers.len() > MAX_PATHS {
+        return Err(Failure::because(
+            format!("{} peers are too many for one command", peers.len()),
+            format!("--peer at most {MAX_PATHS} times"),
+        ));
+    }
+    if peers.is_empty() && target.context.is_none() {
+        return Err(Failure::because(
+            "nothing is named that could be tested",
+            "--context CONTEXT for a cluster, --peer HOST:PORT for the way to the gateway of another one",
+        ));
+    }
+    let found = match &target.context {
+        Some(_) => match connect::cluster(target).await {
+            Ok(cluster) => preflight(target, &cluster, peers).await,
+            Err(failure) => {
+                let mut found = from_here(peers).await;
+                found.findings.insert(0, unreachable(CLUSTER, &failure));
+                found
+            }
+        },
+        None => from_here(peers).await,
+    };
+    let ok = !found.findings.iter().any(FindingView::failed);
+    let look = look(console);
+    console.answer(&Answer { ok, preflight: &found }, || findings::table(&found.findings, look));
+    Ok(if ok { Ending::Done } else { Ending::ChecksFailed })
+}
+
+/// Tests the cluster, and the ways to these peers.
+async fn preflight(target: &Target, cluster: &Cluster, peers: &[GatewayAddr]) -> Preflight {
+    let mut findings = facts(target, cluster).await;
+    let Preflight { findings: told, paths } = paths(target, cluster, peers).await;
+    findings.extend(told);
+    Preflight { findings, paths }
+}
+
+/// Tests the cluster for a gateway in the namespace of the target. What cannot be tested is a finding too.
+pub(crate) async fn facts(target: &Target, cluster: &Cluster) -> Vec<FindingView> {
+    let namespace = &target.namespace;
+    let facts = cluster.preflight(&usual(namespace), namespace.as_str()).await;
+    facts.into_iter().map(|finding| FindingView::new(CLUSTER, finding)).collect()
+}
+
+/// Tests the ways to these peers, at most [`MAX_PATHS`]: from the pod of the gateway where one runs, and from here where none
+/// does.
+pub(crate) async fn paths(target: &Target, cluster: &Cluster, peers: &[GatewayAddr]) -> Preflight {
+    let namespace = &target.namespace;
+    if peers.is_empty() {
+        return Preflight::default();
+    }
+    match from_pod(namespace, cluster, peers).await {
+        Ok(tried) => tried,
+        // None is there before it is installed: nothing is amiss.
+        Err(PodError::Missing { .. }) => from_here(peers).await,
+        Err(error) => {
+            let mut tried = from_here(peers).await;
+            tried.findings.insert(0, not_from_pod(&error, namespace));
+            tried
+        }
+    }
+}
+
+async fn from_here(peers: &[GatewayAddr]) -> Preflight {
+    told(path::probe(peers).await, &Origin::Here)
+}
+
+fn told(paths: Vec<Path>, origin: &Origin) -> Preflight {
+    let findings = paths.iter().map(|path| FindingView::new(PATH, path.finding(origin))).collect();
+    Preflight { findings, paths }
+}
+
+async fn from_pod(namespace: &Namespace, cluster: &Cluster, peers: &[GatewayAddr]) -> Result<Preflight, PodError> {
+    let (name, container) = (Program::Gateway.name(), Program::Gateway.label());
+    let peers = &peers[..peers.len().min(MAX_PATHS)];
+    let texts: Vec<_> = peers.iter().map(ToString::to_string).collect();
+    let command = ["fedctl", "check", "--pre", "--output", "json"].into_iter();
+    let command: Vec<_> = command.chain(texts.iter().flat_map(|peer| ["--peer", peer])).collect();
+    let there = InCluster { name, container, namespace: namespace.as_str() };
+    let output = cluster.output(there, &command, MAX_ANSWER).await?;
+    match serde_json::from_slice::<FromPod>(&output.bytes) {
+        Ok(FromPod { paths }) if paths.iter().map(|path| &path.peer).eq(peers) => {
+            Ok(told(paths, &Origin::Pod(output.pod)))
+        }
+        Ok(_) | Err(_) => Err(PodError::Ended { pod: output.pod, said: "its answer cannot be read".to_owned() }),
+    }
+}
+
+fn not_from_pod(error: &PodError, namespace: &Namespace) -> FindingView {
+    let hint = match error {
+        PodError::Missing { .. } | PodError::NotRunning { .. } => {
+            format!("kubectl describe pod -n {namespace} -l app.kubernetes.io/name={}", Program::Gateway.name())
+        }
+        PodError::Call(_) => format!("a context that may list pods and create pods/exec in {namespace}"),
+        PodError::Ended { .. } => "one version of fedctl and of the image".to_owned(),
+    };
+    let detail = format!("they are tried from here, not from the pod of the gateway: {error}");
+    FindingView::new(PATH, Finding::warning("paths", detail, hint))
+}
+
+/// What `fedctl install gateway` applies where no option says otherwise. The names in it matter for no test.
+fn usual(namespace: &Namespace) -> Vec<Manifest> {
+    const CONSTANT: &str = "the constant is a valid name";
+    let how = How { print: false, wait: std::time::Duration::ZERO, force_conflicts: false };
+    let text = deploy::gateway(&InstallGateway {
+        cluster: "cluster".parse().expect(CONSTANT),
+        trust_domain: TrustDomain::new("cluster.internal").expect(CONSTANT),
+        advertise: Vec::new(),
+        identity: Identity::SelfSigned,
+        service_type: ServiceType::LoadBalancer,
+        namespaces: Vec::new(),
+        replicas: 1,
+        place: Place {
+            namespace: namespace.clone(),
+            image: ImageName(IMAGE.to_owned()),
+            priority_class: None,
+            monitoring: false,
+        },
+        how,
+    });
+    Manifest::read_all(&text).expect("the templates are constants, and a test reads what they render")
+}
