@@ -107,7 +107,8 @@ impl Manifest {
         &self.resource
     }
 
-    fn is_standard_definition(&self) -> bool {
+    /// Whether it is a definition that other programs bring too.
+    pub(crate) fn is_standard_definition(&self) -> bool {
         let group = self.object.data["spec"]["group"].as_str().unwrap_or_default();
         self.kind() == CustomResourceDefinition::kind(&()) && STANDARD_GROUPS.contains(&group)
     }

@@ -19,7 +19,7 @@ use kube::{
     client::UpgradeConnectionError,
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf, ReadHalf, SimplexStream, WriteHalf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, ReadHalf, SimplexStream, WriteHalf},
     time::timeout,
 };
 
@@ -147,15 +147,14 @@ impl Cluster {
         found.map(|found| found.is_some()).map_err(|error| CallError::of(&error, self.server()))
     }
 
-    /// Runs a command in a pod of a program to its end, with nothing on its standard input. One that failed has still said
-    /// what it said; only one that said nothing is an error.
+    /// Runs a command in a pod of a program to its end. Its standard input stays open, and nothing comes: ending it would race
+    /// with the end of the command. One that failed has still said what it said; only one that said nothing is an error.
     ///
     /// # Errors
     /// When no pod runs, the API server refuses, or the command says nothing, more than `limit` bytes, or does not end within
     /// a minute.
     pub async fn output(&self, program: Program<'_>, command: &[&str], limit: usize) -> Result<Output, PodError> {
         let mut stream = self.start(program, command).await?;
-        let _ = stream.input.shutdown().await;
         let (pod, mut bytes) = (stream.pod.clone(), Vec::new());
         let ended = |said: String| PodError::Ended { pod: pod.clone(), said };
         // One more than may be, so that too much is noticed.

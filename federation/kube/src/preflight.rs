@@ -105,7 +105,8 @@ impl Cluster {
             let managers = object.metadata.managed_fields.iter().flatten();
             let mut owners = managers.filter(|entry| entry.subresource.as_deref().unwrap_or_default().is_empty());
             Definition {
-                ours: is_ours(&object),
+                // Nobody else has a reason to bring those of our own kinds.
+                ours: is_ours(&object) || !manifest.is_standard_definition(),
                 by: owners.find_map(|entry| entry.manager.clone()),
                 served: judge::served(&object.data),
             }

@@ -45,12 +45,12 @@ impl Path {
         let failed = |detail: String, hint: String| Finding::failed(&check, format!("{origin}: {detail}"), hint);
         match &self.reach {
             Reach::Unresolved { reason } => failed(
-                format!("the name has no address: {reason}"),
+                format!("the name has no address: {}", plain(reason)),
                 "the name as the other cluster advertises it (fedctl status there), and the DNS that is asked"
                     .to_owned(),
             ),
             Reach::Blocked { reason } => failed(
-                format!("nothing is carried to {to}: {reason}"),
+                format!("nothing is carried to {to}: {}", plain(reason)),
                 "a route there, and the firewall on the way out".to_owned(),
             ),
             Reach::Silent => failed(
@@ -135,6 +135,11 @@ impl Path {
                 Some(SocketAddr::V4(_)) | None => 28,
             }
     }
+}
+
+/// It goes to a terminal, and may come from a pod.
+fn plain(reason: &str) -> String {
+    reason.replace(char::is_control, " ")
 }
 
 fn bytes(size: u16) -> String {

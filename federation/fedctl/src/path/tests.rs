@@ -105,3 +105,13 @@ async fn a_name_without_an_address_is_unresolved_and_the_others_are_still_tried(
     assert!(matches!(paths[0].reach, Reach::Unresolved { .. }), "{paths:?}");
     assert_eq!(paths[1].reach, Reach::Refused);
 }
+
+#[test]
+fn a_reason_from_a_pod_moves_no_cursor() {
+    for reach in
+        [Reach::Unresolved { reason: "a\u{1b}[2Jb\r".to_owned() }, Reach::Blocked { reason: "a\u{1b}b".to_owned() }]
+    {
+        let finding = path("east.example:1", None, reach).finding(&Origin::Here);
+        assert!(!finding.detail.contains(char::is_control), "{finding:?}");
+    }
+}

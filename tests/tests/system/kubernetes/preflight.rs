@@ -176,9 +176,12 @@ async fn a_cluster_that_cannot_be_reached_is_a_failed_check_and_the_paths_are_tr
     assert!(detail(path).starts_with("from here: ") && detail(path).contains("nothing listens"), "{path}");
 }
 
+/// The commands that a pod got.
+type Commands = Arc<Mutex<Vec<Vec<String>>>>;
+
 /// What a `fedctl` in a pod answers; the commands it got.
-fn answering(answer: String) -> (Arc<Runs>, Arc<Mutex<Vec<Vec<String>>>>) {
-    let asked = Arc::new(Mutex::new(Vec::new()));
+fn answering(answer: String) -> (Arc<Runs>, Commands) {
+    let asked = Commands::default();
     let log = asked.clone();
     let runs = move |command: Vec<String>, mut streams: DuplexStream| {
         log.lock().unwrap().push(command);
