@@ -20,6 +20,7 @@ pub mod call;
 pub mod cluster;
 pub mod connect;
 pub mod controllers;
+pub mod corefile;
 pub mod crd;
 pub mod derived;
 mod directory;
