@@ -20,6 +20,7 @@ pub(crate) use trust::phase;
 pub use trust::{Accept, Rotate, Trust};
 pub mod analyze;
 pub mod audit;
+pub mod dns;
 pub mod install;
 pub mod policy;
 pub mod revoke;
@@ -129,6 +130,9 @@ pub enum Command {
     Install(install::Install),
     /// Remove a program from a Kubernetes cluster, and keep what cannot be made again
     Uninstall(install::Uninstall),
+    /// Have the DNS of a Kubernetes cluster ask the gateways about the zone of the cluster set
+    #[command(subcommand)]
+    Dns(dns::Dns),
     /// Replace an authority, and say whom to believe
     #[command(subcommand)]
     Trust(Trust),

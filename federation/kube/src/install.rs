@@ -27,7 +27,7 @@ pub use wait::Waiting;
 /// Who the API server says has set the fields.
 pub const FIELD_MANAGER: &str = "fedctl";
 /// The label of everything that is installed.
-const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "landbridge");
+pub(crate) const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "landbridge");
 /// How long the API server may take to accept a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// How long it may take to answer: an admission webhook has up to 30 s.
@@ -210,6 +210,10 @@ impl Cluster {
         &self.server
     }
 
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     fn api(&self, resource: &ApiResource, namespace: Option<&str>) -> Api<DynamicObject> {
         match namespace {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, resource),
@@ -285,7 +289,7 @@ fn is_about_a_namespace(status: &kube::core::Status) -> bool {
 }
 
 /// What the API server said, without what only a program reads.
-fn told(error: &Error) -> String {
+pub(crate) fn told(error: &Error) -> String {
     if let Error::Api(status) = error { status.message.clone() } else { error.to_string() }
 }
 

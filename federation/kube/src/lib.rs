@@ -13,6 +13,8 @@
 //!    ├────── derived ── the derived Services, for every gateway
 //!    ├────── controllers ── what there is, compared with what is asked for ──> writes, of the leader alone
 //!    └────── state_secret ── the state of a gateway, when its pod ends
+//!
+//! a person's kubeconfig ── install ──> objects;  ── dns ── corefile ──> the DNS of the cluster asks the gateways
 //! ```
 
 mod assemble;
@@ -24,6 +26,7 @@ pub mod corefile;
 pub mod crd;
 pub mod derived;
 mod directory;
+pub mod dns;
 mod document;
 mod follow;
 pub mod install;

@@ -124,7 +124,7 @@ impl<'a> Parser<'a> {
 
     /// The line to name when something is missing at the end.
     fn line(&self) -> usize {
-        self.peek().or(self.tokens.last()).map_or(1, |token| token.line)
+        self.peek().or_else(|| self.tokens.last()).map_or(1, |token| token.line)
     }
 
     /// What an import between blocks names.
