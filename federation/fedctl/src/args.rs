@@ -130,7 +130,7 @@ pub enum Command {
     Install(install::Install),
     /// Remove a program from a Kubernetes cluster, and keep what cannot be made again
     Uninstall(install::Uninstall),
-    /// Have the DNS of a Kubernetes cluster ask the gateways about the zone of the cluster set
+    /// Have the DNS of a Kubernetes cluster ask the gateways
     #[command(subcommand)]
     Dns(dns::Dns),
     /// Replace an authority, and say whom to believe

@@ -8,7 +8,7 @@
 //!                   ──wait───> available (definitions: established)
 //! ```
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::Path, time::Duration};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
@@ -194,8 +194,20 @@ impl Cluster {
     /// # Errors
     /// When there is no such context, or the API server does not answer.
     pub async fn connect(context: Option<&str>) -> Result<Self, ConnectError> {
+        Self::of(Kubeconfig::read()?, context).await
+    }
+
+    /// The same with the kubeconfig of a file, rather than that of the person.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_by(file: &Path, context: Option<&str>) -> Result<Self, ConnectError> {
+        Self::of(Kubeconfig::read_from(file)?, context).await
+    }
+
+    async fn of(kubeconfig: Kubeconfig, context: Option<&str>) -> Result<Self, ConnectError> {
         let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
-        let mut config = Config::from_custom_kubeconfig(Kubeconfig::read()?, &options).await?;
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
         (config.connect_timeout, config.read_timeout) = (Some(CONNECT_WITHIN), Some(ANSWER_WITHIN));
         let server = config.cluster_url.to_string();
         let failed = |error| ConnectError::Server { server: server.clone(), error: Box::new(error) };

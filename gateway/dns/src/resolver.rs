@@ -12,7 +12,7 @@ use std::{
 use federation_model::sni::Zone;
 use hickory_proto::{
     op::{Message, MessageType, Query, ResponseCode},
-    rr::{Name, RData, RecordType},
+    rr::{Name, RData, Record, RecordType},
 };
 use tokio::{net::UdpSocket, time::timeout};
 
@@ -142,9 +142,8 @@ fn said(answer: &Message) -> Said {
     if code != ResponseCode::NoError && code != ResponseCode::NXDomain {
         return Said::Failure(code.to_string());
     }
-    let text = |record: &hickory_proto::rr::Record| match &record.data {
-        RData::TXT(text) => Some(text.to_string()),
-        _ => None,
+    let text = |record: &Record| {
+        if let RData::TXT(text) = &record.data { Some(text.to_string()) } else { None }
     };
     answer.answers.iter().find_map(text).map_or(Said::Nothing, Said::Version)
 }

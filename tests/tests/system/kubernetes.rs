@@ -1,5 +1,6 @@
 //! Gateways of clusters whose objects are in an API server.
 
 mod controllers;
+mod dns;
 mod server;
 mod source;

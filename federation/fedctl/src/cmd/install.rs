@@ -7,13 +7,14 @@
 use std::time::Duration;
 
 use federation_kube::install::{Applied, Cluster, Manifest, ManifestError};
+use federation_model::names::Namespace;
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::look;
 use crate::{
     Ending,
-    args::install::{How, Identity, Install, InstallFederation, InstallGateway, ServiceType},
+    args::install::{How, Identity, Install, InstallFederation, InstallGateway, NAMESPACE, ServiceType},
     deploy,
     failure::{Failure, OrHint as _},
     print::{Console, Progress},
@@ -131,9 +132,15 @@ fn after_gateway(install: &InstallGateway) -> Vec<String> {
          deploy/landbridge-gateway -- fedctl join -   with the token on standard input"
     ));
     next.push(format!(
-        "kubectl get service -n {namespace} landbridge-dns   for the address that the cluster's DNS asks about clusterset.local"
+        "{}   so that the cluster's DNS asks the gateways about clusterset.local",
+        dns_install(namespace)
     ));
     next
+}
+
+fn dns_install(namespace: &Namespace) -> String {
+    let option = if namespace.as_str() == NAMESPACE { String::new() } else { format!(" --namespace {namespace}") };
+    format!("fedctl dns install{option}")
 }
 
 fn after_federation(install: &InstallFederation) -> Vec<String> {

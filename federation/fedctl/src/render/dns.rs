@@ -190,4 +190,38 @@ mod tests {
         assert!(diff("a", None, Some("b\n")).starts_with("--- /dev/null\n+++ a\n"));
         assert!(diff("a", Some("b\n"), None).contains("+++ /dev/null\n"));
     }
+
+    fn found(state: State, servers: &[&str]) -> Found {
+        let place = federation_kube::dns::Place { name: "coredns".to_owned(), key: "Corefile".to_owned() };
+        Found { place, state, servers: servers.iter().map(|server| (*server).to_owned()).collect() }
+    }
+
+    fn standing(servers: Result<Vec<IpAddr>, DnsError>, found: Found) -> (bool, String) {
+        let view = StandingView::new("https://a", &Zone::default(), &servers, vec![found]);
+        let look = Look { now: federation_model::time::Timestamp(0), color: false };
+        (view.is_well(), view.text(look))
+    }
+
+    #[test]
+    fn only_places_that_ask_the_gateways_are_well_and_every_other_has_a_remedy() {
+        let servers = || Ok(vec!["10.96.7.7".parse().unwrap()]);
+        let (well, text) = standing(servers(), found(State::Current, &["10.96.7.7"]));
+        assert!(well && text.ends_with("\nThe gateways answer clusterset.local at 10.96.7.7\n"), "{text}");
+        assert!(standing(servers(), found(State::Fitting, &["10.96.7.7"])).0);
+        for (state, told) in [
+            (State::Missing, "the gateways are not asked\n  try: fedctl dns install"),
+            (State::Outdated, "it asks other addresses\n  try: fedctl dns install"),
+            (State::Claimed("line 3: somebody".to_owned()), "line 3: somebody\n  try: fedctl dns install --print"),
+            (State::Unread("line 1: a brace".to_owned()), "line 1: a brace\n  try: mend it by hand"),
+        ] {
+            let (well, text) = standing(servers(), found(state, &[]));
+            assert!(!well && text.contains(told), "{text}");
+        }
+        let gone = DnsError::NoService { namespace: "a".parse().unwrap() };
+        let (well, text) = standing(Err(gone), found(State::Outdated, &["10.96.7.7"]));
+        assert!(
+            !well && text.contains("there is no Service a/landbridge-dns\n  try: fedctl install gateway"),
+            "{text}"
+        );
+    }
 }

@@ -29,10 +29,8 @@ pub enum Claim {
         /// The part.
         zone: String,
     },
-    /// The plugin `kubernetes` answers from ServiceImports.
-    #[error(
-        "line {line}: the plugin kubernetes of this block answers for the zone itself, from ServiceImports (multicluster)"
-    )]
+    /// CoreDNS answers from ServiceImports.
+    #[error("line {line}: CoreDNS answers for the zone itself in this block, from ServiceImports (multicluster)")]
     Multicluster {
         /// Where its block begins.
         line: usize,
@@ -96,6 +94,8 @@ impl Corefile<'_> {
             let multicluster = |line: &Vec<&str>| line.first() == Some(&"multicluster") && line.iter().any(is_zone);
             match directive.name() {
                 "kubernetes" if directive.lines().iter().any(multicluster) => Some(Claim::Multicluster { line }),
+                // The plugin of this name, for a CoreDNS that was built with it.
+                "multicluster" if directive.arguments().iter().any(is_zone) => Some(Claim::Multicluster { line }),
                 "forward" if directive.arguments().first().is_some_and(is_zone) => {
                     let asked = directive.lines().first().cloned().unwrap_or_default();
                     let servers =

@@ -163,12 +163,13 @@ fn a_block_of_several_zones_is_never_edited() {
 fn the_plugin_of_coredns_and_parts_of_the_zone_are_told_and_by_force_stand_beside_ours() {
     let multicluster =
         ".:53 {\n    kubernetes cluster.local clusterset.local {\n        multicluster clusterset.local.\n    }\n}\n";
-    assert!(refused(multicluster).contains("answers for the zone itself, from ServiceImports"));
+    assert!(refused(multicluster).contains("CoreDNS answers for the zone itself in this block, from ServiceImports"));
     let below = "shop.svc.clusterset.local:53 {\n    forward . 10.1.2.3\n}\n";
     assert!(refused(below).contains("serves shop.svc.clusterset.local, a part of the zone"));
     let forward = ".:53 {\n    forward clusterset.local 10.1.2.3 {\n        force_tcp\n    }\n}\n";
     assert_eq!(refused(forward), "line 1: this block has the zone asked of 10.1.2.3");
-    for text in [multicluster, below, forward] {
+    let external = ".:53 {\n    multicluster clusterset.local\n}\n";
+    for text in [multicluster, external, below, forward] {
         let installed = install_with(text, true).unwrap();
         assert_eq!(installed, format!("{text}{BLOCK}\n"));
         assert_eq!(install(&installed).unwrap(), installed, "ours is there, and stays without force");
