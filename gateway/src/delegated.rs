@@ -31,6 +31,8 @@ const MAX_FILE: u64 = 64 * 1024;
 const WELL: Duration = Duration::from_secs(60);
 /// How often while it is not: whoever mends it waits for this.
 const UNWELL: Duration = Duration::from_secs(15);
+/// How many looks in a row must fail before it is logged: the DNS finds a gateway that has just started some seconds later.
+const LOOKS: u32 = 3;
 /// What the check is called.
 const CHECK: &str = "names in pods";
 
@@ -79,7 +81,7 @@ impl Delegated {
 
     /// Looks until `stop`.
     pub async fn run(self, stop: CancellationToken) {
-        let mut told = None;
+        let (mut told, mut in_a_row) = (None, 0_u32);
         loop {
             let found = tokio::select! {
                 biased;
@@ -87,7 +89,9 @@ impl Delegated {
                 found = self.look() => found,
             };
             let well = found.as_ref().is_none_or(|finding| finding.hint.is_empty());
-            if let Some(finding) = found.filter(|_| told != Some(well)) {
+            in_a_row = if well { 0 } else { in_a_row.saturating_add(1) };
+            let news = well || in_a_row >= LOOKS;
+            if let Some(finding) = found.filter(|_| news && told != Some(well)) {
                 match well {
                     true => tracing::info!("{}", finding.detail),
                     false => tracing::warn!(hint = finding.hint, "{}", finding.detail),

@@ -167,6 +167,9 @@ impl PlaceView {
             State::Unused => {
                 ("unused", Mood::Doubtful, Some("CoreDNS does not read it any more".to_owned()), Some(install))
             }
+            State::Itself(claim) => {
+                ("itself", Mood::Doubtful, Some(claim), Some("nothing, if that is wanted: docs/install.md#names"))
+            }
             State::Claimed(claim) => {
                 ("taken", Mood::Bad, Some(claim), Some("fedctl dns install --print says what can be done"))
             }
@@ -208,6 +211,10 @@ mod tests {
         let (well, text) = standing(servers(), found(State::Current, &["10.96.7.7"]));
         assert!(well && text.ends_with("\nThe gateways answer clusterset.local at 10.96.7.7\n"), "{text}");
         assert!(standing(servers(), found(State::Fitting, &["10.96.7.7"])).0);
+        assert!(
+            standing(servers(), found(State::Itself("line 1: CoreDNS".to_owned()), &[])).0,
+            "as somebody wanted it"
+        );
         for (state, told) in [
             (State::Missing, "the gateways are not asked\n  try: fedctl dns install"),
             (State::Outdated, "it asks other addresses\n  try: fedctl dns install"),

@@ -62,6 +62,8 @@ pub enum State {
     Outdated,
     /// Somebody else's, which asks the gateways.
     Fitting,
+    /// CoreDNS answers itself, from ServiceImports.
+    Itself(String),
     /// Somebody else's, which does not.
     Claimed(String),
     /// Nobody's.
@@ -97,6 +99,9 @@ impl Survey {
                 Ok(Standing::Ours(asked)) => (State::Outdated, asked),
                 Ok(Standing::Claimed(claim)) if is_asked(claim.servers(), servers) => {
                     (State::Fitting, claim.servers().to_vec())
+                }
+                Ok(Standing::Claimed(claim @ Claim::Multicluster { .. })) => {
+                    (State::Itself(claim.to_string()), Vec::new())
                 }
                 Ok(Standing::Claimed(claim)) => (State::Claimed(claim.to_string()), claim.servers().to_vec()),
                 Err(error) => (State::Unread(error.to_string()), Vec::new()),

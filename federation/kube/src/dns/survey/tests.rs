@@ -145,6 +145,16 @@ fn a_block_by_hand_that_asks_the_gateways_stays() {
 }
 
 #[test]
+fn a_coredns_that_answers_itself_is_told_and_left_alone() {
+    let survey = with_core(
+        ".:53 {\n    kubernetes cluster.local clusterset.local {\n        multicluster clusterset.local\n    }\n}\n",
+    );
+    assert!(matches!(states(&survey)[..], [State::Itself(_)]));
+    assert!(reason(&install(&survey, false)[0]).contains("from ServiceImports"));
+    assert_eq!(states(&done(survey.clone(), &install(&survey, true))), [State::Current], "by force");
+}
+
+#[test]
 fn node_local_is_told_too_and_stub_domains_only_where_no_coredns_is() {
     let node_local = config(NODE_LOCAL, &[(COREFILE, "cluster.local:53 {\n    bind 169.254.20.10\n    reload\n}\n")]);
     let kube_dns = config(KUBE_DNS, &[]);
