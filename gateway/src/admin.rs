@@ -35,8 +35,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Response, Status};
 
 use crate::{
-    audited::AuditedCalls, config::Config, horizon::Horizon, identity::ClusterIdentity, membership::follow::Follower,
-    record::Recorder, source::SourceView,
+    audited::AuditedCalls, config::Config, delegated::Delegated, horizon::Horizon, identity::ClusterIdentity,
+    membership::follow::Follower, record::Recorder, source::SourceView,
 };
 
 mod certificates;
@@ -73,6 +73,8 @@ pub struct Administration {
     pub source: SourceView,
     /// What does not come to be in the Kubernetes cluster, where there is one.
     pub controllers: Option<watch::Receiver<Arc<Vec<Finding>>>>,
+    /// Whether the DNS of that cluster asks the gateways, where this gateway can tell.
+    pub delegated: Option<Delegated>,
     /// What in those objects needs attention.
     pub notices: watch::Receiver<Arc<Vec<Finding>>>,
     /// Where the exports of this cluster have arrived.

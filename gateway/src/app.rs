@@ -357,6 +357,7 @@ impl Servers {
             manifests: parts.objects.subscribe(),
             source: parts.objects.view(),
             controllers: parts.kubernetes.as_ref().map(Kubernetes::findings),
+            delegated: parts.kubernetes.as_ref().and_then(Kubernetes::delegated),
             notices: parts.control.notices(),
             reach: parts.surveyor.reach(),
             readiness: parts.readiness.clone(),

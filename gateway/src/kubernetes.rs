@@ -1,6 +1,6 @@
 //! What a gateway has in a Kubernetes cluster beside what every gateway has: derived Services and the controllers.
 //!
-//! Owns their wiring and their tasks. Nothing of the data path waits for the API server: when it is away, what is known of it
+//! Owns their wiring and their tasks, and that of the look at the cluster's DNS. Nothing of the data path waits for the API server: when it is away, what is known of it
 //! stays in force.
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -27,6 +27,7 @@ use state::KeptState;
 use crate::{
     config::{CatalogSource, Config},
     control::asking::Asking,
+    delegated::Delegated,
 };
 
 /// The connection to the API server of a gateway whose objects are read from one; nothing for any other.
@@ -62,6 +63,7 @@ pub struct Kubernetes {
     derived: DerivedSource,
     controllers: Controllers,
     asking: Asking,
+    delegated: Option<Delegated>,
 }
 
 /// What the tasks need of the rest of the gateway.
@@ -94,10 +96,11 @@ impl Kubernetes {
             import_ports: config.kubernetes.import_ports,
             reserved: listened_on(config),
         };
+        let delegated = Delegated::of(config, registry);
         let metrics = Metrics::register(registry);
         let derived = DerivedSource::new(cluster.clone(), namespace, metrics.clone());
         let controllers = Controllers::new(cluster, settings, asking.subscribe(), metrics);
-        Ok(Self { derived, controllers, asking })
+        Ok(Self { derived, controllers, asking, delegated })
     }
 
     /// Where the controllers read what they are asked for.
@@ -118,6 +121,12 @@ impl Kubernetes {
         self.controllers.findings()
     }
 
+    /// Whether the DNS of the cluster asks the gateways, where this gateway can tell.
+    #[must_use]
+    pub fn delegated(&self) -> Option<Delegated> {
+        self.delegated.clone()
+    }
+
     /// Starts the tasks.
     pub fn start(self, tasks: &Spawner, around: Around) {
         let Around { kept, reach, listed } = around;
@@ -133,6 +142,9 @@ impl Kubernetes {
                 listed.holds();
             }
         });
+        if let Some(delegated) = self.delegated {
+            tasks.spawn("delegated", OnEnd::Stop, delegated.run(stop.clone()));
+        }
         tasks.spawn("derived-services", OnEnd::Stop, self.derived.run(stop.clone()));
         tasks.spawn("controllers", OnEnd::Stop, self.controllers.run(reach, stop));
     }

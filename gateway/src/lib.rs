@@ -19,6 +19,7 @@ pub mod client_end;
 pub mod client_hello;
 pub mod config;
 pub mod control;
+pub mod delegated;
 pub mod deliver;
 pub mod forward;
 pub mod history;

@@ -67,18 +67,14 @@ install_gateway() { # CLUSTER
     "$fedctl" install gateway "${options[@]}" --advertise "$(node_address "$1"):$(node_port "$1" landbridge-gateway)"
 }
 
-# Names of the cluster set are asked of the gateway.
+# Names of the cluster set are asked of the gateway. CoreDNS would read the change within two minutes by itself.
 install_names() { # CLUSTER
-    local address corefile
-    address=$(kube "$1" get service --namespace "$namespace" landbridge-dns --output jsonpath='{.spec.clusterIP}')
-    corefile=$(kube "$1" get configmap --namespace kube-system coredns --output jsonpath='{.data.Corefile}')
-    if [[ $corefile != *clusterset.local* ]]; then
-        corefile+=$(printf '\nclusterset.local:53 {\n    errors\n    forward . %s\n    cache 5\n}\n' "$address")
-        kube "$1" create configmap --namespace kube-system coredns --from-literal "Corefile=$corefile" --dry-run=client --output yaml |
-            kube "$1" apply --server-side --force-conflicts --filename -
-        kube "$1" rollout restart --namespace kube-system deployment/coredns
-        kube "$1" rollout status --namespace kube-system deployment/coredns --timeout 2m
+    if "$fedctl" dns status --context "kind-$1" >/dev/null; then
+        return
     fi
+    "$fedctl" dns install --context "kind-$1" --yes
+    kube "$1" rollout restart --namespace kube-system deployment/coredns
+    kube "$1" rollout status --namespace kube-system deployment/coredns --timeout 2m
 }
 
 install_shop() { # CLUSTER

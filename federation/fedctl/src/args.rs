@@ -25,6 +25,7 @@ pub(crate) use trust::phase;
 pub use trust::{Accept, Rotate, Trust};
 pub mod analyze;
 pub mod audit;
+pub mod dns;
 pub mod install;
 pub mod link;
 pub mod policy;
@@ -148,6 +149,9 @@ pub enum Command {
     Install(install::Install),
     /// Remove a program from a Kubernetes cluster, and keep what cannot be made again
     Uninstall(install::Uninstall),
+    /// Have the DNS of a Kubernetes cluster ask the gateways
+    #[command(subcommand)]
+    Dns(dns::Dns),
     /// Replace an authority, and say whom to believe
     #[command(subcommand)]
     Trust(Trust),

@@ -10,6 +10,7 @@ mod bridge;
 mod certs;
 mod check;
 mod completion;
+mod dns;
 mod explain;
 mod foreign;
 mod init;
@@ -59,6 +60,7 @@ pub(crate) async fn run(cli: Cli, console: &mut Console) -> Result<Ending, Failu
         Command::Analyze(what) => analyze::run(&what, console),
         Command::Install(what) => Box::pin(install::run(what, &target, console)).await,
         Command::Uninstall(what) => Box::pin(uninstall::run(what, &target, console)).await,
+        Command::Dns(what) => Box::pin(dns::run(what, &target, console)).await,
         Command::Trust(Trust::Rotate(what)) => rotate::run(what, &target, console).await,
         Command::Trust(Trust::Accept(what)) => accept::run(what, &target, console).await,
         Command::Trust(Trust::Foreign(what)) => foreign::run(what, &target, console).await,

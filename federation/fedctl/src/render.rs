@@ -5,6 +5,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod certificates;
+pub(crate) mod dns;
 pub(crate) mod explain;
 pub(crate) mod findings;
 pub(crate) mod foreign;

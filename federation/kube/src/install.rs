@@ -28,7 +28,7 @@ pub use wait::Waiting;
 /// Who the API server says has set the fields.
 pub const FIELD_MANAGER: &str = "fedctl";
 /// The label of everything that is installed.
-const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "landbridge");
+pub(crate) const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "landbridge");
 /// What the API server says to whoever would grant rights that they do not hold themselves.
 const GRANTS_MORE: &str = "attempting to grant";
 /// The groups whose definitions belong to whoever brought them first.
@@ -232,7 +232,7 @@ fn is_about_a_namespace(status: &kube::core::Status) -> bool {
 }
 
 /// What the API server said, without what only a program reads.
-fn told(error: &Error) -> String {
+pub(crate) fn told(error: &Error) -> String {
     if let Error::Api(status) = error { status.message.clone() } else { error.to_string() }
 }
 

@@ -14,6 +14,7 @@
 //!    ├────── controllers ── what there is, compared with what is asked for ──> writes, of the leader alone
 //!    ├────── state_secret ── the state of a gateway, when its pod ends
 //!    ├────── install, pods ── objects that a person puts there, and commands in pods
+//!    ├────── dns ── corefile ──> the DNS of the cluster asks the gateways
 //!    └────── preflight ── whether all that is possible, before it is done
 //! ```
 
@@ -22,9 +23,11 @@ pub mod call;
 pub mod cluster;
 pub mod connect;
 pub mod controllers;
+pub mod corefile;
 pub mod crd;
 pub mod derived;
 mod directory;
+pub mod dns;
 mod document;
 mod follow;
 pub mod install;

@@ -45,6 +45,9 @@ pub(super) async fn check(this: &Arc<Administration>) -> Vec<Finding> {
     findings.extend(policies(this).await);
     findings.extend(services(this));
     findings.push(names(this).await);
+    if let Some(delegated) = &this.delegated {
+        findings.extend(delegated.look().await);
+    }
     findings
 }
 

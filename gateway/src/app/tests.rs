@@ -18,6 +18,7 @@ mod ends;
 
 use crate::{
     control::first_catalogs::GRACE,
+    delegated::Delegated,
     membership::{Membership, MembershipFile},
     record::Direction,
     splice::Counts,
@@ -235,6 +236,10 @@ async fn the_reference_of_metrics_is_what_a_gateway_measures() {
     let (parts, mut registry) = opened(dir.path(), &[]).await;
     in_kubernetes(dir.path(), parts.config.clone()).await.view().register(&mut registry);
     federation_kube::controllers::metrics::Metrics::register(&mut registry);
+    let resolv_conf = dir.path().join("resolv.conf");
+    std::fs::write(&resolv_conf, "nameserver 127.0.0.1\n").unwrap();
+    let zone = parts.config.dns.zone.clone();
+    Delegated::new(zone, &resolv_conf, &mut registry).look().await.unwrap();
     let dns = DnsConfig { listen: parts.config.dns.listen, ttl: parts.config.dns.ttl };
     let dns = DnsServer::bind(dns, &mut registry).await.unwrap();
     let (stop, mut tasks, address) = (CancellationToken::new(), JoinSet::new(), dns.local_addr());

@@ -200,6 +200,12 @@ fn kept(what: &Uninstall) -> Vec<String> {
         "the definitions of kinds, since their objects would go with them: kubectl delete crd NAME".to_owned(),
         format!("the namespace: kubectl delete namespace {namespace}"),
     ];
+    if what.program == Program::Gateway {
+        kept.push(
+            "what fedctl dns install has put into the DNS of the cluster, which asks nobody then: fedctl dns uninstall"
+                .to_owned(),
+        );
+    }
     kept.push(match what.program {
         Program::Gateway => format!(
             "the cluster's authority and membership: kubectl delete secret -n {namespace} landbridge-gateway-state, after fedctl \

@@ -23,19 +23,25 @@ pub(crate) struct ObjectView {
 
 impl ObjectView {
     pub(crate) fn new(manifest: &Manifest, applied: &Applied) -> Self {
+        let name = (manifest.namespace(), manifest.name());
+        Self { object: manifest.to_string(), ..Self::of(manifest.kind(), name, applied) }
+    }
+
+    /// An object of a kind, by its namespace and name.
+    pub(crate) fn of(kind: &str, (namespace, name): (Option<&str>, &str), applied: &Applied) -> Self {
         let refusal = match applied {
             Applied::Refused(refusal) => Some(refusal.clone()),
             Applied::Created | Applied::Configured | Applied::Unchanged | Applied::Kept => None,
         };
         let (reason, remedy) = refusal.map(|Refusal { reason, remedy }| (reason, remedy)).unzip();
         Self {
-            kind: manifest.kind().to_owned(),
-            namespace: manifest.namespace().map(str::to_owned),
-            name: manifest.name().to_owned(),
+            kind: kind.to_owned(),
+            namespace: namespace.map(str::to_owned),
+            name: name.to_owned(),
             result: applied.label(),
             reason,
             remedy,
-            object: manifest.to_string(),
+            object: format!("{kind} {}{name}", namespace.map(|namespace| format!("{namespace}/")).unwrap_or_default()),
         }
     }
 
@@ -65,6 +71,9 @@ impl ObjectView {
 pub(crate) struct InstalledView {
     cluster: String,
     objects: Vec<ObjectView>,
+    /// What a person should know of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
     next: Vec<String>,
 }
 
@@ -72,7 +81,11 @@ impl InstalledView {
     /// What is next is told where all is well.
     pub(crate) fn new(cluster: &str, objects: Vec<ObjectView>, next: Vec<String>) -> Self {
         let next = if objects.iter().all(ObjectView::is_well) { next } else { Vec::new() };
-        Self { cluster: cluster.to_owned(), objects, next }
+        Self { cluster: cluster.to_owned(), objects, notes: Vec::new(), next }
+    }
+
+    pub(crate) fn noting(self, notes: Vec<String>) -> Self {
+        Self { notes, ..self }
     }
 
     pub(crate) fn is_well(&self) -> bool {
@@ -95,6 +108,9 @@ impl InstalledView {
                 "\n{} there already: kept as they are\n",
                 count(kept, "definition is", "definitions are")
             ));
+        }
+        for note in &self.notes {
+            text.push_str(&format!("\nNote: {note}\n"));
         }
         for next in &self.next {
             text.push_str(&format!("\nNext: {next}\n"));
