@@ -44,7 +44,7 @@ pub(super) async fn run(join: Join, target: &Target, console: &mut Console) -> R
     let status = gateway.status().await?;
     let plan = Plan::new(&status, &token);
     check_plan(&status, &token, join.federation_fingerprint.as_ref())?;
-    let mut view = JoinView::of(&plan, join.dry_run);
+    let mut view = JoinView { context: target.context.clone(), ..JoinView::of(&plan, join.dry_run) };
     if is_member(&status, &token)? && !join.dry_run {
         view.joined = true;
         view.already_member = true;

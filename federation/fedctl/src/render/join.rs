@@ -69,6 +69,9 @@ pub(crate) struct JoinView {
     pub(crate) findings: Vec<FindingView>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) probes: Vec<FindingView>,
+    /// The context of the kubeconfig, for what is next.
+    #[serde(skip)]
+    pub(crate) context: Option<String>,
 }
 
 /// A gateway that is to be installed before the join.
@@ -140,10 +143,15 @@ impl JoinView {
         let members = count(usize::try_from(self.members).unwrap_or(usize::MAX), "cluster", "clusters");
         let mut text = format!("{} is a member of the cluster set now: {members} in it, ", self.cluster);
         text.push_str(&format!("{} of {} peers connected.\n", self.peers_connected, self.peers_expected));
-        let next = match (self.peers_expected, self.peers_connected) {
-            (0, _) => "fedctl token create --cluster NAME (for the next cluster)",
-            (expected, connected) if connected < expected => "fedctl status, then fedctl check on both clusters",
-            (_, _) => "fedctl services",
+        let next = match (self.peers_expected, self.peers_connected, &self.context) {
+            (0, ..) => "fedctl token create --cluster NAME (for the next cluster)".to_owned(),
+            (expected, connected, _) if connected < expected => {
+                "fedctl status, then fedctl check on both clusters".to_owned()
+            }
+            (_, _, Some(context)) => format!(
+                "fedctl dns install --context {context}, so that pods resolve names of clusterset.local; then export a service"
+            ),
+            (_, _, None) => "fedctl services".to_owned(),
         };
         if !self.probes.is_empty() {
             text.push_str(&format!("\n{}\n", findings::table(&self.probes, look)));
