@@ -1,9 +1,12 @@
-//! What a large cluster costs a gateway: 50,000 pods and 20,000 EndpointSlices, read from an API server over HTTP.
+//! What a large cluster costs a gateway: 50,000 pods and 20,000 EndpointSlices, read from an API server over HTTP, and the
+//! objects of 1,000 imports, written to one.
 //!
-//! Owns the measurement: memory by object, the time from an event to published objects, and what compiling a change costs. The
-//! API server is another process, so that its memory is not counted. Never measures a tunnel.
+//! Owns the measurement: memory by object, the time from an event to published objects, and what compiling a change costs;
+//! `controllers` owns that of writing. The API server is another process, so that its memory is not counted. Never measures a
+//! tunnel.
 
 use std::{
+    path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -32,7 +35,11 @@ use crate::{
     spread::Spread,
 };
 
+pub(crate) mod controllers;
+pub(crate) mod objects;
+mod planner;
 pub(crate) mod server;
+pub(crate) mod world;
 
 use server::{ENDPOINTS, PODS, SLICES, Served};
 
@@ -40,7 +47,13 @@ use server::{ENDPOINTS, PODS, SLICES, Served};
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// Measures all of it.
-pub(crate) async fn measure(rounds: u32, report: &mut Report) -> anyhow::Result<()> {
+pub(crate) async fn measure(rounds: u32, kubeconfig: Option<&Path>, report: &mut Report) -> anyhow::Result<()> {
+    controllers::measure(rounds, kubeconfig, report).await?;
+    source(rounds, report).await
+}
+
+/// What it costs to know the objects of a large cluster.
+async fn source(rounds: u32, report: &mut Report) -> anyhow::Result<()> {
     let nothing = read(Served { pods: 0, slices: 0 }).await?;
     report::progress("reading 50,000 pods");
     let pods = read(Served { pods: PODS, slices: 0 }).await?;
@@ -58,6 +71,19 @@ pub(crate) async fn measure(rounds: u32, report: &mut Report) -> anyhow::Result<
     report.add("kubernetes: compiling 50,000 pods at once", Figure::one("ms", once));
     report.add("kubernetes: compiling one more pod", Figure::one("ms", again));
     Ok(())
+}
+
+/// A kubeconfig in `directory` for the API server at `address`.
+fn kubeconfig(directory: &Path, address: &str) -> anyhow::Result<PathBuf> {
+    let file = directory.join("kubeconfig");
+    std::fs::write(
+        &file,
+        format!(
+            "current-context: bench\nclusters: [{{name: bench, cluster: {{server: \"http://{address}\"}}}}]\n\
+             contexts: [{{name: bench, context: {{cluster: bench, user: bench}}}}]\nusers: [{{name: bench, user: {{}}}}]\n"
+        ),
+    )?;
+    Ok(file)
 }
 
 /// A cluster that was read, and goes on.
@@ -80,14 +106,7 @@ async fn read(served: Served) -> anyhow::Result<Cost> {
     let output = server.stdout.take().context("the output of the API server is read")?;
     let address = BufReader::new(output).lines().next_line().await?.context("the API server tells its address")?;
     let dir = tempfile::tempdir()?;
-    let kubeconfig = dir.path().join("kubeconfig");
-    std::fs::write(
-        &kubeconfig,
-        format!(
-            "current-context: bench\nclusters: [{{name: bench, cluster: {{server: \"http://{address}\"}}}}]\n\
-             contexts: [{{name: bench, context: {{cluster: bench, user: bench}}}}]\nusers: [{{name: bench, user: {{}}}}]\n"
-        ),
-    )?;
+    let kubeconfig = kubeconfig(dir.path(), &address)?;
     let options = ConnectOptions { access: Access::File(kubeconfig, None), user_agent: "bench/0".to_owned() };
     let before = resident_kibibytes(std::process::id())?;
     let start = Instant::now();

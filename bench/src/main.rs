@@ -3,7 +3,10 @@
 //! Owns the order of the measurements. Programs are started as processes, as an operator would; load is made here, so that
 //! nothing else needs to be installed. Policies alone are judged in this process, since no network would show their cost.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, ensure};
 use clap::{Parser, ValueEnum};
@@ -46,6 +49,19 @@ struct Options {
     /// Play the API server of a large cluster, for a measurement
     #[arg(long, hide = true, value_name = "PODS,SLICES")]
     serve_cluster: Option<kubernetes::server::Served>,
+    /// Measure the controllers against this API server, with the definitions and what --print-objects prints; all that they make is
+    /// deleted again
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Print the objects that the controllers are measured with, for an API server of --kubeconfig
+    #[arg(long)]
+    print_objects: bool,
+    /// Play the API server that controllers write to, for a measurement
+    #[arg(long, hide = true, value_name = "SERVICES,CLUSTERS,EXPORTERS")]
+    serve_objects: Option<kubernetes::world::Size>,
+    /// Measure the controllers of one size, for a measurement of all
+    #[arg(long, hide = true, value_name = "SERVICES,CLUSTERS,EXPORTERS")]
+    measure_controllers: Option<kubernetes::world::Size>,
 }
 
 impl Options {
@@ -70,8 +86,8 @@ enum Part {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
-    if let Some(served) = options.serve_cluster {
-        return kubernetes::server::serve(served).await;
+    if plays(&options).await? {
+        return Ok(());
     }
     if let Some(part @ (Part::Policy | Part::Kubernetes)) = options.only {
         // They run in this program alone.
@@ -79,7 +95,7 @@ async fn main() -> anyhow::Result<()> {
         if part == Part::Policy {
             policy::measure(options.rounds, &mut report)?;
         } else {
-            kubernetes::measure(options.rounds, &mut report).await?;
+            kubernetes::measure(options.rounds, options.kubeconfig.as_deref(), &mut report).await?;
         }
         report::print(&report, options.json);
         return Ok(());
@@ -95,6 +111,24 @@ async fn main() -> anyhow::Result<()> {
     let report = run(&programs, &options).await?;
     report::print(&report, options.json);
     Ok(())
+}
+
+/// Does the part that another process of a measurement asks of this one, if any does.
+async fn plays(options: &Options) -> anyhow::Result<bool> {
+    let mut out = std::io::stdout();
+    if let Some(served) = options.serve_cluster {
+        kubernetes::server::serve(served).await?;
+    } else if let Some(size) = options.serve_objects {
+        kubernetes::objects::serve(size).await?;
+    } else if let Some(size) = options.measure_controllers {
+        let figures = kubernetes::controllers::of_size(size, options.rounds, options.kubeconfig.as_deref()).await?;
+        writeln!(out, "{figures}")?;
+    } else if options.print_objects {
+        writeln!(out, "{}", kubernetes::controllers::objects()?)?;
+    } else {
+        return Ok(false);
+    }
+    Ok(true)
 }
 
 async fn run(programs: &Path, options: &Options) -> anyhow::Result<Report> {
@@ -128,7 +162,7 @@ async fn run(programs: &Path, options: &Options) -> anyhow::Result<Report> {
         policy::measure(options.rounds, &mut report)?;
     }
     if options.measures(Part::Kubernetes) {
-        kubernetes::measure(options.rounds, &mut report).await?;
+        kubernetes::measure(options.rounds, options.kubeconfig.as_deref(), &mut report).await?;
     }
     Ok(report)
 }

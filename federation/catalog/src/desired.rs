@@ -11,7 +11,10 @@
 //! Present ───────────┘
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use federation_model::{
     addr::Port,
@@ -51,6 +54,9 @@ pub const EXPORTERS: &str = "landbridge.dev/exporters";
 pub const WRITTEN: &str = "landbridge.dev/written";
 /// The annotation of a ServiceImport that names the derived Service, which is in the namespace of the gateway.
 pub const DERIVED_SERVICE: &str = "multicluster.kubernetes.io/derived-service";
+
+/// Clusters that export something. Many objects have the same, and share them.
+pub type Exporters = Arc<BTreeSet<ClusterName>>;
 
 /// What the tables of a gateway ask for.
 #[derive(Debug, Clone, Copy)]
@@ -183,7 +189,7 @@ impl Planner {
         let rewritten: Vec<ImportSpec> = service_imports::changed(&imports, present).collect();
         // The status of what is being rewritten would be of the generation before.
         let unsettled: BTreeSet<&ServiceKey> = rewritten.iter().map(|spec| &spec.key).collect();
-        let statuses = statuses::of_imports(wanted, present, &imports, now);
+        let statuses = statuses::of_imports(wanted, present, (&imports, &services), now);
         let settled = statuses.filter(|status| !unsettled.contains(&status.key));
         let statuses: Vec<Change> = settled.map(Change::ImportStatus).collect();
         plan.changes.extend(rewritten.into_iter().map(Change::Import));

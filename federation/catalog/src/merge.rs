@@ -117,6 +117,7 @@ fn source(export: &ExportedService, kind: ImportKind, ports: &[ServicePort]) -> 
     let exposed = export.ports.iter().map(|port| (port.port, port.transport));
     ImportSource {
         kind: kind_of(export),
+        exported_at: export.exported_at,
         ports: exposed.filter(|port| imported.contains(port)).collect(),
         health: export.health,
         endpoints: match (&export.kind, kind) {

@@ -40,6 +40,7 @@ use crate::{
 };
 
 mod documents;
+mod known;
 pub mod metrics;
 pub(crate) mod read;
 mod watches;
@@ -53,6 +54,10 @@ use write::Writer;
 pub const LEASE: &str = "landbridge-gateway";
 /// How long changes are collected before they are compared.
 const QUIET: Duration = Duration::from_millis(100);
+/// How much longer than it took to compare them last, so that comparing takes a tenth of a processor at most.
+const PER_PLAN: u32 = 9;
+/// The longest that is waited for that.
+const LONGEST_QUIET: Duration = Duration::from_secs(5);
 
 /// Where and for whom the controllers work.
 #[derive(Debug, Clone)]
@@ -167,7 +172,7 @@ impl Work {
 
     /// Watches and writes, and begins anew when the kinds of the API come or go.
     async fn lead(&self) {
-        let mut asked = Wishes { asked: self.asked.clone(), reach: self.reach.clone() };
+        let mut asked = Wishes::new(self.asked.clone(), self.reach.clone());
         let mut said = None;
         let mut planner = Planner::new(self.settings.import_ports, self.settings.reserved.clone());
         loop {
@@ -196,9 +201,12 @@ impl Work {
             );
         }
         loop {
-            let wanted = wishes.now();
-            if let Some(wanted) = wanted.filter(|_| watches.is_complete()) {
-                let Plan { changes, mut findings } = self.plan(&wanted, &watches, planner);
+            let mut took = Duration::ZERO;
+            if let Some(wanted) = wishes.now().filter(|_| watches.is_complete()) {
+                let began = Instant::now();
+                let Plan { changes, mut findings } = self.plan(wanted, &watches, planner);
+                took = began.elapsed();
+                self.metrics.planned(took.as_secs_f64());
                 let served = watches.served().clone();
                 writer.write(changes, &served).await;
                 findings.extend(writer.findings());
@@ -210,15 +218,14 @@ impl Work {
                 () = until(writer.due_at()) => {}
                 () = sleep(LOOK_AGAIN), if watches.served().services.is_none() => return "no definitions yet".to_owned(),
             }
-            if let Err(gone) = settle(&mut watches).await {
+            let quiet = took.saturating_mul(PER_PLAN).clamp(QUIET, LONGEST_QUIET);
+            if let Err(gone) = settle(&mut watches, quiet).await {
                 return gone;
             }
         }
     }
 
     fn plan(&self, asked: &Asked, watches: &Watches, planner: &mut Planner) -> Plan {
-        let began = Instant::now();
-        let present = watches.present();
         let wanted = Wanted {
             cluster: &self.settings.cluster,
             cluster_set: asked.cluster_set.as_deref(),
@@ -227,11 +234,10 @@ impl Work {
             unheard: &asked.unheard,
             exports: &asked.exports,
         };
-        let mut plan = planner.plan(&wanted, &present, Timestamp::from(SystemTime::now()));
+        let mut plan = planner.plan(&wanted, watches.present(), Timestamp::from(SystemTime::now()));
         if watches.served().services.is_none() {
             plan.changes.retain(|change| !change.is_of_the_api());
         }
-        self.metrics.planned(began.elapsed().as_secs_f64());
         plan
     }
 
@@ -251,19 +257,30 @@ impl Work {
 struct Wishes {
     asked: watch::Receiver<Option<Arc<Asked>>>,
     reach: watch::Receiver<Arc<Reach>>,
+    /// Both together, as they were when they were read last.
+    read: Option<Asked>,
 }
 
 impl Wishes {
+    fn new(asked: watch::Receiver<Option<Arc<Asked>>>, reach: watch::Receiver<Arc<Reach>>) -> Self {
+        Self { asked, reach, read: None }
+    }
+
     /// Nothing before anything is asked for.
-    fn now(&mut self) -> Option<Asked> {
-        let mut asked = Asked::clone(self.asked.borrow_and_update().as_deref()?);
-        let reach = self.reach.borrow_and_update();
-        for (key, conditions) in &mut asked.exports {
-            if let Some(reach) = reach.get(key) {
-                conditions.extend(of_reach(reach));
+    fn now(&mut self) -> Option<&Asked> {
+        // Without its sender a value stays what it is.
+        let unseen = self.asked.has_changed().unwrap_or(false) || self.reach.has_changed().unwrap_or(false);
+        if unseen || self.read.is_none() {
+            let mut asked = Asked::clone(self.asked.borrow_and_update().as_deref()?);
+            let reach = self.reach.borrow_and_update();
+            for (key, conditions) in &mut asked.exports {
+                if let Some(reach) = reach.get(key) {
+                    conditions.extend(of_reach(reach));
+                }
             }
+            self.read = Some(asked);
         }
-        Some(asked)
+        self.read.as_ref()
     }
 
     /// Never returns once the gateway shuts down and nothing can change any more.
@@ -272,6 +289,8 @@ impl Wishes {
             changed = self.asked.changed() => changed,
             changed = self.reach.changed() => changed,
         };
+        // It counts as seen from now on.
+        self.read = None;
         if changed.is_err() {
             std::future::pending().await
         }
@@ -279,8 +298,8 @@ impl Wishes {
 }
 
 /// Takes in what follows a first change within a short time, so that a burst is compared once.
-async fn settle(watches: &mut Watches) -> Result<(), String> {
-    let until = Instant::now() + QUIET;
+async fn settle(watches: &mut Watches, quiet: Duration) -> Result<(), String> {
+    let until = Instant::now() + quiet;
     loop {
         tokio::select! {
             biased;
@@ -294,5 +313,25 @@ async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_asked_is_read_after_it_was_told_to_have_changed() {
+        let (asking, asked) = watch::channel(None);
+        let (_reach, reach) = watch::channel(Arc::default());
+        let mut wishes = Wishes::new(asked, reach);
+        assert_eq!(wishes.now(), None);
+        asking.send_replace(Some(Arc::new(Asked::default())));
+        wishes.changed().await;
+        assert_eq!(wishes.now(), Some(&Asked::default()));
+        let member = Asked { cluster_set: Some("set.example".to_owned()), ..Asked::default() };
+        asking.send_replace(Some(Arc::new(member.clone())));
+        wishes.changed().await;
+        assert_eq!(wishes.now(), Some(&member));
     }
 }

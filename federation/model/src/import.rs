@@ -10,6 +10,7 @@ use crate::{
     addr::{Port, Transport},
     catalog::{EndpointCounts, ServicePort, SessionAffinity},
     names::{ClusterName, EndpointName, ServiceKey},
+    time::Timestamp,
 };
 
 /// Every import of the cluster set, as one cluster sees it.
@@ -52,6 +53,8 @@ pub enum ImportKind {
 pub struct ImportSource {
     /// What its own export says it is, whatever the oldest one says.
     pub kind: ImportKind,
+    /// Since when it exports it.
+    pub exported_at: Timestamp,
     /// The service ports this cluster really exposes; traffic to others never goes there.
     pub ports: BTreeSet<(Port, Transport)>,
     /// Its endpoints by state.

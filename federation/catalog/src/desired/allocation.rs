@@ -1,7 +1,8 @@
 //! The ports that gateway pods listen on for derived Services.
 //!
 //! Owns who has which. A port that was freed is given to nobody for a while: some node may still lead clients of its former
-//! import there. Nothing is stored: the derived Services are the record.
+//! import there. Nothing is stored: the derived Services are the record. What is held is never taken away; when few ports are
+//! free, a cluster that has its share gets no new one, so that none can use up what others need.
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
@@ -12,18 +13,26 @@ use std::{
 use federation_model::{
     addr::{Port, Transport},
     derived::DerivedAddresses,
-    import::address::AddressKey,
+    import::{Imports, address::AddressKey},
+    names::ClusterName,
     stable_hash::fnv1a,
     time::Timestamp,
 };
 
 use super::Present;
 
+mod share;
+
+use share::Shares;
+
 /// How long a freed port is given to nobody: longer than any proxy of a node takes to hear of a deleted Service.
 const REST: Duration = Duration::from_secs(300);
 
+/// Ports are scarce when fewer than one of this many is free.
+const SCARCE: usize = 4;
+
 /// The ports that may be allocated: a range that is not empty.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PortRange {
     first: Port,
     last: Port,
@@ -61,10 +70,37 @@ impl PortRange {
         u32::from(self.last.number() - self.first.number()) + 1
     }
 
+    fn iter(self) -> impl Iterator<Item = Port> {
+        (self.first.number()..=self.last.number()).filter_map(Port::new)
+    }
+
     /// The port `offset` after the first one, around the end.
     fn nth(self, offset: u32) -> Option<Port> {
         let offset = u16::try_from(offset % self.len()).ok()?;
         Port::new(self.first.number().checked_add(offset)?)
+    }
+}
+
+/// Why a port of an import leads nowhere.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub(super) enum Refusal {
+    /// None is left.
+    #[error("every port of {0} is allocated")]
+    Exhausted(PortRange),
+    /// What is left is for others.
+    #[error("cluster {0} already has its share of the ports {1}, of which few are left")]
+    Share(ClusterName, PortRange),
+}
+
+impl Refusal {
+    /// What a person can do.
+    pub(super) fn remedy(&self) -> String {
+        match self {
+            Self::Exhausted(_) => "make kubernetes.import_ports larger".to_owned(),
+            Self::Share(cluster, _) => {
+                format!("export fewer ports from {cluster}, or make kubernetes.import_ports larger")
+            }
+        }
     }
 }
 
@@ -86,9 +122,12 @@ pub(super) struct Allocations {
 #[derive(Debug)]
 pub(super) struct Round<'a> {
     allocations: &'a mut Allocations,
+    imports: &'a Imports,
     now: Timestamp,
     taken: BTreeSet<Port>,
     asked: BTreeSet<Owner>,
+    /// What can be given; looked for once somebody needs it.
+    open: Option<Open>,
 }
 
 impl Allocations {
@@ -97,7 +136,7 @@ impl Allocations {
     }
 
     /// Takes up what the derived Services there are say. Of two that name one port the older one keeps it.
-    pub(super) fn begin(&mut self, present: &Present, now: Timestamp) -> Round<'_> {
+    pub(super) fn begin<'a>(&'a mut self, imports: &'a Imports, present: &Present, now: Timestamp) -> Round<'a> {
         let addresses = DerivedAddresses::new(present.services.values().filter_map(|service| service.placed.as_ref()));
         let mut held = BTreeMap::new();
         let mut taken = BTreeSet::new();
@@ -117,45 +156,67 @@ impl Allocations {
         }
         self.held = held;
         self.resting.retain(|_, until| *until > now);
-        Round { allocations: self, now, taken, asked: BTreeSet::new() }
+        Round { allocations: self, imports, now, taken, asked: BTreeSet::new(), open: None }
     }
 
     fn may_have(&self, port: Port) -> bool {
         self.range.contains(port) && !self.reserved.contains(&port)
     }
 
-    /// The first port from the hash of its owner on that may be given, so that two gateways that plan from nothing agree on
-    /// most.
-    fn free(&self, (key, port, transport): &Owner, taken: &BTreeSet<Port>) -> Option<Port> {
-        let seed = fnv1a(format!("{key}:{port}/{}", transport.label()).as_bytes());
-        let start = u32::try_from(seed % u64::from(self.range.len())).unwrap_or(0);
-        let candidates = (0..self.range.len()).filter_map(|step| self.range.nth(start + step));
-        candidates
-            .filter(|port| self.may_have(*port))
-            .find(|port| !taken.contains(port) && !self.resting.contains_key(port))
+    fn open(&self, taken: &BTreeSet<Port>) -> Open {
+        let all: Vec<Port> = self.range.iter().filter(|port| !self.reserved.contains(port)).collect();
+        let usable = all.len();
+        let given = |port: &Port| !taken.contains(port) && !self.resting.contains_key(port);
+        Open { usable, free: all.into_iter().filter(given).collect(), shares: None }
+    }
+}
+
+/// The ports that can be given.
+#[derive(Debug)]
+struct Open {
+    usable: usize,
+    free: BTreeSet<Port>,
+    /// What each cluster has; counted once few are free.
+    shares: Option<Shares>,
+}
+
+impl Open {
+    /// The first free port from `start` on, around the end.
+    fn from(&self, start: Option<Port>) -> Option<Port> {
+        let after = start.and_then(|start| self.free.range(start..).next());
+        after.or_else(|| self.free.first()).copied()
+    }
+
+    fn is_scarce(&self) -> bool {
+        self.free.len() * SCARCE < self.usable
     }
 }
 
 impl Round<'_> {
     /// The port that leads to `port` of `key`: the one it has, or else a free one.
-    pub(super) fn port_of(&mut self, key: &AddressKey, port: Port, transport: Transport) -> Option<Port> {
+    pub(super) fn port_of(&mut self, key: &AddressKey, port: Port, transport: Transport) -> Result<Port, Refusal> {
         let owner = (key.clone(), port, transport);
         let found = match self.allocations.held.get(&owner) {
             Some(held) => *held,
-            None => {
-                let free = self.allocations.free(&owner, &self.taken)?;
-                self.taken.insert(free);
-                self.allocations.held.insert(owner.clone(), free);
-                free
-            }
+            None => self.give(&owner)?,
         };
         self.asked.insert(owner);
-        Some(found)
+        Ok(found)
     }
 
-    /// The range the ports are of.
-    pub(super) fn range(&self) -> PortRange {
-        self.allocations.range
+    fn give(&mut self, owner: &Owner) -> Result<Port, Refusal> {
+        let Self { allocations, imports, taken, open, .. } = self;
+        let range = allocations.range;
+        let open = open.get_or_insert_with(|| allocations.open(taken));
+        let Some(port) = open.from(start(range, owner)) else { return Err(Refusal::Exhausted(range)) };
+        if open.is_scarce() {
+            let shares =
+                open.shares.get_or_insert_with(|| Shares::count(imports, allocations.held.keys(), open.usable));
+            shares.charge(imports, owner).map_err(|cluster| Refusal::Share(cluster, range))?;
+        }
+        open.free.remove(&port);
+        allocations.held.insert(owner.clone(), port);
+        Ok(port)
     }
 
     /// Frees what nobody asked for.
@@ -171,3 +232,12 @@ impl Round<'_> {
         });
     }
 }
+
+/// Where the search for a port begins: at a hash of its owner, so that two gateways that plan from nothing agree on most.
+fn start(range: PortRange, (key, port, transport): &Owner) -> Option<Port> {
+    let seed = fnv1a(format!("{key}:{port}/{}", transport.label()).as_bytes());
+    range.nth(u32::try_from(seed % u64::from(range.len())).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use federation_model::{
@@ -14,18 +15,23 @@ use federation_model::{
     finding::Finding,
     import::{
         Import, ImportKind,
-        address::{AddressKey, address_keys},
+        address::{AddressKey, keys_of},
     },
-    names::{ClusterName, PortName},
+    names::{PortName, ServiceKey},
     time::Timestamp,
 };
 
 use super::{
-    Change, Present, Wanted,
-    allocation::{Allocations, Round},
+    Change, Exporters, Present, Wanted,
+    allocation::{Allocations, Refusal, Round},
     awaited,
     metadata::app_protocol,
 };
+
+/// What its findings are about.
+const FINDING: &str = "derived services";
+/// The most ports that one finding names.
+const MAX_SHOWN: usize = 5;
 
 /// A derived Service as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +41,7 @@ pub struct ServiceSpec {
     /// What it says.
     pub service: DerivedService,
     /// The clusters that export what it gives an address to.
-    pub exporters: BTreeSet<ClusterName>,
+    pub exporters: Exporters,
 }
 
 /// A Service of the gateway's namespace.
@@ -48,7 +54,7 @@ pub struct PresentService {
     /// What it says, where it is a derived Service in good order under the name of its key.
     pub placed: Option<PlacedService>,
     /// The clusters that exported what it gives an address to, when it was written last.
-    pub exporters: BTreeSet<ClusterName>,
+    pub exporters: Exporters,
 }
 
 impl PresentService {
@@ -57,8 +63,23 @@ impl PresentService {
     }
 }
 
-/// The derived Services there should be, by name.
-pub(super) type Desired = BTreeMap<String, ServiceSpec>;
+/// The derived Services there should be.
+#[derive(Debug, Default)]
+pub(super) struct Desired {
+    /// By name.
+    pub(super) services: BTreeMap<String, ServiceSpec>,
+    /// Who exports each import, and the name of its Service where it has one address.
+    pub(super) of_imports: BTreeMap<ServiceKey, OfImport>,
+    /// Why imports lack ports: one reason of each.
+    pub(super) refused: BTreeMap<ServiceKey, Refusal>,
+}
+
+/// What the Services of an import and its ServiceImport have in common.
+#[derive(Debug)]
+pub(super) struct OfImport {
+    pub(super) exporters: Exporters,
+    pub(super) name: Option<String>,
+}
 
 pub(super) fn desired(
     wanted: &Wanted<'_>,
@@ -67,76 +88,110 @@ pub(super) fn desired(
     now: Timestamp,
     findings: &mut Vec<Finding>,
 ) -> Desired {
-    let mut round = allocations.begin(present, now);
-    let mut desired = Desired::new();
-    for key in address_keys(wanted.imports) {
-        let Some(import) = wanted.imports.get(key.service()) else { continue };
-        if !present.namespaces.contains(&key.service().namespace) {
+    let mut round = allocations.begin(wanted.imports, present, now);
+    let mut desired = Desired::default();
+    let mut refusals = Refusals::default();
+    for (service, import) in wanted.imports {
+        if !present.namespaces.contains(&service.namespace) {
             continue;
         }
-        match spec(&key, import, present, &mut round) {
-            Ok(spec) => {
-                desired.insert(spec.name.clone(), spec);
+        let exporters: Exporters = Arc::new(import.sources.keys().cloned().collect());
+        let mut of_import = OfImport { exporters, name: None };
+        for key in keys_of(service, import) {
+            let name = DerivedService::name_of(&key);
+            if has_one_address(import) {
+                of_import.name = Some(name.clone());
             }
-            Err(Unplaced::NoPort) => {}
-            Err(unplaced) => findings.push(unplaced.finding(&key)),
+            if present.services.get(&name).is_some_and(|service| !service.ours) {
+                findings.push(foreign(&key, &name));
+                continue;
+            }
+            let meant = ports_of(&key, import);
+            let ports = allocated(&key, &meant, &mut round, &mut refusals);
+            if !ports.is_empty() {
+                let exporters = exporters_of(&key, &of_import.exporters);
+                let service = DerivedService { key, ports, session_affinity: import.session_affinity };
+                desired.services.insert(name.clone(), ServiceSpec { name, service, exporters });
+            }
         }
+        desired.of_imports.insert(service.clone(), of_import);
     }
     round.end();
+    findings.extend(refusals.findings());
+    desired.refused = refusals.of_imports;
     desired
 }
 
-/// Why something has no derived Service.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-enum Unplaced {
-    /// Nothing of it can be carried; its ServiceImport says so.
-    #[error("it has no TCP port")]
-    NoPort,
-    #[error("every port of {0} is allocated")]
-    NoFreePort(String),
-    #[error("Service {0} of the gateway's namespace was made by somebody else")]
-    Foreign(String),
+fn foreign(key: &AddressKey, name: &str) -> Finding {
+    let detail =
+        format!("import {key} has no address: Service {name} of the gateway's namespace was made by somebody else");
+    Finding::failed(FINDING, detail, "delete or rename that Service; the import follows by itself")
 }
 
-impl Unplaced {
-    fn finding(&self, key: &AddressKey) -> Finding {
-        let hint = match self {
-            Self::NoPort => "export a TCP port of it",
-            Self::NoFreePort(_) => "make kubernetes.import_ports larger",
-            Self::Foreign(_) => "delete or rename that Service; the import follows by itself",
-        };
-        Finding::failed("derived services", format!("import {key} has no address: {self}"), hint)
-    }
-}
-
-fn spec(key: &AddressKey, import: &Import, present: &Present, round: &mut Round<'_>) -> Result<ServiceSpec, Unplaced> {
-    let name = DerivedService::name_of(key);
-    if present.services.get(&name).is_some_and(|service| !service.ours) {
-        return Err(Unplaced::Foreign(name));
-    }
-    let meant = ports_of(key, import);
-    if meant.is_empty() {
-        return Err(Unplaced::NoPort);
-    }
+/// The ports that have a place. Those that have none are left out: they take nothing away from the others.
+fn allocated(
+    key: &AddressKey,
+    meant: &[&ServicePort],
+    round: &mut Round<'_>,
+    refusals: &mut Refusals,
+) -> Vec<DerivedPort> {
     let mut ports = Vec::with_capacity(meant.len());
-    for port in &meant {
-        let no_free_port = || Unplaced::NoFreePort(round.range().to_string());
-        let range = no_free_port();
-        let allocated = round.port_of(key, port.port, port.transport).ok_or(range)?;
-        ports.push(DerivedPort {
-            name: name_in(&meant, port),
-            transport: port.transport,
-            port: port.port,
-            allocated,
-            app_protocol: app_protocol(port.app_protocol.as_deref()),
-        });
+    for port in meant {
+        match round.port_of(key, port.port, port.transport) {
+            Ok(allocated) => ports.push(DerivedPort {
+                name: name_in(meant, port),
+                transport: port.transport,
+                port: port.port,
+                allocated,
+                app_protocol: app_protocol(port.app_protocol.as_deref()),
+            }),
+            Err(refusal) => refusals.add(key, port.port, refusal),
+        }
     }
-    let exporters = match key {
-        AddressKey::Service(_) => import.sources.keys().cloned().collect(),
-        AddressKey::Endpoint(_, cluster, _) => BTreeSet::from([cluster.clone()]),
-    };
-    let service = DerivedService { key: key.clone(), ports, session_affinity: import.session_affinity };
-    Ok(ServiceSpec { name, service, exporters })
+    ports
+}
+
+fn exporters_of(key: &AddressKey, all: &Exporters) -> Exporters {
+    match key {
+        AddressKey::Service(_) => all.clone(),
+        AddressKey::Endpoint(_, cluster, _) => Arc::new(BTreeSet::from([cluster.clone()])),
+    }
+}
+
+/// The ports that have no place, by reason: a cluster can export more of them than anybody would read.
+#[derive(Debug, Default)]
+struct Refusals {
+    by_reason: BTreeMap<Refusal, Refused>,
+    of_imports: BTreeMap<ServiceKey, Refusal>,
+}
+
+/// What was refused for one reason.
+#[derive(Debug, Default)]
+struct Refused {
+    count: usize,
+    shown: Vec<String>,
+}
+
+impl Refusals {
+    fn add(&mut self, key: &AddressKey, port: Port, refusal: Refusal) {
+        self.of_imports.entry(key.service().clone()).or_insert_with(|| refusal.clone());
+        let refused = self.by_reason.entry(refusal).or_default();
+        refused.count += 1;
+        if refused.shown.len() < MAX_SHOWN {
+            refused.shown.push(format!("{key}:{port}"));
+        }
+    }
+
+    fn findings(&self) -> impl Iterator<Item = Finding> {
+        self.by_reason.iter().map(|(refusal, refused)| {
+            let more = match refused.count.saturating_sub(refused.shown.len()) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let detail = format!("ports of imports lead nowhere, {}{more}: {refusal}", refused.shown.join(", "));
+            Finding::failed(FINDING, detail, refusal.remedy())
+        })
+    }
 }
 
 /// The ports of an import that gateways listen for: those over TCP, and for an endpoint those its cluster exposes.
@@ -167,9 +222,11 @@ fn name_in(ports: &[&ServicePort], port: &ServicePort) -> Option<PortName> {
 pub(super) fn changed<'a>(desired: &'a Desired, present: &'a Present) -> impl Iterator<Item = ServiceSpec> + 'a {
     let as_desired = |spec: &ServiceSpec, there: &PresentService| {
         let same = there.placed.as_ref().is_some_and(|placed| placed.service == spec.service);
-        same && there.exporters == spec.exporters
+        // One too many is forgotten when it is written for something else.
+        same && there.exporters.is_superset(&spec.exporters)
     };
     desired
+        .services
         .values()
         .filter(move |spec| !present.services.get(&spec.name).is_some_and(|there| as_desired(spec, there)))
         .cloned()
@@ -182,7 +239,7 @@ pub(super) fn garbage<'a>(
     present: &'a Present,
 ) -> impl Iterator<Item = Change> + 'a {
     let unwanted = |(name, service): &(&String, &PresentService)| {
-        service.ours && !desired.contains_key(*name) && !awaited(&service.exporters, wanted)
+        service.ours && !desired.services.contains_key(*name) && !awaited(&service.exporters, wanted)
     };
     present
         .services
@@ -191,10 +248,9 @@ pub(super) fn garbage<'a>(
         .map(|(name, service)| Change::DeleteService { name: name.clone(), uid: service.uid.clone() })
 }
 
-/// The addresses that the Service of `key` has, where it is as it should be.
-pub(super) fn addresses<'a>(key: &AddressKey, desired: &Desired, present: &'a Present) -> &'a [IpAddr] {
-    let name = DerivedService::name_of(key);
-    match (desired.get(&name), present.services.get(&name)) {
+/// The addresses that the Service of this name has, where it is as it should be.
+pub(super) fn addresses<'a>(name: &str, desired: &Desired, present: &'a Present) -> &'a [IpAddr] {
+    match (desired.services.get(name), present.services.get(name)) {
         (Some(_), Some(there)) => there.addresses(),
         (Some(_) | None, Some(_) | None) => &[],
     }

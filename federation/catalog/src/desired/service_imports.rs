@@ -9,14 +9,13 @@ use std::{
 
 use federation_model::{
     catalog::{ServicePort, SessionAffinity},
-    derived::DerivedService,
     finding::Finding,
-    import::{Import, ImportKind, address::AddressKey},
-    names::{ClusterName, ServiceKey},
+    import::{Import, ImportKind},
+    names::ServiceKey,
 };
 
 use super::{
-    Change, Present, Wanted, awaited, derived_services,
+    Change, Exporters, Present, Wanted, awaited, derived_services,
     metadata::{annotations, app_protocol, labels},
     slices::Family,
     statuses::PresentCondition,
@@ -32,7 +31,7 @@ pub struct ImportSpec {
     /// `metadata.annotations`, those with a digest and the exporters excepted.
     pub annotations: BTreeMap<String, String>,
     /// The clusters that export it.
-    pub exporters: BTreeSet<ClusterName>,
+    pub exporters: Exporters,
     /// `spec`.
     pub fields: ImportFields,
 }
@@ -77,7 +76,7 @@ pub struct PresentImport {
     /// `spec`, where it can be read.
     pub fields: Option<ImportFields>,
     /// The clusters that exported it, when it was written last.
-    pub exporters: BTreeSet<ClusterName>,
+    pub exporters: Exporters,
     /// `status.clusters`.
     pub clusters: BTreeSet<String>,
     /// `status.conditions`.
@@ -109,18 +108,18 @@ pub(super) fn desired(
 }
 
 fn spec(key: &ServiceKey, import: &Import, services: &derived_services::Desired, present: &Present) -> ImportSpec {
-    let whole = AddressKey::Service(key.clone());
+    let of_import = services.of_imports.get(key);
     let mut annotations = annotations(&import.annotations);
     let mut ips = Vec::new();
-    if derived_services::has_one_address(import) {
-        ips = derived_services::addresses(&whole, services, present).to_vec();
-        annotations.insert(super::DERIVED_SERVICE.to_owned(), DerivedService::name_of(&whole));
+    if let Some(name) = of_import.and_then(|of_import| of_import.name.as_ref()) {
+        ips = derived_services::addresses(name, services, present).to_vec();
+        annotations.insert(super::DERIVED_SERVICE.to_owned(), name.clone());
     }
     ImportSpec {
         key: key.clone(),
         labels: labels(&import.labels),
         annotations,
-        exporters: import.sources.keys().cloned().collect(),
+        exporters: of_import.map(|of_import| of_import.exporters.clone()).unwrap_or_default(),
         fields: ImportFields {
             kind: import.kind,
             ports: import.ports.iter().map(port).collect(),
@@ -148,7 +147,7 @@ pub(super) fn changed<'a>(desired: &'a Desired, present: &'a Present) -> impl It
             wanted.iter().all(|(name, value)| map.get(name) == Some(value))
         };
         there.fields.as_ref() == Some(&spec.fields)
-            && there.exporters == spec.exporters
+            && there.exporters.is_superset(&spec.exporters)
             && has(&there.labels, &spec.labels)
             && there.labels.get(super::MANAGED_BY).is_some_and(|by| by == super::MANAGER)
             && has(&there.annotations, &spec.annotations)

@@ -128,7 +128,7 @@ pub(super) fn desired(
 ) -> Desired {
     let of_family = [Family::V4, Family::V6].map(|family| (family, endpoints(gateways, family)));
     let mut desired = Desired::new();
-    for (name, spec) in services {
+    for (name, spec) in &services.services {
         let Some(there) = present.get(name) else { continue };
         for (family, endpoints) in &of_family {
             if there.placed.as_ref().is_some_and(|placed| placed.addresses.iter().any(|ip| Family::of(*ip) == *family))

@@ -10,7 +10,9 @@ use federation_model::{
 };
 
 use super::{
-    Present, Wanted, derived_services, service_imports,
+    Present, Wanted,
+    allocation::Refusal,
+    derived_services, service_imports,
     service_imports::{ImportSpec, PresentImport},
 };
 use crate::conditions::{Condition, ConditionKind, ConditionStatus};
@@ -91,26 +93,26 @@ pub(super) fn of_exports<'a>(
 pub(super) fn of_imports<'a>(
     wanted: &'a Wanted<'_>,
     present: &'a Present,
-    imports: &'a service_imports::Desired,
+    (imports, services): (&'a service_imports::Desired, &'a derived_services::Desired),
     now: Timestamp,
 ) -> impl Iterator<Item = ImportStatus> + 'a {
+    let counting: BTreeSet<ClusterName> = wanted.reachable.iter().chain([wanted.cluster]).cloned().collect();
     imports.values().filter_map(move |spec| {
         let there = present.imports.get(&spec.key)?;
-        let counts = |cluster: &&ClusterName| *cluster == wanted.cluster || wanted.reachable.contains(*cluster);
-        let clusters: BTreeSet<ClusterName> = spec.exporters.iter().filter(counts).cloned().collect();
-        let ready = [ready(spec, wanted, &clusters)];
-        let same_clusters = clusters.iter().map(ClusterName::as_str).eq(there.clusters.iter().map(String::as_str));
+        let clusters = || spec.exporters.intersection(&counting);
+        let ready = [ready(spec, wanted, clusters().next().is_some(), services.refused.get(&spec.key))];
+        let same_clusters = clusters().map(ClusterName::as_str).eq(there.clusters.iter().map(String::as_str));
         let conditions = match stamped(&ready, &there.conditions, there.generation, now) {
             Some(conditions) => conditions,
             None if same_clusters => return None,
             None => as_they_are(&ready, there),
         };
-        Some(ImportStatus { key: spec.key.clone(), clusters, conditions })
+        Some(ImportStatus { key: spec.key.clone(), clusters: clusters().cloned().collect(), conditions })
     })
 }
 
 /// The `Ready` condition of an import.
-fn ready(spec: &ImportSpec, wanted: &Wanted<'_>, clusters: &BTreeSet<ClusterName>) -> Condition {
+fn ready(spec: &ImportSpec, wanted: &Wanted<'_>, reachable: bool, refused: Option<&Refusal>) -> Condition {
     let pending = |message: String| Condition {
         kind: ConditionKind::Ready,
         status: ConditionStatus::False,
@@ -124,9 +126,12 @@ fn ready(spec: &ImportSpec, wanted: &Wanted<'_>, clusters: &BTreeSet<ClusterName
         return pending("it has no TCP port, and others are not carried between clusters".to_owned());
     }
     if derived_services::has_one_address(import) && spec.fields.ips.is_empty() {
-        return pending("its derived Service has no address yet".to_owned());
+        return pending(match refused {
+            Some(refusal) => format!("no port is left for it: {refusal}; {}", refusal.remedy()),
+            None => "its derived Service has no address yet".to_owned(),
+        });
     }
-    if clusters.is_empty() {
+    if !reachable {
         let exporters: Vec<&str> = spec.exporters.iter().map(ClusterName::as_str).collect();
         return pending(format!("no tunnel to the clusters that export it: {}", exporters.join(", ")));
     }

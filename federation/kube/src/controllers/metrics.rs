@@ -62,7 +62,7 @@ impl Metrics {
         registry.register("controllers_writes", "Writes to the API server by kind and result", metrics.writes.clone());
         registry.register(
             "controllers_findings",
-            "Objects that do not come to be, and imports without an address",
+            "Objects that do not come to be, and reasons why ports of imports lead nowhere",
             metrics.findings.clone(),
         );
         registry.register(

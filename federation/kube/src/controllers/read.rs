@@ -3,13 +3,10 @@
 //! Owns the reading of objects a gateway wrote. What cannot be read is there all the same, without contents: it is written
 //! anew when it is ours, and left alone when it is not.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use federation_catalog::desired::{
-    EXPORTERS, IMPORT, MANAGED_BY, MANAGER,
+    EXPORTERS, Exporters, IMPORT, MANAGED_BY, MANAGER,
     derived_services::PresentService,
     properties::PresentProperty,
     service_imports::{ImportFields, PresentImport},
@@ -21,7 +18,7 @@ use federation_model::{
     catalog::SessionAffinity,
     derived::{DerivedPort, DerivedService, PlacedService},
     import::ImportKind,
-    names::{ClusterName, PortName},
+    names::PortName,
     time::Timestamp,
 };
 use k8s_openapi::{
@@ -321,9 +318,9 @@ fn annotation<'a>(metadata: &'a ObjectMeta, name: &str) -> Option<&'a str> {
     metadata.annotations.as_ref()?.get(name).map(String::as_str)
 }
 
-fn exporters(metadata: &ObjectMeta) -> BTreeSet<ClusterName> {
+fn exporters(metadata: &ObjectMeta) -> Exporters {
     let text = annotation(metadata, EXPORTERS).unwrap_or("");
-    text.split(',').filter_map(|name| name.trim().parse().ok()).collect()
+    Arc::new(text.split(',').filter_map(|name| name.trim().parse().ok()).collect())
 }
 
 /// A name that is a name, or none; nothing for what is not a name.

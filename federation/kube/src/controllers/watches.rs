@@ -1,18 +1,14 @@
 //! What the controllers watch.
 //!
-//! Owns the stores of objects, and which version of the multi-cluster services API there is. Whatever happens to a watch, the
+//! Owns the streams of events, and which version of the multi-cluster services API there is. Whatever happens to a watch, the
 //! last known objects stay: an API server that is away changes nothing. Never writes.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use federation_catalog::desired::Present;
 use federation_model::names::{Namespace, ServiceKey};
 use futures::{
-    Stream, StreamExt as _,
+    StreamExt as _,
     stream::{BoxStream, SelectAll},
 };
 use k8s_openapi::{
@@ -27,14 +23,17 @@ use kube::{
     api::{ApiResource, DynamicObject},
     core::{GroupVersionKind, PartialObjectMeta},
     runtime::{
-        WatchStreamExt as _, reflector,
-        reflector::{Lookup, Store},
-        watcher,
+        WatchStreamExt as _,
+        watcher::{self, Event, watcher},
     },
 };
 use serde::de::DeserializeOwned;
 
-use super::{Settings, read};
+use super::{
+    Settings,
+    known::{Known, Listed, Object},
+    read,
+};
 use crate::{call::CallError, connect::Cluster, crd::GROUP};
 
 /// The API group of ClusterProperty.
@@ -46,47 +45,13 @@ const PAGE: u32 = 500;
 /// The label of gateway pods.
 const POD_LABEL: &str = "app.kubernetes.io/name=landbridge-gateway";
 
-/// What a watch says: that something changed, and whether its number has listed everything by now.
-type Told = Result<Option<usize>, (&'static str, watcher::Error)>;
-
-/// The streams of all watches.
-#[derive(Default)]
-struct Streams {
-    all: SelectAll<BoxStream<'static, Told>>,
-    /// How many there are; also the number of the next one.
-    count: usize,
-    /// Those that have not listed everything yet.
-    waiting: BTreeSet<usize>,
-}
-
-impl Streams {
-    fn add<K: Send + Sync + 'static>(
-        &mut self,
-        what: &'static str,
-        events: impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static,
-    ) {
-        let number = self.count;
-        self.count += 1;
-        self.waiting.insert(number);
-        let told = move |event: watcher::Result<watcher::Event<K>>| match event {
-            Ok(watcher::Event::InitDone) => Ok(Some(number)),
-            Ok(_) => Ok(None),
-            Err(error) => Err((what, error)),
-        };
-        self.all.push(events.map(told).boxed());
-    }
-}
+/// What the watch of a number says.
+type Told = (usize, watcher::Result<Event<Option<Object>>>);
 
 /// The watches, driven by [`Watches::next`].
 pub(super) struct Watches {
-    streams: Streams,
-    services: Store<Service>,
-    slices: Store<EndpointSlice>,
-    pods: Store<Pod>,
-    namespaces: Scope,
-    exports: Vec<Store<DynamicObject>>,
-    imports: Vec<Store<DynamicObject>>,
-    properties: Option<Store<DynamicObject>>,
+    streams: SelectAll<BoxStream<'static, Told>>,
+    known: Known,
     served: Served,
     /// The kinds whose last attempt failed, so that it is said once.
     failing: BTreeMap<&'static str, String>,
@@ -101,13 +66,6 @@ pub(super) struct Served {
     pub(super) properties: Option<String>,
 }
 
-enum Scope {
-    /// The namespaces there are.
-    Cluster(Store<PartialObjectMeta<NamespaceObject>>),
-    /// Those this gateway is for.
-    Some(BTreeSet<Namespace>),
-}
-
 impl Watches {
     /// Starts to watch; asks first which version of the API there is.
     pub(super) async fn start(cluster: &Cluster, settings: &Settings) -> Result<Self, CallError> {
@@ -115,77 +73,57 @@ impl Watches {
         let whole_cluster = settings.namespaces.is_empty();
         let served = served(&client, whole_cluster).await;
         let served = served.map_err(|error| CallError::of(&error, cluster.server()))?;
-        let mut streams = Streams::default();
+        let known = Known::new(settings.namespaces.iter().cloned());
+        let mut watches = Self { streams: SelectAll::new(), known, served: served.clone(), failing: BTreeMap::new() };
         let own = settings.namespace.as_str();
-        let namespaces = if settings.namespaces.is_empty() {
-            let api: Api<PartialObjectMeta<NamespaceObject>> = Api::all(client.clone());
-            Scope::Cluster(watch("namespaces", api, config(), &mut streams))
-        } else {
-            Scope::Some(settings.namespaces.iter().cloned().collect())
-        };
-        let pods = config().labels(POD_LABEL);
-        let mut watches = Self {
-            services: watch("services", Api::namespaced(client.clone(), own), config(), &mut streams),
-            slices: watch("endpointslices", Api::namespaced(client.clone(), own), config(), &mut streams),
-            pods: watch("pods", Api::namespaced(client.clone(), own), pods, &mut streams),
-            namespaces,
-            exports: Vec::new(),
-            imports: Vec::new(),
-            properties: None,
-            served,
-            failing: BTreeMap::new(),
-            streams,
-        };
-        if let Some(version) = watches.served.services.clone() {
-            watches.exports = watches.of_kind(&client, "serviceexports", resource(&version, "ServiceExport"), settings);
-            watches.imports = watches.of_kind(&client, "serviceimports", resource(&version, "ServiceImport"), settings);
+        if whole_cluster {
+            watches.add(Listed::Namespaces, Api::all(client.clone()), config(), namespace);
         }
-        if let Some(version) = &watches.served.properties {
+        watches.add(Listed::Services, Api::namespaced(client.clone(), own), config(), service);
+        watches.add(Listed::Slices, Api::namespaced(client.clone(), own), config(), slice);
+        watches.add(Listed::Pods, Api::namespaced(client.clone(), own), config().labels(POD_LABEL), pod);
+        if let Some(version) = &served.services {
+            let (exports, imports) = (resource(version, "ServiceExport"), resource(version, "ServiceImport"));
+            for scope in scopes(&settings.namespaces) {
+                let api = |resource| match &scope {
+                    Some(namespace) => Api::namespaced_with(client.clone(), namespace.as_str(), resource),
+                    None => Api::all_with(client.clone(), resource),
+                };
+                let [of_exports, of_imports] = [&exports, &imports].map(api);
+                watches.add(Listed::Exports(scope.clone()), of_exports, config(), export);
+                watches.add(Listed::Imports(scope.clone()), of_imports, config(), import);
+            }
+        }
+        if let Some(version) = &served.properties {
             let resource = resource(version, "ClusterProperty");
-            let api = Api::all_with(client, &resource);
-            watches.properties = Some(watch_dynamic("clusterproperties", api, &resource, &mut watches.streams));
+            watches.add(Listed::Properties, Api::all_with(client, &resource), config(), property);
         }
         Ok(watches)
     }
 
-    fn of_kind(
-        &mut self,
-        client: &Client,
-        what: &'static str,
-        resource: ApiResource,
-        settings: &Settings,
-    ) -> Vec<Store<DynamicObject>> {
-        let apis: Vec<Api<DynamicObject>> = if settings.namespaces.is_empty() {
-            vec![Api::all_with(client.clone(), &resource)]
-        } else {
-            let namespaced =
-                |namespace: &Namespace| Api::namespaced_with(client.clone(), namespace.as_str(), &resource);
-            settings.namespaces.iter().map(namespaced).collect()
-        };
-        let watch = |api| watch_dynamic(what, api, &resource, &mut self.streams);
-        apis.into_iter().map(watch).collect()
-    }
-
     /// Returns when something changed; safe to cancel. An error when the kinds of the API were taken away, or came.
     pub(super) async fn next(&mut self) -> Result<(), CallError> {
-        match self.streams.all.next().await {
-            Some(Ok(complete)) => {
-                if let Some(number) = complete {
-                    self.streams.waiting.remove(&number);
+        // The streams never end; if they did, nothing would be known to change.
+        while let Some((number, told)) = self.streams.next().await {
+            match told {
+                Ok(event) => {
+                    if self.known.take(number, event) {
+                        return Ok(());
+                    }
                 }
-                Ok(())
+                Err(error) => self.failed(number, &error)?,
             }
-            Some(Err((what, error))) => {
-                self.tell(what, &error);
-                if matches!(&error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.is_not_found())
-                {
-                    return Err(CallError::NotFound { reason: format!("{what} are not served any more") });
-                }
-                Ok(())
-            }
-            // The streams never end; if they did, nothing would be known to change.
-            None => std::future::pending().await,
         }
+        std::future::pending().await
+    }
+
+    fn failed(&mut self, number: usize, error: &watcher::Error) -> Result<(), CallError> {
+        let what = self.known.listed(number).map_or("objects", Listed::label);
+        self.tell(what, error);
+        if matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.is_not_found()) {
+            return Err(CallError::NotFound { reason: format!("{what} are not served any more") });
+        }
+        Ok(())
     }
 
     fn tell(&mut self, what: &'static str, error: &watcher::Error) {
@@ -198,7 +136,7 @@ impl Watches {
 
     /// Whether every kind has been listed once.
     pub(super) fn is_complete(&self) -> bool {
-        self.streams.waiting.is_empty()
+        self.known.is_complete()
     }
 
     /// Which of the optional kinds there are.
@@ -207,52 +145,68 @@ impl Watches {
     }
 
     /// The objects as they are known now.
-    pub(super) fn present(&self) -> Present {
-        let namespaces = match &self.namespaces {
-            Scope::Some(names) => names.clone(),
-            Scope::Cluster(store) => {
-                store.state().iter().filter_map(|object| object.metadata.name.as_deref()?.parse().ok()).collect()
-            }
-        };
-        Present {
-            namespaces,
-            services: named(&self.services, |object| &object.metadata, |service| Some(read::service(service))),
-            slices: named(&self.slices, |object| &object.metadata, |slice| Some(read::slice(slice))),
-            imports: keyed(&self.imports, read::import),
-            exports: keyed(&self.exports, read::export),
-            properties: self.properties.as_ref().map(|store| {
-                let properties = store.state();
-                let named = |object: &Arc<DynamicObject>| Some((object.metadata.name.clone()?, read::property(object)));
-                properties.iter().filter_map(named).collect()
-            }),
-            gateways: named(&self.pods, |object| &object.metadata, read::gateway_pod),
-        }
+    pub(super) fn present(&self) -> &Present {
+        self.known.present()
+    }
+
+    fn add<K>(&mut self, of: Listed, api: Api<K>, config: watcher::Config, read: fn(&K) -> Option<Object>)
+    where
+        K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+    {
+        let number = self.known.expect(of);
+        let events = watcher(api, config).default_backoff();
+        let told = move |event: watcher::Result<Event<K>>| (number, event.map(|event| read_in(event, read)));
+        self.streams.push(events.map(told).boxed());
     }
 }
 
-fn named<K, T>(
-    store: &Store<K>,
-    metadata: impl Fn(&K) -> &ObjectMeta,
-    read: impl Fn(&K) -> Option<T>,
-) -> BTreeMap<String, T>
-where
-    K: Lookup<DynamicType = ()> + Clone + 'static,
-{
-    store.state().iter().filter_map(|object| Some((metadata(object).name.clone()?, read(object)?))).collect()
+/// The event with its object read: what is not kept of it ends here.
+fn read_in<K>(event: Event<K>, read: impl Fn(&K) -> Option<Object>) -> Event<Option<Object>> {
+    match event {
+        Event::Init => Event::Init,
+        Event::InitApply(object) => Event::InitApply(read(&object)),
+        Event::InitDone => Event::InitDone,
+        Event::Apply(object) => Event::Apply(read(&object)),
+        Event::Delete(object) => Event::Delete(read(&object)),
+    }
 }
 
-fn keyed<T>(stores: &[Store<DynamicObject>], read: impl Fn(&DynamicObject) -> T) -> BTreeMap<ServiceKey, T> {
-    let of_store = |store: &Store<DynamicObject>| store.state();
-    stores
-        .iter()
-        .flat_map(of_store)
-        .filter_map(|object| {
-            let metadata = &object.metadata;
-            let key =
-                ServiceKey::new(metadata.namespace.as_deref()?.parse().ok()?, metadata.name.as_deref()?.parse().ok()?);
-            Some((key, read(&object)))
-        })
-        .collect()
+fn namespace(object: &PartialObjectMeta<NamespaceObject>) -> Option<Object> {
+    Some(Object::Namespace(object.metadata.name.as_deref()?.parse().ok()?))
+}
+
+fn service(object: &Service) -> Option<Object> {
+    Some(Object::Service(object.metadata.name.clone()?, read::service(object)))
+}
+
+fn slice(object: &EndpointSlice) -> Option<Object> {
+    Some(Object::Slice(object.metadata.name.clone()?, read::slice(object)))
+}
+
+fn pod(object: &Pod) -> Option<Object> {
+    Some(Object::Gateway(object.metadata.name.clone()?, read::gateway_pod(object)))
+}
+
+fn export(object: &DynamicObject) -> Option<Object> {
+    Some(Object::Export(key(object)?, read::export(object)))
+}
+
+fn import(object: &DynamicObject) -> Option<Object> {
+    Some(Object::Import(key(object)?, Box::new(read::import(object))))
+}
+
+fn property(object: &DynamicObject) -> Option<Object> {
+    Some(Object::Property(object.metadata.name.clone()?, read::property(object)))
+}
+
+fn key(object: &DynamicObject) -> Option<ServiceKey> {
+    let ObjectMeta { namespace, name, .. } = &object.metadata;
+    Some(ServiceKey::new(namespace.as_deref()?.parse().ok()?, name.as_deref()?.parse().ok()?))
+}
+
+/// The namespaces that are watched one by one, or the whole cluster.
+fn scopes(namespaces: &[Namespace]) -> Vec<Option<Namespace>> {
+    if namespaces.is_empty() { vec![None] } else { namespaces.iter().cloned().map(Some).collect() }
 }
 
 fn config() -> watcher::Config {
@@ -267,29 +221,6 @@ pub(super) fn resource(version: &str, kind: &str) -> ApiResource {
         kind => format!("{}s", kind.to_ascii_lowercase()),
     };
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), &plural)
-}
-
-fn watch<K>(what: &'static str, api: Api<K>, config: watcher::Config, streams: &mut Streams) -> Store<K>
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
-{
-    let (store, writer) = reflector::store();
-    let events = watcher(api, config).default_backoff().reflect(writer);
-    streams.add(what, events);
-    store
-}
-
-fn watch_dynamic(
-    what: &'static str,
-    api: Api<DynamicObject>,
-    resource: &ApiResource,
-    streams: &mut Streams,
-) -> Store<DynamicObject> {
-    let writer = reflector::store::Writer::new(resource.clone());
-    let store = writer.as_reader();
-    let events = watcher(api, config()).default_backoff().reflect(writer);
-    streams.add(what, events);
-    store
 }
 
 /// The versions that are served; properties of the cluster are nothing for a gateway of some namespaces.

@@ -9,7 +9,7 @@ use std::{
 
 use federation_catalog::desired::{Change, MANAGER};
 use federation_model::{finding::Finding, names::ServiceKey};
-use futures::{StreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use kube::{
     Api, Client, Resource,
@@ -141,12 +141,13 @@ impl Writer {
         // What is not planned any more has come to be, or is not wanted: its failures are over.
         self.attempts.retain(|subject, attempt| planned.contains(subject) || attempt.rests_until > now);
         for (kind, changes) in due {
-            let writes = stream::iter(changes).map(|(subject, change)| {
-                let call = self.call(change.clone(), served.clone());
+            let call = self.call(served);
+            let writes = stream::iter(changes).map(move |(subject, change)| {
+                let call = call(change.clone());
                 async move { (subject, change, call.await) }
             });
-            let results: Vec<_> = writes.buffer_unordered(AT_A_TIME).collect().await;
-            for (subject, change, result) in results {
+            let mut results = writes.buffer_unordered(AT_A_TIME);
+            while let Some((subject, change, result)) = results.next().await {
                 self.metrics.written(kind, result.is_ok());
                 self.remember(subject, change, result);
             }
@@ -173,9 +174,9 @@ impl Writer {
         self.attempts.insert(subject, attempt);
     }
 
-    /// When the next change that rests is due.
+    /// When the next change that rests is due; past when one became so while others were made.
     pub(super) fn due_at(&self) -> Option<Instant> {
-        self.attempts.values().map(|attempt| attempt.rests_until).filter(|until| *until > Instant::now()).min()
+        self.attempts.values().map(|attempt| attempt.rests_until).min()
     }
 
     /// What does not come to be.
@@ -197,12 +198,18 @@ impl Writer {
         self.attempts.iter().filter_map(finding).collect()
     }
 
-    fn call(&self, change: Change, served: Served) -> impl Future<Output = Result<(), CallError>> + use<> {
+    /// How a change is made; what it needs is its own, so that results are taken up while others are under way.
+    fn call(&self, served: &Served) -> impl Fn(Change) -> BoxFuture<'static, Result<(), CallError>> + use<> {
         let (client, server, namespace) = (self.client.clone(), self.server.clone(), self.namespace.clone());
-        let slices_field = self.slices_field;
-        async move {
-            let made = make(client, change, &namespace, &served, slices_field).await;
-            made.map_err(|error| CallError::of(&error, &server))
+        let (served, slices_field) = (served.clone(), self.slices_field);
+        move |change| {
+            let (client, server, namespace) = (client.clone(), server.clone(), namespace.clone());
+            let served = served.clone();
+            async move {
+                let made = make(client, change, &namespace, &served, slices_field).await;
+                made.map_err(|error| CallError::of(&error, &server))
+            }
+            .boxed()
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ImportKind, Imports};
+use super::{Import, ImportKind, ImportSource, Imports};
 use crate::names::{ClusterName, EndpointName, NameError, ServiceKey};
 
 /// What has an address.
@@ -84,17 +84,20 @@ impl From<AddressKey> for String {
 /// The addresses that imports need: one for each service, or for each endpoint of a headless one.
 #[must_use]
 pub fn address_keys(imports: &Imports) -> BTreeSet<AddressKey> {
-    let mut keys = BTreeSet::new();
-    for (service, import) in imports {
-        match import.kind {
-            ImportKind::ClusterSetIp => {
-                keys.insert(AddressKey::Service(service.clone()));
-            }
-            ImportKind::Headless => keys.extend(import.sources.iter().flat_map(|(cluster, source)| {
+    imports.iter().flat_map(|(service, import)| keys_of(service, import)).collect()
+}
+
+/// The addresses that one import needs.
+#[must_use]
+pub fn keys_of(service: &ServiceKey, import: &Import) -> Vec<AddressKey> {
+    match import.kind {
+        ImportKind::ClusterSetIp => vec![AddressKey::Service(service.clone())],
+        ImportKind::Headless => {
+            let of_source = |(cluster, source): (&ClusterName, &ImportSource)| {
                 let key = |name: &EndpointName| AddressKey::Endpoint(service.clone(), cluster.clone(), name.clone());
-                source.endpoints.iter().map(key)
-            })),
+                source.endpoints.iter().map(key).collect::<Vec<_>>()
+            };
+            import.sources.iter().flat_map(of_source).collect()
         }
     }
-    keys
 }

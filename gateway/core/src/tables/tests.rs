@@ -32,6 +32,7 @@ pub(crate) fn port(text: &str) -> ServicePort {
 pub(crate) fn source(ports: &[&str], ready: u32, endpoints: &[&str]) -> ImportSource {
     ImportSource {
         kind: if endpoints.is_empty() { ImportKind::ClusterSetIp } else { ImportKind::Headless },
+        exported_at: Timestamp(1),
         ports: ports.iter().map(|text| port(text)).map(|p| (p.port, p.transport)).collect(),
         health: EndpointCounts { ready, terminating: 0 },
         endpoints: endpoints.iter().map(|name| name.parse().unwrap()).collect(),

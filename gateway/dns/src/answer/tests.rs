@@ -8,6 +8,7 @@ use federation_model::{
     catalog::{EndpointCounts, ServicePort, SessionAffinity},
     import::{Import, ImportKind, ImportSource, Imports, address::address_keys},
     sni::Zone,
+    time::Timestamp,
 };
 use gateway_core::{
     addresses::{AddressPlan, Assignments},
@@ -23,6 +24,7 @@ fn import(kind: ImportKind, endpoints: usize) -> Import {
     let port = Port::new(443).unwrap();
     let source = ImportSource {
         kind: ImportKind::ClusterSetIp,
+        exported_at: Timestamp(1),
         ports: BTreeSet::from([(port, Transport::Tcp)]),
         health: EndpointCounts { ready: 1, terminating: 0 },
         endpoints: (0..endpoints).map(|n| format!("db-{n}").parse().unwrap()).collect(),

@@ -19,6 +19,8 @@ use tests::{
 
 use super::server::Server;
 
+mod writes;
+
 const API: &str = "production/api";
 const SYSTEM: &str = "landbridge-system";
 const IMPORTS: &str = "serviceimports.multicluster.x-k8s.io";

@@ -46,7 +46,7 @@ fn an_endpoint_of_a_headless_import_takes_its_service_along() {
 #[test]
 fn what_somebody_else_made_is_never_deleted() {
     let mut world = World::new();
-    let foreign = PresentService { uid: "u".to_owned(), ours: false, placed: None, exporters: BTreeSet::new() };
+    let foreign = PresentService { uid: "u".to_owned(), ours: false, placed: None, exporters: Arc::default() };
     world.present.services.insert("landbridge-gateway".to_owned(), foreign);
     let slice = PresentSlice { uid: "u".to_owned(), ours: false, service: "landbridge-gateway".to_owned(), spec: None };
     world.present.slices.insert("landbridge-gateway-x1".to_owned(), slice);

@@ -64,7 +64,7 @@ fn an_import_that_somebody_edited_is_put_back() {
         |there| drop(there.labels.remove(MANAGED_BY)),
         |there| there.fields.as_mut().unwrap().ips.clear(),
         |there| there.fields = None,
-        |there| there.exporters.clear(),
+        |there| there.exporters = Arc::default(),
         |there| drop(there.annotations.remove(DERIVED_SERVICE)),
     ];
     for edit in edits {

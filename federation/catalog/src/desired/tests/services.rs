@@ -103,7 +103,7 @@ fn a_derived_service_that_somebody_edited_is_put_back() {
 fn a_service_of_somebody_else_with_the_name_of_a_derived_one_is_left_alone_and_told() {
     let mut world = World::new().exporting(&[("west", "shop/cart", exported(&["80"]))]);
     let name = DerivedService::name_of(&"shop/cart".parse().unwrap());
-    let foreign = PresentService { uid: "theirs".to_owned(), ours: false, placed: None, exporters: BTreeSet::new() };
+    let foreign = PresentService { uid: "theirs".to_owned(), ours: false, placed: None, exporters: Arc::default() };
     world.present.services.insert(name.clone(), foreign.clone());
     world.settle();
     assert_eq!(world.present.services[&name], foreign);
@@ -167,4 +167,46 @@ fn a_service_of_udp_ports_alone_has_an_import_that_says_why_it_has_no_address() 
     let condition = &world.import("shop/dns").conditions[0];
     assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("False", "Pending"));
     assert!(condition.message.contains("TCP"), "{}", condition.message);
+}
+
+#[test]
+fn an_import_without_a_port_says_whose_share_is_used_up_and_what_to_do() {
+    let ports: Vec<String> = (1..=80).map(|number| format!("p{number}:{number}")).collect();
+    let ports: Vec<&str> = ports.iter().map(String::as_str).collect();
+    let mut world =
+        World::new().exporting(&[("west", "shop/all", exported(&ports)), ("north", "shop/one", exported(&["80"]))]);
+    world.settle();
+    let all = world.derived("shop/all").clone();
+    world.export(&[
+        ("west", "shop/all", exported(&ports)),
+        ("north", "shop/one", exported(&["80"])),
+        ("west", "shop/new", exported(&["80"])),
+        ("north", "shop/other", exported(&["80"])),
+    ]);
+    world.settle();
+    assert_eq!(*world.derived("shop/all"), all, "what it holds stays");
+    world.derived("shop/other");
+    let condition = &world.import("shop/new").conditions[0];
+    assert_eq!(condition.status, "False");
+    assert!(condition.message.contains("cluster west already has its share"), "{}", condition.message);
+    let findings = world.plan().findings;
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(findings[0].detail.contains("shop/new:80"), "{findings:?}");
+    assert!(findings[0].hint.contains("export fewer ports from west"), "{findings:?}");
+}
+
+#[test]
+fn a_port_that_another_cluster_adds_takes_no_port_from_the_service() {
+    let mut world = World::new().exporting(&[("west", "shop/cart", exported(&["http:80"]))]);
+    world.planner = Planner::new("20000-20000".parse().unwrap(), BTreeSet::new());
+    world.settle();
+    let before = world.derived("shop/cart").clone();
+    world.export(&[
+        ("west", "shop/cart", exported(&["http:80"])),
+        ("north", "shop/cart", exported(&["http:80", "x:81"])),
+    ]);
+    world.settle();
+    assert_eq!(*world.derived("shop/cart"), before);
+    assert_eq!(world.import("shop/cart").conditions[0].status, "True");
+    assert!(world.plan().findings[0].detail.contains("shop/cart:81"), "{:?}", world.plan().findings);
 }
