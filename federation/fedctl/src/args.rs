@@ -3,9 +3,9 @@
 //! Owns the commands, their options and the text of `--help`. Values are parsed into words here; nothing below takes a raw
 //! string for one. Never does anything.
 
-use std::{net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{ffi::OsString, net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum, parser::ValueSource};
 use clap_complete::Shell;
 use federation_model::{
     addr::GatewayAddr,
@@ -69,6 +69,23 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// The command line, where what is typed counts more than the environment: with `--context` the federation service is that
+    /// of the context, unless `--federation` is typed too.
+    ///
+    /// # Errors
+    /// When it is none; the error knows whether it is one, or the help that was asked for.
+    pub fn read(line: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
+        let matches = Self::command().try_get_matches_from(line)?;
+        let typed = matches.value_source("federation") == Some(ValueSource::CommandLine);
+        let mut cli = Self::from_arg_matches(&matches)?;
+        if cli.target.context.is_some() && !typed {
+            cli.target.federation = None;
+        }
+        Ok(cli)
+    }
 }
 
 /// How answers are written.

@@ -23,6 +23,7 @@ pub async fn carry(
     output.flush().await?;
     let (mut from, mut to) = tokio::io::split(program);
     tokio::select! {
+        biased;
         copied = tokio::io::copy(&mut input, &mut to) => copied.map(drop),
         copied = tokio::io::copy(&mut from, &mut output) => copied.map(drop),
     }

@@ -57,11 +57,23 @@ pub(crate) struct Gateway(GatewayClient);
 
 /// Connects to the gateway that is meant.
 pub(crate) async fn gateway(target: &Target) -> Result<Gateway, Failure> {
+    check(target)?;
     let connected = match &target.context {
         Some(_) => GatewayClient::over(pods::reach(target, Program::Gateway).await?).await,
         None => GatewayClient::connect(socket(target)).await,
     };
     connected.map(Gateway).map_err(gateway_failure)
+}
+
+/// A kubeconfig alone says nothing of which program is meant.
+fn check(target: &Target) -> Result<(), Failure> {
+    if target.kubeconfig.is_some() && target.context.is_none() {
+        return Err(Failure::because(
+            "--kubeconfig without --context names no gateway and no federation service",
+            "--context CONTEXT too; kubectl config get-contexts lists them",
+        ));
+    }
+    Ok(())
 }
 
 /// The socket of the gateway that is meant.
@@ -156,6 +168,7 @@ pub(crate) struct Operator(OperatorClient, Vec<CertificateFacts>);
 
 /// Connects to the federation service that is meant: the one that is named, or else the one of the Kubernetes cluster.
 pub(crate) async fn operator(target: &Target) -> Result<Operator, Failure> {
+    check(target)?;
     if target.context.is_some() && target.federation.is_none() {
         let stream = pods::reach(target, Program::Federation).await?;
         // The credential stays in the pod.

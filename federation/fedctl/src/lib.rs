@@ -34,7 +34,8 @@ enum Ending {
 
 /// Runs one command and returns the exit code of the process.
 pub fn run(cli: Cli, console: &mut Console) -> ExitCode {
-    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    // Connections are kept alive by the worker while a person thinks about a question.
+    match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
         Ok(runtime) => {
             let ended = runtime.block_on(cmd::run(cli, console));
             // Nobody waits for somebody who may never type anything more.

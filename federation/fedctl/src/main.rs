@@ -4,11 +4,10 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use federation_fedctl::{args::Cli, print::Console, run};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let mut console = Console::of_process(cli.output);
     run(cli, &mut console)
 }

@@ -104,12 +104,17 @@ impl Console {
     /// Writes text to standard output, ending the line.
     pub(crate) fn out(&mut self, text: &str) {
         // Whoever closed the pipe has read enough.
+        let text = match self.format {
+            Format::Table => shown(text),
+            // What is special in it is escaped.
+            Format::Json => text.to_owned(),
+        };
         let _ = writeln!(self.stdout, "{}", text.trim_end_matches('\n')).and_then(|()| self.stdout.flush());
     }
 
     /// Writes a remark to standard error.
     pub(crate) fn note(&mut self, text: &str) {
-        let _ = writeln!(self.stderr, "{}", text.trim_end_matches('\n'));
+        let _ = writeln!(self.stderr, "{}", shown(text).trim_end_matches('\n'));
     }
 
     /// Writes why the command could not run.
@@ -137,7 +142,7 @@ impl Console {
         if !self.features.questions {
             return true;
         }
-        let _ = write!(self.stderr, "{question} [y/N] ").and_then(|()| self.stderr.flush());
+        let _ = write!(self.stderr, "{} [y/N] ", shown(question)).and_then(|()| self.stderr.flush());
         let mut answer = String::new();
         let read = io::Read::take(&mut self.stdin, MAX_ANSWER).read_line(&mut answer);
         read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
@@ -167,6 +172,39 @@ impl Console {
     }
 }
 
+/// The colours that tables have: none of them hides what it colours.
+const COLOURS: [&str; 5] = ["\u{1b}[38;5;9m", "\u{1b}[38;5;10m", "\u{1b}[38;5;11m", "\u{1b}[39m", "\u{1b}[0m"];
+
+/// A text as it may be shown. Much of it comes from programs elsewhere, which could otherwise move the cursor, hide what is on
+/// the screen, or turn the direction of writing around, before somebody answers a question about it.
+fn shown(text: &str) -> String {
+    let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(next) = rest.chars().next() {
+        let colour = COLOURS.iter().find(|colour| rest.starts_with(**colour));
+        let length = match colour {
+            Some(colour) => {
+                shown.push_str(colour);
+                colour.len()
+            }
+            None if next == '\n' || !(next.is_control() || turns(next)) => {
+                shown.push(next);
+                next.len_utf8()
+            }
+            None => {
+                shown.push(' ');
+                next.len_utf8()
+            }
+        };
+        rest = &rest[length..];
+    }
+    shown
+}
+
+/// Whether a character turns the direction of writing around (UAX #9).
+const fn turns(character: char) -> bool {
+    matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Progress of a command: a spinner on a terminal, lines otherwise.
 pub(crate) struct Progress<'a> {
     console: &'a mut Console,
@@ -185,7 +223,7 @@ impl Progress<'_> {
     /// What is being waited for.
     pub(crate) fn doing(&mut self, text: &str) {
         if let Some(spinner) = &self.spinner {
-            spinner.set_message(text.to_owned());
+            spinner.set_message(shown(text));
         }
     }
 }
@@ -195,5 +233,19 @@ impl Drop for Progress<'_> {
         if let Some(spinner) = &self.spinner {
             spinner.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_from_elsewhere_moves_no_cursor_hides_nothing_and_keeps_its_direction() {
+        let green = "\u{1b}[38;5;10mok\u{1b}[39m\n";
+        assert_eq!(shown(green), green);
+        assert_eq!(shown("a\u{1b}[2Jb\u{1b}[8mc\rd\u{7}"), "a [2Jb [8mc d ");
+        assert_eq!(shown("east\u{202e}tsew"), "east tsew");
+        assert_eq!(shown("größer – 5 ms"), "größer – 5 ms");
     }
 }

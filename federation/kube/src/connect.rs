@@ -121,6 +121,7 @@ pub struct Cluster {
     client: Client,
     server: String,
     namespace: String,
+    verified: bool,
 }
 
 impl fmt::Debug for Cluster {
@@ -153,11 +154,12 @@ impl Cluster {
         if config.accept_invalid_certs {
             tracing::warn!("the kubeconfig says insecure-skip-tls-verify: anybody on the path can be the API server");
         }
+        let verified = !config.accept_invalid_certs;
         let (server, namespace) = (config.cluster_url.to_string(), config.default_namespace.clone());
         let server = server.trim_end_matches('/').to_owned();
         let client = Client::try_from(config)
             .map_err(|error| ConnectError::Credentials { server: server.clone(), reason: error.to_string() })?;
-        Ok(Self { client, server, namespace })
+        Ok(Self { client, server, namespace, verified })
     }
 
     /// Asks the API server for its version, such as `v1.33.1`.
@@ -184,7 +186,12 @@ impl Cluster {
     /// One that a test answers for.
     #[cfg(test)]
     pub(crate) fn of(client: Client, server: &str) -> Self {
-        Self { client, server: server.to_owned(), namespace: "default".to_owned() }
+        Self { client, server: server.to_owned(), namespace: "default".to_owned(), verified: true }
+    }
+
+    /// Whether it has to prove that it is the API server.
+    pub(crate) fn is_verified(&self) -> bool {
+        self.verified
     }
 
     pub(crate) fn client(&self) -> Client {

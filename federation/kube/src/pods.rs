@@ -71,6 +71,15 @@ pub enum PodError {
         /// What is known of the first of them.
         reason: String,
     },
+    /// Anybody on the path could be the API server, and would get what is carried.
+    #[error(
+        "the kubeconfig says insecure-skip-tls-verify for {server}, and what is carried must reach nobody else: give the cluster \
+         its certificate-authority-data"
+    )]
+    Unverified {
+        /// The API server.
+        server: String,
+    },
     /// The API server refused.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -171,6 +180,9 @@ impl Cluster {
 
     /// Starts a command in a pod of a program, one that is ready if there is one.
     async fn start(&self, program: Program<'_>, command: &[&str]) -> Result<PodStream, PodError> {
+        if !self.is_verified() {
+            return Err(PodError::Unverified { server: self.server().to_owned() });
+        }
         let pods: Api<Pod> = Api::namespaced(self.client(), program.namespace);
         let pod = self.pod_of(&pods, program).await?;
         let params = AttachParams {

@@ -53,3 +53,10 @@ pub struct NewGateway {
     #[arg(long, value_name = "IMAGE", default_value = IMAGE)]
     pub image: ImageName,
 }
+
+impl NewGateway {
+    /// Whether anything of it was asked for.
+    pub(crate) fn is_given(&self) -> bool {
+        self.trust_domain.is_some() || !self.advertise.is_empty()
+    }
+}

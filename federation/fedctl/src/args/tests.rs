@@ -131,3 +131,11 @@ fn a_serial_number_needs_its_trust_domain_and_a_whole_trust_domain_an_asterisk()
     let slip = parse("fedctl revoke id spiffe://west.example").unwrap_err().to_string();
     assert!(slip.contains("write spiffe://west.example/* to revoke everything in it"), "{slip}");
 }
+
+#[test]
+fn a_context_means_its_own_federation_service_unless_another_is_typed() {
+    let federation = |line: &str| Cli::read(line.split_whitespace()).unwrap().target.federation.is_some();
+    assert!(!federation("fedctl members --context east"));
+    assert!(federation("fedctl members --context east --federation https://f.example:15010"));
+    assert!(federation("fedctl --federation https://f.example:15010 members --context east"));
+}

@@ -35,15 +35,16 @@ const MAX_INPUT: u64 = MAX_TOKEN as u64 + 1024;
 
 pub(super) async fn run(join: Join, target: &Target, console: &mut Console) -> Result<Ending, Failure> {
     let (text, token) = token(&join, console)?;
-    if target.context.is_some()
-        && let Some(ending) = cluster::prepare((&join, &token), target, console).await?
-    {
+    check_pin(&token, join.federation_fingerprint.as_ref())?;
+    if target.context.is_none() {
+        check_options(&join)?;
+    } else if let Some(ending) = cluster::prepare((&join, &token), target, console).await? {
         return Ok(ending);
     }
     let mut gateway = connect::gateway(target).await?;
     let status = gateway.status().await?;
     let plan = Plan::new(&status, &token);
-    check_plan(&status, &token, join.federation_fingerprint.as_ref())?;
+    check_plan(&status, &token)?;
     let mut view = JoinView { context: target.context.clone(), ..JoinView::of(&plan, join.dry_run) };
     if is_member(&status, &token)? && !join.dry_run {
         view.joined = true;
@@ -55,10 +56,7 @@ pub(super) async fn run(join: Join, target: &Target, console: &mut Console) -> R
         return Ok(Ending::Done);
     }
     console.note(&plan.text(look(console)));
-    // Whoever read the token from standard input has nothing left to answer with.
-    let asks =
-        !join.dry_run && !join.yes && join.federation_fingerprint.is_none() && join.token.as_deref() != Some("-");
-    if asks {
+    if asks(&join) {
         confirmed(console, "Compare the fingerprints with those the operator sees. Join?")?;
     }
     let wait_seconds = u32::try_from(join.wait.as_secs()).unwrap_or(u32::MAX);
@@ -112,14 +110,36 @@ fn token(join: &Join, console: &mut Console) -> Result<(String, JoinToken), Fail
     Ok((text, token))
 }
 
-/// What can be refused before anything is sent.
-fn check_plan(status: &Status, token: &JoinToken, expected: Option<&Fingerprint>) -> Result<(), Failure> {
+/// Whether a person is asked before anything is done. Whoever read the token from standard input has nothing left to answer with.
+fn asks(join: &Join) -> bool {
+    !join.dry_run && !join.yes && join.federation_fingerprint.is_none() && join.token.as_deref() != Some("-")
+}
+
+/// Options that mean nothing without a cluster of Kubernetes.
+fn check_options(join: &Join) -> Result<(), Failure> {
+    let given = !join.peer.is_empty() || join.no_probe || join.gateway.is_given();
+    if given {
+        return Err(Failure::because(
+            "--peer, --no-probe and the options of an installation are for a gateway in Kubernetes",
+            "--context CONTEXT, or leave them out",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether the token is of the federation that a person expects.
+fn check_pin(token: &JoinToken, expected: Option<&Fingerprint>) -> Result<(), Failure> {
     if let Some(expected) = expected.filter(|expected| **expected != token.pin) {
         return Err(Failure::because(
             format!("the token belongs to a federation with the authority {}, not {expected}", token.pin),
             "ask the operator for a new token and for its fingerprint; do not use this one",
         ));
     }
+    Ok(())
+}
+
+/// What can be refused before anything is sent.
+fn check_plan(status: &Status, token: &JoinToken) -> Result<(), Failure> {
     if status.cluster != token.cluster.as_str() {
         return Err(Failure::because(
             format!("the token is for cluster {}, and this gateway is of cluster {}", token.cluster, status.cluster),

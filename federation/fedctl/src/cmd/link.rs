@@ -6,7 +6,9 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use federation_kube::connect::Cluster;
-use federation_model::{addr::GatewayAddr, bundle::Fingerprint, finding::Level};
+use federation_model::{
+    addr::GatewayAddr, bundle::Fingerprint, finding::Level, names::ClusterName, spiffe::TrustDomain,
+};
 use proto::gateway::v1::{JoinRequest, Peer, PeerState, Status};
 use tokio::time::{Instant, sleep};
 
@@ -26,6 +28,8 @@ use crate::{
 
 /// How often the gateways are asked what they see.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+/// The most addresses of one gateway that are tried.
+const MAX_ADDRESSES: usize = 4;
 /// How long a token lives that is spent at once.
 const TOKEN_LIVES: Duration = Duration::from_secs(300);
 
@@ -43,6 +47,7 @@ impl Side {
         let cluster = connect::cluster(&target).await?;
         let mut gateway = connect::gateway(&target).await?;
         let status = gateway.status().await?;
+        known(&status).or_hint("the gateway does not say who it is", "one version of fedctl and of the image")?;
         Ok(Self { context: context.to_owned(), cluster, gateway, status })
     }
 
@@ -94,6 +99,19 @@ pub(super) async fn run(link: Link, target: &Target, console: &mut Console) -> R
     Ok(if view.is_well(!link.wait.is_zero()) { Ending::Done } else { Ending::ChecksFailed })
 }
 
+/// Whether what a plan shows of a gateway is what it seems to be: names and fingerprints, and nothing else.
+fn known(status: &Status) -> anyhow::Result<()> {
+    status.cluster.parse::<ClusterName>()?;
+    TrustDomain::new(&status.trust_domain)?;
+    for authority in status.cluster_authority.split(' ') {
+        authority.parse::<Fingerprint>()?;
+    }
+    for address in &status.advertise {
+        address.parse::<GatewayAddr>()?;
+    }
+    Ok(())
+}
+
 fn in_context(context: &str, target: &Target) -> Target {
     Target { context: Some(context.to_owned()), gateway: None, ..target.clone() }
 }
@@ -135,7 +153,10 @@ async fn try_ways(sides: &[Side], view: &LinkView, target: &Target, console: &mu
         console.progress("trying the ways").doing(&format!("trying the ways from {}", side.status.cluster));
         let others = sides.iter().filter(|other| other.status.cluster != side.status.cluster);
         let addressed: Vec<(&str, GatewayAddr)> = others
-            .flat_map(|other| other.status.advertise.iter().map(|address| (other.status.cluster.as_str(), address)))
+            .flat_map(|other| {
+                let addresses = other.status.advertise.iter().take(MAX_ADDRESSES);
+                addresses.map(|address| (other.status.cluster.as_str(), address))
+            })
             .filter_map(|(name, address)| Some((name, address.parse().ok()?)))
             .collect();
         let addresses: Vec<_> = addressed.iter().map(|(_, address)| address.clone()).collect();
@@ -146,15 +167,17 @@ async fn try_ways(sides: &[Side], view: &LinkView, target: &Target, console: &mu
         let carried = tried.paths.iter().zip(&addressed).filter(|(path, _)| path.carries());
         ways.extend(carried.map(|(_, (to, _))| (side.status.cluster.clone(), (*to).to_owned())));
     }
+    // Those that are members already know best whether they see each other.
+    let members: Vec<_> = view.clusters.iter().filter(|linked| linked.will != Will::Join).collect();
+    ways.extend(
+        members.iter().flat_map(|one| members.iter().map(|other| (one.cluster.clone(), other.cluster.clone()))),
+    );
     let names: Vec<_> = sides.iter().map(|side| side.status.cluster.as_str()).collect();
     match apart(&names, &ways) {
         None => Ok(()),
         Some((one, other)) => Err(Failure::because(
             format!("no packet gets from {one} to {other} or back; no token was made"),
-            format!(
-                "open UDP between them, fedctl check --pre --context {} --peer HOST:PORT tells when it is",
-                sides[0].context
-            ),
+            "open UDP between them; fedctl check --pre --context CONTEXT --peer HOST:PORT tells when it is",
         )),
     }
 }
@@ -177,7 +200,7 @@ async fn carry_out(
 ) -> Result<&'static str, Failure> {
     let pending = match will {
         Will::Stay => return Ok("member already"),
-        Will::BeApproved => true,
+        Will::Wait => return Ok("waits for approval"),
         Will::Join => joined(side, operator, console).await?,
     };
     if !pending {

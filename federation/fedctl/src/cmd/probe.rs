@@ -1,7 +1,7 @@
 //! A service that is exported for as long as it takes the other clusters to say that they reach it.
 //!
 //! Owns what is exported (the port of the gateway's own DNS, which is no secret and refuses what it does not serve), and that it
-//! is gone again however the command ends. The clusters that import it say so themselves, over the tunnels: no rights there are
+//! is gone again, also when the command is interrupted; what a killed one leaves goes with the next. The clusters that import it say so themselves, over the tunnels: no rights there are
 //! needed. Never opens a connection.
 
 use std::{collections::BTreeSet, time::Duration};
@@ -13,7 +13,10 @@ use federation_kube::{
 use federation_model::{finding::Finding, names::Namespace, stable_hash::fnv1a};
 use proto::gateway::v1::{Importer, Service};
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{Instant, sleep},
+};
 
 use crate::{
     connect::Gateway,
@@ -60,16 +63,27 @@ impl Probe<'_> {
         }
         progress.doing(&format!("verifying: a service of {} is exported for some seconds", self.name));
         let looked = tokio::select! {
+            biased;
+            () = interrupted() => {
+                Err(Failure::because("interrupted while verifying", "fedctl services shows what is reached"))
+            }
             looked = self.export_and_look(gateway, progress) => looked,
-            _ = tokio::signal::ctrl_c() => Err(Failure::because("interrupted while verifying", "fedctl services shows what is reached")),
         };
-        let removed = self.remove().await;
-        let mut findings = looked?;
-        findings.extend(removed.map(|reason| {
+        let left = self.remove().await.map(|reason| {
             let remedy = format!("kubectl delete service,serviceexport -n {} {}", self.namespace, self.service());
-            FindingView::new(self.name, Finding::warning("probe removed", reason, remedy))
-        }));
-        Ok(findings)
+            Finding::warning("probe removed", reason, remedy)
+        });
+        match (looked, left) {
+            (Ok(mut findings), left) => {
+                findings.extend(left.map(|finding| FindingView::new(self.name, finding)));
+                Ok(findings)
+            }
+            (Err(failure), None) => Err(failure),
+            (Err(failure), Some(finding)) => {
+                progress.done(&format!("the probe is still exported ({}): {}", finding.detail, finding.hint));
+                Err(failure)
+            }
+        }
     }
 
     async fn export_and_look(
@@ -126,10 +140,11 @@ impl Probe<'_> {
         for kind in [EXPORT, SERVICE] {
             let selection = Selection { labels: &labels, namespace: Some(self.namespace.as_str()) };
             let found = self.cluster.find(kind, selection).await;
-            for one in found.unwrap_or_else(|refusal| {
+            let found = found.unwrap_or_else(|refusal| {
                 refused = Some(refusal.reason);
                 Vec::new()
-            }) {
+            });
+            for one in found.into_iter().filter(|one| one.name() == self.service()) {
                 match self.cluster.delete(&one).await {
                     Removed::Deleted | Removed::Gone => {}
                     Removed::Refused(refusal) => refused = Some(refusal.reason),
@@ -166,6 +181,20 @@ impl Probe<'_> {
         });
         let read = Manifest::read_all(&format!("{service}\n---\n{export}\n"));
         read.or_hint("the probe of this fedctl is broken", "--no-probe, and fedctl of another version")
+    }
+}
+
+/// Waits for the signals by which a person or a shell ends a command.
+async fn interrupted() {
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminated) => drop(terminated.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
     }
 }
 

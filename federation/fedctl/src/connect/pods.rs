@@ -44,6 +44,7 @@ pub(super) async fn reach(target: &Target, program: Program) -> Result<PodStream
             PodError::NotRunning { .. } => {
                 format!("kubectl describe pod -n {namespace} -l app.kubernetes.io/name={name}")
             }
+            PodError::Unverified { .. } => "kubectl config set-cluster NAME --certificate-authority FILE".to_owned(),
             PodError::Call(_) => format!("a context that may list pods and create pods/exec in {namespace}"),
             PodError::Ended { pod, said } => {
                 let hint = format!("kubectl logs -n {namespace} {pod}; and one version of fedctl and of the image");

@@ -30,8 +30,9 @@ pub(crate) struct Seen {
 pub(crate) enum Will {
     /// It is a member.
     Stay,
-    /// It has joined, and waits for approval.
-    BeApproved,
+    /// It has joined, and waits for approval. That is not given here: only of a join that this command makes is it known who
+    /// made it.
+    Wait,
     /// It gets a token, and joins with it.
     Join,
 }
@@ -66,7 +67,7 @@ impl Will {
                     seen.context
                 ),
             )),
-            Some(_) if seen.pending => Ok(Self::BeApproved),
+            Some(_) if seen.pending => Ok(Self::Wait),
             Some(_) => Ok(Self::Stay),
         }
     }
@@ -74,7 +75,7 @@ impl Will {
     const fn label(self) -> &'static str {
         match self {
             Self::Stay => "is a member: nothing",
-            Self::BeApproved => "waits for approval: approve it",
+            Self::Wait => "waits for approval: fedctl approve",
             Self::Join => "is no member: make a token, and join",
         }
     }
@@ -154,7 +155,7 @@ impl LinkView {
 
     /// Whether anything is to be done.
     pub(crate) fn changes(&self) -> bool {
-        self.clusters.iter().any(|linked| linked.will != Will::Stay)
+        self.clusters.iter().any(|linked| linked.will == Will::Join)
     }
 
     /// Whether all of it is as wished, where somebody waited for that.
@@ -204,6 +205,10 @@ impl LinkView {
     }
 
     fn next(&self) -> String {
+        if let Some(waits) = self.clusters.iter().find(|linked| linked.will == Will::Wait) {
+            let (cluster, authority) = (&waits.cluster, &waits.authority);
+            return format!("Next: fedctl approve {cluster} --fingerprint {authority}, then the same command again\n");
+        }
         if let Some(sight) = self.sights.iter().find(|sight| !sight.connected) {
             let context = self.clusters.iter().find(|linked| linked.cluster == sight.from);
             let context = context.map_or("CONTEXT", |linked| linked.context.as_str());
@@ -239,9 +244,9 @@ mod tests {
     }
 
     #[test]
-    fn who_is_no_member_joins_and_who_waits_is_approved() {
+    fn who_is_no_member_joins_and_who_waits_goes_on_waiting() {
         let all = [seen("east", Some("ours"), false), seen("west", None, false), seen("north", Some("ours"), true)];
-        assert_eq!(plan(&all).unwrap(), [Will::Stay, Will::Join, Will::BeApproved]);
+        assert_eq!(plan(&all).unwrap(), [Will::Stay, Will::Join, Will::Wait]);
     }
 
     #[test]

@@ -48,6 +48,12 @@ pub struct Found {
 }
 
 impl Found {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.manifest.name()
+    }
+
     /// Whether both are one object, perhaps in two versions of its API.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {

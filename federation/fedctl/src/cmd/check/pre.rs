@@ -148,6 +148,7 @@ fn not_from_pod(error: &PodError, namespace: &Namespace) -> FindingView {
         PodError::Missing { .. } | PodError::NotRunning { .. } => {
             format!("kubectl describe pod -n {namespace} -l app.kubernetes.io/name={}", Program::Gateway.name())
         }
+        PodError::Unverified { .. } => "kubectl config set-cluster NAME --certificate-authority FILE".to_owned(),
         PodError::Call(_) => format!("a context that may list pods and create pods/exec in {namespace}"),
         PodError::Ended { .. } => "one version of fedctl and of the image".to_owned(),
     };

@@ -63,7 +63,7 @@ pub(super) async fn prepare(
             "fedctl check --pre with the same context; or the same command without --dry-run",
         ));
     }
-    if !join.yes && join.token.as_deref() != Some("-") {
+    if super::asks(join) {
         confirmed(console, &format!("Install the gateway of {} there?", token.cluster))?;
     }
     let objects = install::apply(&cluster, &manifests, &wanted.how, &mut console.progress("installing")).await;
