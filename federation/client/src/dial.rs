@@ -122,30 +122,37 @@ pub(crate) struct Connected {
 impl Dialer {
     /// Tries every address once, starting at number `first`.
     pub(crate) async fn dial(&self, first: usize) -> Result<Connected, DialError> {
-        let (stream, address) = self.stream(first).await?;
-        match channel_over(stream, FEDERATION).await {
-            Ok(channel) => Ok(Connected { channel, address }),
-            Err(error) => Err(DialError::Unreachable { attempts: vec![Attempt { address, reason: chain(&error) }] }),
+        let mut failed = Failed::default();
+        for address in self.from(first) {
+            match self.channel(address).await {
+                Ok(channel) => return Ok(Connected { channel, address: address.clone() }),
+                Err(failure) => failed.add(address, failure),
+            }
         }
+        Err(failed.error())
     }
 
     /// The same, for whoever has something else to do with the stream.
     pub(crate) async fn stream(&self, first: usize) -> Result<(TlsStream<TcpStream>, GatewayAddr), DialError> {
-        let mut attempts = Vec::new();
-        let mut worst: Option<DialError> = None;
-        let count = self.addresses.len();
-        for address in self.addresses.iter().cycle().skip(first % count.max(1)).take(count) {
+        let mut failed = Failed::default();
+        for address in self.from(first) {
             match self.open(address).await {
                 Ok(stream) => return Ok((stream, address.clone())),
-                Err(Failure::Silent(reason)) => attempts.push(Attempt { address: address.clone(), reason }),
-                Err(Failure::Refused(error)) => {
-                    if worst.as_ref().is_none_or(|held| held.rank() < error.rank()) {
-                        worst = Some(error);
-                    }
-                }
+                Err(failure) => failed.add(address, failure),
             }
         }
-        Err(worst.unwrap_or(DialError::Unreachable { attempts }))
+        Err(failed.error())
+    }
+
+    /// Every address once, starting at number `first`.
+    fn from(&self, first: usize) -> impl Iterator<Item = &GatewayAddr> {
+        let count = self.addresses.len();
+        self.addresses.iter().cycle().skip(first % count.max(1)).take(count)
+    }
+
+    async fn channel(&self, address: &GatewayAddr) -> Result<Channel, Failure> {
+        let stream = self.open(address).await?;
+        channel_over(stream, FEDERATION).await.map_err(|error| Failure::Silent(chain(&error)))
     }
 
     async fn open(&self, address: &GatewayAddr) -> Result<TlsStream<TcpStream>, Failure> {
@@ -168,6 +175,30 @@ impl Dialer {
 enum Failure {
     Silent(String),
     Refused(DialError),
+}
+
+/// What became of the addresses so far.
+#[derive(Default)]
+struct Failed {
+    attempts: Vec<Attempt>,
+    worst: Option<DialError>,
+}
+
+impl Failed {
+    fn add(&mut self, address: &GatewayAddr, failure: Failure) {
+        match failure {
+            Failure::Silent(reason) => self.attempts.push(Attempt { address: address.clone(), reason }),
+            Failure::Refused(error) => {
+                if self.worst.as_ref().is_none_or(|held| held.rank() < error.rank()) {
+                    self.worst = Some(error);
+                }
+            }
+        }
+    }
+
+    fn error(self) -> DialError {
+        self.worst.unwrap_or(DialError::Unreachable { attempts: self.attempts })
+    }
 }
 
 async fn open(address: &GatewayAddr) -> Result<TcpStream, String> {
@@ -278,6 +309,44 @@ mod tests {
         let error = io::Error::other(io::Error::other(inner.clone()));
         assert_eq!(tls_error_in(&error), Some(&inner));
         assert!(tls_error_in(&io::Error::other("else")).is_none());
+    }
+
+    #[test]
+    fn all_that_were_silent_are_named_and_the_one_that_tells_most_outranks_them() {
+        let [east, west]: [GatewayAddr; 2] = ["east.example:1", "west.example:1"].map(|text| text.parse().unwrap());
+        let untrusted = DialError::Untrusted { address: west.clone(), reason: "no".to_owned() };
+        let clock = DialError::Clock { address: east.clone(), reason: "late".to_owned() };
+        let silent = || {
+            let mut failed = Failed::default();
+            failed.add(&east, Failure::Silent("closed".to_owned()));
+            failed.add(&west, Failure::Silent("no HTTP/2".to_owned()));
+            failed
+        };
+        let told = silent().error().to_string();
+        assert!(told.contains("(east.example:1: closed; west.example:1: no HTTP/2)"), "{told}");
+        for refusals in [[&untrusted, &clock], [&clock, &untrusted]] {
+            let mut failed = silent();
+            for refusal in refusals {
+                failed.add(&east, Failure::Refused(refusal.clone()));
+            }
+            assert_eq!(failed.error(), clock);
+        }
+    }
+
+    #[test]
+    fn every_address_has_its_turn_wherever_the_first_is() {
+        let verifier =
+            Arc::new(federation_pki::verify::PinnedAuthority(federation_model::bundle::Fingerprint::of(b"nobody")));
+        let tls = Arc::new(federation_pki::tls::client_config(None, verifier, ALPN).unwrap());
+        let turns = |addresses: &[&str], first| {
+            let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
+            let dialer = Dialer { addresses, tls: Arc::clone(&tls) };
+            dialer.from(first).map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let all = ["a.example:1", "b.example:1", "c.example:1"];
+        assert_eq!(turns(&all, 0), all);
+        assert_eq!(turns(&all, 4), ["b.example:1", "c.example:1", "a.example:1"]);
+        assert!(turns(&[], 3).is_empty());
     }
 
     #[tokio::test]

@@ -68,7 +68,7 @@ pub(crate) fn date(then: Timestamp) -> Option<String> {
 
 /// A round-trip time.
 pub(crate) fn rtt(micros: u64) -> String {
-    let tenths = (micros + 50) / 100;
+    let tenths = micros.saturating_add(50) / 100;
     format!("{}.{}ms", tenths / 10, tenths % 10)
 }
 
@@ -109,5 +109,6 @@ mod tests {
         assert_eq!(date(Timestamp(u64::MAX)), None);
         assert_eq!(rtt(449), "0.4ms");
         assert_eq!(rtt(12_350), "12.4ms");
+        assert_eq!(rtt(u64::MAX), "18446744073709551.6ms");
     }
 }

@@ -15,7 +15,7 @@ use std::{
 };
 
 use federation_model::addr::{GatewayAddr, Host};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use tokio::{net::lookup_host, task::JoinSet, time::timeout};
 
 mod attempt;
@@ -29,6 +29,8 @@ pub(crate) use finding::Origin;
 
 /// The most paths of one command: each may take a socket and half a minute.
 pub(crate) const MAX_PATHS: usize = 64;
+/// The most characters of a reason that is read.
+const MAX_REASON: usize = 300;
 /// As a gateway has it: how many addresses of one name are tried, and how long the name may take.
 const MAX_RESOLVED: usize = 4;
 const RESOLVE_LIMIT: Duration = Duration::from_secs(3);
@@ -56,9 +58,15 @@ pub(crate) struct Path {
 #[serde(tag = "reach", rename_all = "snake_case")]
 pub(crate) enum Reach {
     /// The name has no address.
-    Unresolved { reason: String },
+    Unresolved {
+        #[serde(deserialize_with = "reason")]
+        reason: String,
+    },
     /// The operating system, or a router on the way, refuses to carry anything there.
-    Blocked { reason: String },
+    Blocked {
+        #[serde(deserialize_with = "reason")]
+        reason: String,
+    },
     /// Nothing comes back: a firewall, the wrong address, or a link that carries no 1200 bytes.
     Silent,
     /// The host is there, and nothing listens on the port.
@@ -71,7 +79,8 @@ pub(crate) enum Reach {
     Reachable {
         /// The round trip time of the smallest datagram.
         rtt_micros: u64,
-        /// The most bytes in a datagram that were answered.
+        /// The most bytes in a datagram that were answered: one of the sizes that are tried.
+        #[serde(deserialize_with = "payload")]
         payload: u16,
     },
 }
@@ -92,7 +101,7 @@ impl Path {
 }
 
 /// Tries the way to every one of them, all at once, and gives the results in the same order. Whoever asks for more than
-/// [`MAX_PATHS`] gets that many.
+/// [`MAX_PATHS`] gets that many, and has to say so.
 pub(crate) async fn probe(peers: &[GatewayAddr]) -> Vec<Path> {
     let mut probes = JoinSet::new();
     for (at, peer) in peers.iter().take(MAX_PATHS).cloned().enumerate() {
@@ -156,6 +165,21 @@ async fn reach(to: SocketAddr) -> Reach {
         }
     }
     Reach::Reachable { rtt_micros: u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX), payload }
+}
+
+/// A size that is tried over one family or the other: a pod may say anything.
+fn payload<'de, D: Deserializer<'de>>(from: D) -> Result<u16, D::Error> {
+    let size = u16::deserialize(from)?;
+    if OVER_V4.contains(&size) || OVER_V6.contains(&size) {
+        return Ok(size);
+    }
+    Err(D::Error::custom(format!("no datagram of {size} bytes is sent")))
+}
+
+/// It goes to a terminal.
+fn reason<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let said = String::deserialize(from)?;
+    Ok(said.chars().take(MAX_REASON).map(|c| if c.is_control() { ' ' } else { c }).collect())
 }
 
 /// The sizes that are tried, ascending.

@@ -126,12 +126,12 @@ impl CallError {
     /// Sorts a refusal of the API server.
     pub(crate) fn of_status(status: &kube::core::Status, server: &str) -> Self {
         let said = if status.message.is_empty() { &status.reason } else { &status.message };
-        Self::of_code(status.code, said.chars().take(SHOWN).collect(), server)
+        Self::of_code(status.code, said, server)
     }
 
     /// Sorts a refusal by its HTTP status.
-    pub(crate) fn of_code(code: u16, reason: String, server: &str) -> Self {
-        let server = server.to_owned();
+    pub(crate) fn of_code(code: u16, reason: &str, server: &str) -> Self {
+        let (server, reason) = (server.to_owned(), shown(reason));
         match code {
             401 => Self::Unauthorized { server, reason },
             403 => Self::Forbidden { reason },
@@ -156,5 +156,25 @@ fn chain(error: &dyn Error) -> String {
         }
         cause = error.source();
     }
-    text.chars().take(SHOWN).collect()
+    shown(&text)
+}
+
+/// The beginning of what somebody else says, as it may go to a terminal.
+pub(crate) fn shown(text: &str) -> String {
+    text.chars().take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_api_server_says_is_cut_and_moves_no_cursor() {
+        let said = format!("a\u{1b}[2J\r\n{}", "é".repeat(1000));
+        for code in [400, 401, 403, 404, 409, 410, 429, 500] {
+            let told = CallError::of_code(code, &said, "https://test").to_string();
+            assert!(told.contains("a [2J  é") && !told.contains(char::is_control), "{told:?}");
+            assert!(told.matches('é').count() < SHOWN, "{told:?}");
+        }
+    }
 }

@@ -229,7 +229,7 @@ impl Cluster {
             // Of an answer that is no upgrade only the status is left.
             kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(code)) => {
                 let reason = format!("a command in the pod {pod}: {code}");
-                PodError::Call(CallError::of_code(code.as_u16(), reason, self.server()))
+                PodError::Call(CallError::of_code(code.as_u16(), &reason, self.server()))
             }
             kube::Error::UpgradeConnection(error) => PodError::Ended { pod: pod.to_owned(), said: error.to_string() },
             error => PodError::Call(CallError::of(error, self.server())),

@@ -13,7 +13,10 @@ use std::time::SystemTime;
 
 use federation_model::{finding::Finding, time::Timestamp};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use http::{Request, Response, header::DATE};
+use http::{
+    Request, Response,
+    header::{CONTENT_LENGTH, DATE, TRANSFER_ENCODING},
+};
 use k8s_openapi::{
     api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
     apimachinery::pkg::version::Info,
@@ -22,7 +25,7 @@ use k8s_openapi::{
 use kube::{Api, api::PostParams, client::Body};
 
 use crate::{
-    call::CallError,
+    call::{CallError, shown},
     connect::Cluster,
     install::{Manifest, is_ours},
 };
@@ -35,6 +38,8 @@ use rights::Right;
 
 /// Questions that are open at a time: few enough for any API server, and enough for a far one.
 const AT_ONCE: usize = 8;
+/// The most bytes of what it says of its version: a hundred times what Kubernetes says.
+const MAX_SAID: u64 = 64 * 1024;
 
 impl Cluster {
     /// Tests what it takes to install these objects, the last of them in `namespace`, and to reach the program there. What
@@ -62,11 +67,18 @@ impl Cluster {
         let after = SystemTime::now().into();
         let clock = date_of(&answer).map(|server| Clock { server, before, after });
         let code = answer.status();
-        let body = answer.into_body().collect_bytes().await.map_err(self.told())?;
+        let short = length_of(&answer).is_some_and(|length| length <= MAX_SAID);
         if !code.is_success() {
-            return Err(CallError::of_code(code.as_u16(), String::from_utf8_lossy(&body).into_owned(), self.server()));
+            let body = if short { answer.into_body() } else { Body::empty() };
+            let body = body.collect_bytes().await.map_err(self.told())?;
+            return Err(CallError::of_code(code.as_u16(), &String::from_utf8_lossy(&body), self.server()));
         }
-        let version: Info = serde_json::from_slice(&body).map_err(|error| unreadable(error.to_string()))?;
+        if !short {
+            return Err(unreadable(format!("its version is longer than {MAX_SAID} bytes, or of no stated length")));
+        }
+        let body = answer.into_body().collect_bytes().await.map_err(self.told())?;
+        let mut version: Info = serde_json::from_slice(&body).map_err(|error| unreadable(shown(&error.to_string())))?;
+        version.git_version = shown(&version.git_version);
         Ok(Server { version, clock })
     }
 
@@ -114,6 +126,15 @@ impl Cluster {
     }
 }
 
+/// The bytes of a body, where they are counted in advance: whoever reads it then gets no more of them.
+fn length_of<B>(answer: &Response<B>) -> Option<u64> {
+    // In chunks it is as long as it likes, whatever else it says.
+    if answer.headers().contains_key(TRANSFER_ENCODING) {
+        return None;
+    }
+    answer.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 fn date_of<B>(answer: &Response<B>) -> Option<Timestamp> {
     let date = answer.headers().get(DATE)?.to_str().ok()?;
     let date = rfc2822::DateTimeParser::new().parse_timestamp(date).ok()?;
@@ -138,6 +159,15 @@ fn review(right: &Right) -> SelfSubjectAccessReview {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_body_in_chunks_has_no_length_whatever_it_says() {
+        let counted = |length: &str| Response::builder().header(CONTENT_LENGTH, length);
+        assert_eq!(length_of(&counted("263").body(()).unwrap()), Some(263));
+        assert_eq!(length_of(&counted("263").header(TRANSFER_ENCODING, "chunked").body(()).unwrap()), None);
+        assert_eq!(length_of(&counted("-1").body(()).unwrap()), None);
+        assert_eq!(length_of(&Response::new(())), None);
+    }
 
     #[test]
     fn the_date_of_an_answer_is_read_as_http_writes_it() {

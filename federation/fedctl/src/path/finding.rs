@@ -137,7 +137,7 @@ impl Path {
     }
 }
 
-/// It goes to a terminal, and may come from a pod.
+/// It goes to a terminal, and may be of a DNS or of a pod.
 fn plain(reason: &str) -> String {
     reason.replace(char::is_control, " ")
 }

@@ -107,6 +107,39 @@ async fn a_name_without_an_address_is_unresolved_and_the_others_are_still_tried(
 }
 
 #[test]
+fn a_size_that_is_never_sent_is_not_read() {
+    let read = |payload: i64| {
+        let text = format!(
+            r#"{{"peer": "a.example:1", "address": "192.0.2.1:1", "reach": "reachable", "rtt_micros": {}, "payload": {payload}}}"#,
+            u64::MAX
+        );
+        serde_json::from_str::<Path>(&text)
+    };
+    for payload in OVER_V4.into_iter().chain(OVER_V6) {
+        let finding = read(payload.into()).unwrap().finding(&Origin::Here);
+        assert_ne!(finding.level, Level::Failed, "{finding:?}");
+    }
+    for payload in [-1, 0, 1, 1199, 1453, 65_535, 65_536] {
+        assert!(read(payload).is_err(), "{payload}");
+    }
+}
+
+#[test]
+fn a_reason_that_is_read_is_short_and_has_no_control_characters() {
+    for reach in ["unresolved", "blocked"] {
+        let said = format!(r"a\u001b[2J\u009bb\r\n{}", "é".repeat(1000));
+        let text = format!(r#"{{"peer": "a.example:1", "reach": "{reach}", "reason": "{said}"}}"#);
+        let (Reach::Unresolved { reason } | Reach::Blocked { reason }) =
+            serde_json::from_str::<Path>(&text).unwrap().reach
+        else {
+            panic!("{reach} has a reason");
+        };
+        assert!(reason.starts_with("a [2J b  é") && !reason.contains(char::is_control), "{reason:?}");
+        assert_eq!(reason.chars().count(), MAX_REASON);
+    }
+}
+
+#[test]
 fn a_reason_from_a_pod_moves_no_cursor() {
     for reach in
         [Reach::Unresolved { reason: "a\u{1b}[2Jb\r".to_owned() }, Reach::Blocked { reason: "a\u{1b}b".to_owned() }]

@@ -175,7 +175,7 @@ fn of_rights(missing: &Missing) -> Finding {
         parts.push(format!("not held, so not to be granted to the gateway, {}", rights::told(grants)));
     }
     if parts.is_empty() {
-        return Finding::ok(CHECK, "everything that fedctl install gateway does is allowed");
+        return Finding::ok(CHECK, "everything that fedctl install gateway and fedctl join do is allowed");
     }
     Finding::failed(
         CHECK,

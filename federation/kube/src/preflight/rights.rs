@@ -1,4 +1,4 @@
-//! What somebody must be allowed to install objects, and how what they are not allowed is told.
+//! What somebody must be allowed to install objects and to join with them, and how what they are not allowed is told.
 //!
 //! Owns the list, derived from the objects themselves. Never asks for a right.
 
@@ -13,6 +13,8 @@ use crate::install::Manifest;
 
 /// The group of roles and bindings.
 const RBAC: &str = "rbac.authorization.k8s.io";
+/// What a join verifies itself with: an exported service in the gateway's namespace, for some seconds.
+const PROBED: [(&str, &str); 2] = [("", "services"), ("multicluster.x-k8s.io", "serviceexports")];
 
 /// One thing that somebody wants to do.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,7 +47,7 @@ impl Right {
     }
 }
 
-/// To apply these objects, wait until they can be used, and run commands in the pods of `namespace`.
+/// To apply these objects, wait until they can be used, run commands in the pods of `namespace`, and export a probe there.
 pub(super) fn of_install(manifests: &[Manifest], namespace: &str) -> Vec<Right> {
     let mut rights = BTreeSet::new();
     for manifest in manifests {
@@ -53,21 +55,37 @@ pub(super) fn of_install(manifests: &[Manifest], namespace: &str) -> Vec<Right> 
         let verbs = ["create", "patch", "get"].into_iter().filter(|verb| *verb != "get" || waited_for);
         rights.extend(verbs.map(|verb| right(manifest, verb)));
     }
-    let pods = |verb: &str, subresource: &str| Right {
+    let there = |(group, resource): (&str, &str), subresource: &str, verb: &str| Right {
         namespace: Some(namespace.to_owned()),
-        group: String::new(),
-        resource: "pods".to_owned(),
+        group: group.to_owned(),
+        resource: resource.to_owned(),
         subresource: subresource.to_owned(),
         name: String::new(),
         verb: verb.to_owned(),
     };
-    rights.extend([pods("list", ""), pods("create", "exec")]);
+    rights.extend([there(("", "pods"), "", "list"), there(("", "pods"), "exec", "create")]);
+    for probed in PROBED {
+        rights.extend(["get", "list", "create", "patch", "delete"].map(|verb| there(probed, "", verb)));
+    }
     rights.into_iter().collect()
 }
 
-/// With these, the roles among the objects may hold what the person does not.
+/// With these, the roles among the objects may hold what the person does not, and be bound: the API server asks once for the
+/// role, and once more for each binding of it.
 pub(super) fn to_grant_all(manifests: &[Manifest]) -> Vec<Right> {
-    roles(manifests).map(|role| Right { name: String::new(), ..right(role, "escalate") }).collect()
+    let escalate = roles(manifests).map(|role| Right { name: String::new(), ..right(role, "escalate") });
+    let bindings = of_kinds(manifests, ["RoleBinding", "ClusterRoleBinding"]);
+    let mut rights: BTreeSet<_> = escalate.collect();
+    rights.extend(bindings.map(to_bind));
+    rights.into_iter().collect()
+}
+
+/// It is asked for the role, in the place of the binding.
+fn to_bind(binding: &Manifest) -> Right {
+    let json = binding.json();
+    let role = |field: &str| json["roleRef"][field].as_str().unwrap_or_default();
+    let resource = if role("kind") == "ClusterRole" { "clusterroles" } else { "roles" };
+    Right { resource: resource.to_owned(), name: role("name").to_owned(), ..right(binding, "bind") }
 }
 
 /// What the roles among the objects hold: without the rights above, the API server lets only those grant it who hold it too.
@@ -83,7 +101,11 @@ pub(super) fn granted(manifests: &[Manifest]) -> Vec<Right> {
 }
 
 fn roles(manifests: &[Manifest]) -> impl Iterator<Item = &Manifest> {
-    manifests.iter().filter(|manifest| manifest.group() == RBAC && ["Role", "ClusterRole"].contains(&manifest.kind()))
+    of_kinds(manifests, ["Role", "ClusterRole"])
+}
+
+fn of_kinds<'a>(manifests: &'a [Manifest], kinds: [&'static str; 2]) -> impl Iterator<Item = &'a Manifest> {
+    manifests.iter().filter(move |manifest| manifest.group() == RBAC && kinds.contains(&manifest.kind()))
 }
 
 fn right(manifest: &Manifest, verb: &str) -> Right {
@@ -174,7 +196,8 @@ rules:
         assert_eq!(
             told(&rights),
             "in the whole cluster create, get, patch customresourcedefinitions.apiextensions.k8s.io; in shop create pods/exec; \
-             create, patch roles.rbac.authorization.k8s.io, services; list pods"
+             create, delete, get, list, patch serviceexports.multicluster.x-k8s.io, services; create, patch \
+             roles.rbac.authorization.k8s.io; list pods"
         );
         assert!(rights.iter().any(|right| right.resource == "services" && right.name == "b"), "{rights:?}");
     }
@@ -185,7 +208,33 @@ rules:
         assert_eq!(granted.len(), 2 * 2 * 2 + 2);
         assert!(granted.iter().all(|right| right.namespace.as_deref() == Some("shop")), "{granted:?}");
         assert!(granted.iter().any(|right| right.subresource == "status" && right.name == "two"), "{granted:?}");
-        let escalate = to_grant_all(&manifests());
-        assert_eq!(told(&escalate), "in shop escalate roles.rbac.authorization.k8s.io");
+    }
+
+    #[test]
+    fn who_grants_what_they_do_not_hold_escalates_the_roles_and_binds_what_the_bindings_name() {
+        const BINDINGS: &str = "
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: d, namespace: shop}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: c}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: e, namespace: shop}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: f}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: g}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: h}
+";
+        let rights = to_grant_all(&Manifest::read_all(&format!("{MANIFESTS}---{BINDINGS}")).unwrap());
+        assert_eq!(
+            told(&rights),
+            "in the whole cluster bind clusterroles.rbac.authorization.k8s.io; in shop bind \
+             clusterroles.rbac.authorization.k8s.io; bind, escalate roles.rbac.authorization.k8s.io"
+        );
+        let bound: Vec<_> = rights.iter().filter(|right| right.verb == "bind").map(|right| &right.name).collect();
+        assert_eq!(bound, ["h", "f", "c"]);
     }
 }

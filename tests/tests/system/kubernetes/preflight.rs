@@ -107,6 +107,7 @@ async fn all_rights_that_are_missing_are_one_finding() {
         "create, get, patch",
         "customresourcedefinitions.apiextensions.k8s.io",
         "in landbridge-system create pods/exec",
+        "create, delete, get, list, patch serviceexports.multicluster.x-k8s.io, services",
     ] {
         assert!(detail(rights).contains(missing), "{missing}: {rights}");
     }
@@ -119,13 +120,18 @@ async fn all_rights_that_are_missing_are_one_finding() {
 async fn whoever_may_make_roles_and_does_not_hold_what_they_grant_is_told_before_the_api_server_does() {
     let server = ApiServer::setup().with_rbac().start().await;
     let all = |verbs: Value| json!({"apiGroups": ["*"], "resources": ["*", "*/exec"], "verbs": verbs});
-    allow(&server, "installer", &json!([all(json!(["create", "patch", "get", "list"]))]));
+    let installing = ["create", "patch", "get", "list", "delete"];
     let installer = Person::of(&server, &server.user_token("installer", &[]));
-    let rights = one(&installer.finds("").await, "rights").clone();
-    assert_eq!(rights["level"], "failed");
-    assert!(detail(&rights).contains("not held, so not to be granted to the gateway"), "{rights}");
-    assert!(!detail(&rights).contains("not allowed"), "{rights}");
-    allow(&server, "installer", &json!([all(json!(["create", "patch", "get", "list", "escalate"]))]));
+    // Either alone makes the roles or binds them, and not both.
+    for more in [&[][..], &["escalate"], &["bind"]] {
+        allow(&server, "installer", &json!([all(json!([&installing[..], more].concat()))]));
+        let rights = one(&installer.finds("").await, "rights").clone();
+        assert_eq!(rights["level"], "failed", "{more:?}: {rights}");
+        assert!(detail(&rights).contains("not held, so not to be granted to the gateway"), "{more:?}: {rights}");
+        assert!(!detail(&rights).contains("not allowed"), "{more:?}: {rights}");
+    }
+    let both = [&installing[..], &["escalate", "bind"]].concat();
+    allow(&server, "installer", &json!([all(json!(both))]));
     let rights = one(&installer.finds("").await, "rights").clone();
     assert_eq!(rights["level"], "ok", "{rights}");
 }
@@ -232,8 +238,11 @@ async fn a_pod_whose_answer_cannot_be_used_is_told_and_the_paths_are_tried_from_
     server.gateway_pod(POD, "10.0.0.9", true).await;
     let free = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let of_another = json!({"paths": [{"peer": "192.0.2.9:1", "reach": "silent"}]}).to_string();
+    let of_no_size = json!({"peer": free.to_string(), "reach": "reachable", "rtt_micros": u64::MAX, "payload": 0});
+    let of_no_size = json!({"paths": [of_no_size]}).to_string();
     let person = Person::of(double, double.admin_token());
-    for answer in [String::new(), "error: unexpected argument".to_owned(), of_another, "x".repeat(70_000)] {
+    let unexpected = "error: unexpected argument".to_owned();
+    for answer in [String::new(), unexpected, of_another, of_no_size, "x".repeat(70_000)] {
         let (runs, _) = answering(answer);
         double.runs(NAMESPACE, POD, runs);
         let found = person.finds(&format!("--peer {free}")).await;

@@ -38,6 +38,9 @@ pub(crate) struct Preflight {
     /// The ways to the peers, which the findings tell in words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) paths: Vec<Path>,
+    /// Whether the ways were tried from the pod of the gateway: those from here say little of what a pod reaches.
+    #[serde(skip)]
+    pub(crate) origin_is_pod: bool,
 }
 
 /// The answer, as `-o json` has it.
@@ -87,9 +90,9 @@ pub(super) async fn run(peers: &[GatewayAddr], target: &Target, console: &mut Co
 /// Tests the cluster, and the ways to these peers.
 async fn preflight(target: &Target, cluster: &Cluster, peers: &[GatewayAddr]) -> Preflight {
     let mut findings = facts(target, cluster).await;
-    let Preflight { findings: told, paths } = paths(target, cluster, peers).await;
+    let Preflight { findings: told, paths, origin_is_pod } = paths(target, cluster, peers).await;
     findings.extend(told);
-    Preflight { findings, paths }
+    Preflight { findings, paths, origin_is_pod }
 }
 
 /// Tests the cluster for a gateway in the namespace of the target. What cannot be tested is a finding too.
@@ -99,14 +102,15 @@ pub(crate) async fn facts(target: &Target, cluster: &Cluster) -> Vec<FindingView
     facts.into_iter().map(|finding| FindingView::new(CLUSTER, finding)).collect()
 }
 
-/// Tests the ways to these peers, at most [`MAX_PATHS`]: from the pod of the gateway where one runs, and from here where none
-/// does.
+/// Tests the ways to these peers: from the pod of the gateway where one runs, and from here where none does. Those beyond
+/// [`MAX_PATHS`] are not tried, which is a finding; the paths are of the others, in their order.
 pub(crate) async fn paths(target: &Target, cluster: &Cluster, peers: &[GatewayAddr]) -> Preflight {
     let namespace = &target.namespace;
     if peers.is_empty() {
         return Preflight::default();
     }
-    match from_pod(namespace, cluster, peers).await {
+    let (peers, not_tried) = within_limit(peers);
+    let mut tried = match from_pod(namespace, cluster, peers).await {
         Ok(tried) => tried,
         // None is there before it is installed: nothing is amiss.
         Err(PodError::Missing { .. }) => from_here(peers).await,
@@ -115,7 +119,22 @@ pub(crate) async fn paths(target: &Target, cluster: &Cluster, peers: &[GatewayAd
             tried.findings.insert(0, not_from_pod(&error, namespace));
             tried
         }
-    }
+    };
+    tried.findings.extend(not_tried);
+    tried
+}
+
+/// The peers that are tried, and what is said of the others.
+fn within_limit(peers: &[GatewayAddr]) -> (&[GatewayAddr], Option<FindingView>) {
+    let (tried, others) = peers.split_at(peers.len().min(MAX_PATHS));
+    let finding = others.first().map(|first| {
+        Finding::warning(
+            "paths",
+            format!("{} of {} were not tried: a command tries {MAX_PATHS}", others.len(), peers.len()),
+            format!("fedctl check --pre with --peer {first} and those after it"),
+        )
+    });
+    (tried, finding.map(|finding| FindingView::new(PATH, finding)))
 }
 
 async fn from_here(peers: &[GatewayAddr]) -> Preflight {
@@ -124,23 +143,26 @@ async fn from_here(peers: &[GatewayAddr]) -> Preflight {
 
 fn told(paths: Vec<Path>, origin: &Origin) -> Preflight {
     let findings = paths.iter().map(|path| FindingView::new(PATH, path.finding(origin))).collect();
-    Preflight { findings, paths }
+    Preflight { findings, paths, origin_is_pod: matches!(origin, Origin::Pod(_)) }
 }
 
 async fn from_pod(namespace: &Namespace, cluster: &Cluster, peers: &[GatewayAddr]) -> Result<Preflight, PodError> {
     let (name, container) = (Program::Gateway.name(), Program::Gateway.label());
-    let peers = &peers[..peers.len().min(MAX_PATHS)];
     let texts: Vec<_> = peers.iter().map(ToString::to_string).collect();
     let command = ["fedctl", "check", "--pre", "--output", "json"].into_iter();
     let command: Vec<_> = command.chain(texts.iter().flat_map(|peer| ["--peer", peer])).collect();
     let there = InCluster { name, container, namespace: namespace.as_str() };
     let output = cluster.output(there, &command, MAX_ANSWER).await?;
-    match serde_json::from_slice::<FromPod>(&output.bytes) {
-        Ok(FromPod { paths }) if paths.iter().map(|path| &path.peer).eq(peers) => {
-            Ok(told(paths, &Origin::Pod(output.pod)))
-        }
-        Ok(_) | Err(_) => Err(PodError::Ended { pod: output.pod, said: "its answer cannot be read".to_owned() }),
+    match answered(&output.bytes, peers) {
+        Some(paths) => Ok(told(paths, &Origin::Pod(output.pod))),
+        None => Err(PodError::Ended { pod: output.pod, said: "its answer cannot be read".to_owned() }),
     }
+}
+
+/// The paths in an answer, when it is about these peers.
+fn answered(answer: &[u8], peers: &[GatewayAddr]) -> Option<Vec<Path>> {
+    let FromPod { paths } = serde_json::from_slice(answer).ok()?;
+    paths.iter().map(|path| &path.peer).eq(peers).then_some(paths)
 }
 
 fn not_from_pod(error: &PodError, namespace: &Namespace) -> FindingView {
@@ -177,4 +199,42 @@ fn usual(namespace: &Namespace) -> Vec<Manifest> {
         how,
     });
     Manifest::read_all(&text).expect("the templates are constants, and a test reads what they render")
+}
+
+#[cfg(test)]
+mod tests {
+    use federation_model::finding::Level;
+    use serde_json::json;
+
+    use super::*;
+
+    fn peers(count: usize) -> Vec<GatewayAddr> {
+        (1..=count).map(|port| format!("192.0.2.1:{port}").parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn peers_beyond_the_limit_are_counted_in_a_warning() {
+        let few = peers(MAX_PATHS);
+        assert_eq!(within_limit(&few), (&few[..], None));
+        let many = peers(MAX_PATHS + 3);
+        let (tried, finding) = within_limit(&many);
+        assert_eq!(tried, few);
+        let finding = finding.unwrap();
+        assert_eq!((finding.check.as_str(), finding.level), ("paths", Level::Warning));
+        assert!(finding.detail.starts_with("3 of 67 were not tried"), "{finding:?}");
+        assert!(finding.hint.unwrap().contains("192.0.2.1:65 "));
+    }
+
+    #[test]
+    fn an_answer_of_other_peers_or_of_a_size_that_is_never_sent_is_none() {
+        let of = |peer: &str, payload: u16| {
+            let path = json!({"peer": peer, "reach": "reachable", "rtt_micros": u64::MAX, "payload": payload});
+            answered(json!({"paths": [path]}).to_string().as_bytes(), &peers(1))
+        };
+        assert!(told(of("192.0.2.1:1", 1200).unwrap(), &Origin::Pod("a".to_owned())).origin_is_pod);
+        assert!(!told(of("192.0.2.1:1", 1452).unwrap(), &Origin::Here).origin_is_pod);
+        for answer in [of("192.0.2.1:1", 0), of("192.0.2.1:1", 1300), of("192.0.2.1:2", 1200)] {
+            assert_eq!(answer, None);
+        }
+    }
 }
