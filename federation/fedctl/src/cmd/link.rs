@@ -18,6 +18,7 @@ use crate::{
     args::{Target, install::Program, link::Link},
     connect::{self, Gateway, Operator},
     failure::{Failure, OrHint as _},
+    path::Path,
     print::{Console, Progress},
     render::{
         findings::FindingView,
@@ -164,7 +165,9 @@ async fn try_ways(sides: &[Side], view: &LinkView, target: &Target, console: &mu
         for finding in tried.findings.iter().filter(|finding| finding.level != Level::Ok) {
             console.note(&format!("{}: {}: {}", side.status.cluster, finding.check, finding.detail));
         }
-        let carried = tried.paths.iter().zip(&addressed).filter(|(path, _)| path.carries());
+        // What is tried from here says nothing of what a pod reaches: then nothing is known, and nothing refused.
+        let open = |path: &Path| path.carries() || !tried.origin_is_pod;
+        let carried = tried.paths.iter().zip(&addressed).filter(|(path, _)| open(path));
         ways.extend(carried.map(|(_, (to, _))| (side.status.cluster.clone(), (*to).to_owned())));
     }
     // Those that are members already know best whether they see each other.
