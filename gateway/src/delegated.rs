@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use federation_model::{finding::Finding, sni::Zone};
+use federation_model::{
+    finding::{Finding, Level},
+    sni::Zone,
+};
 use gateway_dns::resolver::{Heard, Resolvers, Said};
 use prometheus_client::{
     collector::Collector,
@@ -65,9 +68,12 @@ impl Delegated {
 
     /// Looks, and says what it found; nothing where there is nobody to ask.
     pub async fn look(&self) -> Option<Finding> {
-        let heard = self.resolvers().await?.ask(&self.zone).await?;
-        self.known.send_replace(Some(arrives(&heard)));
-        Some(finding(&self.zone, &heard))
+        let heard = match self.resolvers().await {
+            Some(resolvers) => resolvers.ask(&self.zone).await,
+            None => None,
+        };
+        self.known.send_replace(heard.as_ref().map(arrives));
+        heard.map(|heard| finding(&self.zone, &heard))
     }
 
     async fn resolvers(&self) -> Option<Resolvers> {
@@ -88,7 +94,7 @@ impl Delegated {
                 () = stop.cancelled() => return,
                 found = self.look() => found,
             };
-            let well = found.as_ref().is_none_or(|finding| finding.hint.is_empty());
+            let well = found.as_ref().is_none_or(|finding| finding.level == Level::Ok);
             in_a_row = if well { 0 } else { in_a_row.saturating_add(1) };
             let news = well || in_a_row >= LOOKS;
             if let Some(finding) = found.filter(|_| news && told != Some(well)) {
@@ -107,7 +113,7 @@ impl Delegated {
     }
 }
 
-/// Without a series until something is known.
+/// Without a series while nothing is known.
 struct Measured(watch::Receiver<Option<bool>>);
 
 impl fmt::Debug for Measured {
@@ -119,7 +125,7 @@ impl fmt::Debug for Measured {
 impl Collector for Measured {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Some(arrives) = *self.0.borrow() else { return Ok(()) };
-        let about = "Whether pods of this cluster resolve names of the set, 1 or 0; absent before it is known and outside Kubernetes";
+        let about = "Whether pods of this cluster resolve names of the set, 1 or 0; absent while nobody can be asked and outside Kubernetes";
         let family = encoder.encode_descriptor("dns_delegated", about, None, MetricType::Gauge)?;
         ConstGauge::new(i64::from(arrives)).encode(family)
     }
@@ -168,7 +174,6 @@ fn finding(zone: &Zone, heard: &Heard) -> Finding {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use federation_model::finding::Level;
     use prometheus_client::encoding::text::encode;
 
     use super::*;
@@ -227,6 +232,9 @@ mod tests {
         let found = delegated.look().await.unwrap();
         assert_eq!(found.level, Level::Warning);
         assert!(measured(&registry).contains("dns_delegated 0"), "{}", measured(&registry));
+        std::fs::write(dir.path().join("resolv.conf"), "").unwrap();
+        assert_eq!(delegated.look().await, None);
+        assert!(!measured(&registry).contains("dns_delegated"), "what is not known any more is not told");
         let stop = CancellationToken::new();
         stop.cancel();
         delegated.run(stop).await;

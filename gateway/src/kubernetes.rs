@@ -1,7 +1,7 @@
 //! What a gateway has in a Kubernetes cluster beside what every gateway has: derived Services and the controllers.
 //!
-//! Owns their wiring and their tasks, and that of the look at the cluster's DNS. Nothing of the data path waits for the API server: when it is away, what is known of it
-//! stays in force.
+//! Owns their wiring and their tasks, and that of the look at the cluster's DNS. Nothing of the data path waits for the API
+//! server: when it is away, what is known of it stays in force.
 
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -59,6 +59,15 @@ pub enum CorefileError {
         /// Where it begins.
         line: usize,
     },
+    /// There is more of it than is gone through.
+    #[error(
+        "line {line}: with this block there are more than {} directives, those of imported snippets counted",
+        block::MAX_DIRECTIVES
+    )]
+    Directives {
+        /// Where the block begins.
+        line: usize,
+    },
     /// One of the two comments is missing, or they are not around a server block of the zone alone.
     #[error("line {line}: {found}; there must be both comments, around our block alone: mend or remove them")]
     Marker {

@@ -63,6 +63,16 @@ pub enum Action {
     Uninstall,
 }
 
+impl Intent {
+    fn without_force(&self) -> Self {
+        let action = match &self.action {
+            Action::Install { servers, .. } => Action::Install { servers: servers.clone(), force: false },
+            Action::Uninstall => Action::Uninstall,
+        };
+        Self { zone: self.zone.clone(), action }
+    }
+}
+
 /// A key of a ConfigMap of `kube-system`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -103,6 +113,8 @@ pub struct Step {
     pub restart: Option<String>,
     base: Option<Base>,
     annotation: Option<(&'static str, Option<String>)>,
+    /// It is right only if what is before it has been written.
+    follows: bool,
 }
 
 /// What becomes of a key.
@@ -211,30 +223,37 @@ impl Cluster {
         if survey.is_empty() { Err(DnsError::NotFound) } else { Ok(survey) }
     }
 
-    /// Does what was planned. When somebody else has written meanwhile, it is planned anew on what they wrote.
+    /// Does what was planned. When somebody else has written meanwhile, it is planned anew on what they wrote, and without force:
+    /// a person has allowed it for what they were shown.
     pub async fn carry_out(&self, step: Step, intent: &Intent) -> Applied {
-        let (mut step, mut said) = (step, String::new());
+        let (intent, place, follows) = (intent.without_force(), step.place.clone(), step.follows);
+        // What comes before it may not have been written.
+        let mut planned = if follows { self.plan_anew(&place, &intent).await } else { Ok(Some(step)) };
+        let mut said = String::new();
         for _ in 0..ATTEMPTS {
-            let (Plan::Change { .. } | Plan::Unchanged) = &step.plan else { break };
+            let step = match planned {
+                Ok(Some(step)) => step,
+                Ok(None) if follows => return Applied::Unchanged,
+                Ok(None) => break,
+                Err(error) => return Applied::Refused(Refusal { reason: error.to_string(), remedy: error.remedy() }),
+            };
+            if let Plan::Refused(refusal) = step.plan {
+                return Applied::Refused(refusal);
+            }
             match self.write(&step).await {
                 Ok(applied) => return applied,
                 Err(Error::Api(status)) if status.code == 409 || status.code == 404 => said.clone_from(&status.message),
-                Err(error) => return Applied::Refused(refusal(&error, &step.place.to_string())),
+                Err(error) => return Applied::Refused(refusal(&error, &place.to_string())),
             }
-            let planned = match self.survey_dns().await {
-                Ok(survey) => survey.plan(intent).into_iter().find(|planned| planned.place == step.place),
-                Err(error) => {
-                    return Applied::Refused(Refusal { reason: error.to_string(), remedy: error.remedy() });
-                }
-            };
-            let Some(planned) = planned else { break };
-            step = planned;
-        }
-        if let Plan::Refused(refusal) = step.plan {
-            return Applied::Refused(refusal);
+            planned = self.plan_anew(&place, &intent).await;
         }
         let reason = format!("somebody else writes it at the same time: {said}");
         Applied::Refused(Refusal { reason, remedy: "the same command again: nothing of theirs was lost".to_owned() })
+    }
+
+    async fn plan_anew(&self, place: &Place, intent: &Intent) -> Result<Option<Step>, DnsError> {
+        let steps = self.survey_dns().await?.plan(intent);
+        Ok(steps.into_iter().find(|step| step.place == *place))
     }
 
     async fn write(&self, step: &Step) -> Result<Applied, Error> {

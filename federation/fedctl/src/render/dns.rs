@@ -164,9 +164,12 @@ impl PlaceView {
             State::Fitting => ("by hand", Mood::Good, None, None),
             State::Outdated => ("outdated", Mood::Bad, Some("it asks other addresses".to_owned()), Some(install)),
             State::Missing => ("missing", Mood::Bad, Some("the gateways are not asked".to_owned()), Some(install)),
-            State::Unused => {
-                ("unused", Mood::Doubtful, Some("CoreDNS does not read it any more".to_owned()), Some(install))
-            }
+            State::Unused => (
+                "unused",
+                Mood::Doubtful,
+                Some("our block belongs in the Corefile: this one is not read, or is one too many".to_owned()),
+                Some(install),
+            ),
             State::Itself(claim) => {
                 ("itself", Mood::Doubtful, Some(claim), Some("nothing, if that is wanted: docs/install.md#names"))
             }

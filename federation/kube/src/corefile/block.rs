@@ -8,6 +8,8 @@ use super::{CorefileError, key::Key, token::Token};
 
 /// The deepest chain of snippets that import each other.
 const MAX_DEPTH: usize = 8;
+/// The most directives of all server blocks, those of a snippet as often as it is imported: a large Corefile has some hundreds.
+pub(super) const MAX_DIRECTIVES: usize = 10_000;
 
 /// One server block, or a snippet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +64,7 @@ impl Blocks {
     /// Reads the words of a whole Corefile.
     ///
     /// # Errors
-    /// When CoreDNS would not take it, or takes all of it for one block.
+    /// When CoreDNS would not take it, or takes all of it for one block, or there is too much of it.
     pub(super) fn read(tokens: &[Token]) -> Result<Self, CorefileError> {
         let mut parser = Parser { tokens, at: 0 };
         let mut blocks = Self::default();
@@ -80,25 +82,39 @@ impl Blocks {
                 _ => blocks.servers.push(block),
             }
         }
-        Ok(blocks)
+        blocks.limited()
+    }
+
+    /// These, where it is not too much to go through.
+    fn limited(self) -> Result<Self, CorefileError> {
+        let mut left = MAX_DIRECTIVES;
+        for block in &self.servers {
+            let all = self.gather(block, MAX_DEPTH, &mut left);
+            all.ok_or(CorefileError::Directives { line: block.line })?;
+        }
+        Ok(self)
     }
 
     /// The directives of a block, those of its snippets in their places.
     pub(super) fn directives<'a>(&'a self, block: &'a ServerBlock) -> Vec<&'a Directive> {
-        let mut all = Vec::new();
-        self.gather(block, MAX_DEPTH, &mut all);
-        all
+        // There is always something: whatever was read is within the limit.
+        let mut left = MAX_DIRECTIVES;
+        self.gather(block, MAX_DEPTH, &mut left).unwrap_or_default()
     }
 
-    fn gather<'a>(&'a self, block: &'a ServerBlock, depth: usize, all: &mut Vec<&'a Directive>) {
+    /// Nothing when there are more than `left`.
+    fn gather<'a>(&'a self, block: &'a ServerBlock, depth: usize, left: &mut usize) -> Option<Vec<&'a Directive>> {
+        let mut all = Vec::new();
         for directive in &block.directives {
+            *left = left.checked_sub(1)?;
             let imported = directive.arguments().first().filter(|_| directive.name() == "import").copied();
             let snippet = imported.and_then(|name| self.snippets.iter().find(|(known, _)| known == name));
             match snippet {
-                Some((_, snippet)) if depth > 0 => self.gather(snippet, depth - 1, all),
+                Some((_, snippet)) if depth > 0 => all.extend(self.gather(snippet, depth - 1, left)?),
                 Some(_) | None => all.push(directive),
             }
         }
+        Some(all)
     }
 }
 

@@ -1,4 +1,6 @@
 //! Who else serves the zone in a Corefile.
+//!
+//! Owns what counts as serving it, and whether ours can stand beside that. Never changes a text, nor decides what becomes of it.
 
 use federation_model::sni::Zone;
 

@@ -1,4 +1,6 @@
 //! What a server block serves: `dns://zone:port`, of which all but the zone may be left out.
+//!
+//! Owns how a key is written and what it covers. Never judges whose block it is.
 
 /// One key of a server block.
 #[derive(Debug, Clone, PartialEq, Eq)]

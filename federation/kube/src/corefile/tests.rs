@@ -257,6 +257,28 @@ fn a_snippet_that_imports_itself_ends() {
     assert!(!Corefile::read(text).unwrap().is_followed());
 }
 
+#[test]
+fn snippets_that_would_grow_without_end_are_refused() {
+    let snippet = |name: &str, imported: &str, times: usize| {
+        format!("({name}) {{\n{}}}\n", format!("    import {imported}\n").repeat(times))
+    };
+    let block = ". {\n    import a\n}\n";
+    let itself = |times: usize| snippet("a", "a", times);
+    assert!(Corefile::read(&format!("{}{block}", itself(3))).is_ok());
+    // With nothing at its end it is as long a way.
+    let chain: Vec<_> = "abcdefgh".chars().map(String::from).collect();
+    let chain: String = chain.windows(2).map(|names| snippet(&names[0], &names[1], 9)).collect();
+    for (text, line) in [
+        (format!("{}{block}", itself(4)), 7),
+        (format!("{}{block}.:1053 {{\n    import a\n}}\n", itself(3)), 9),
+        (format!("{chain}(h) {{\n}}\n{block}"), 80),
+    ] {
+        assert!(
+            refused(&text).starts_with(&format!("line {line}: with this block there are more than 10000 directives"))
+        );
+    }
+}
+
 /// Parts of Corefiles, in any order and number.
 fn part() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -290,7 +312,14 @@ proptest! {
 
     #[test]
     fn any_text_is_read_or_refused(text in "[ -~\n\r\t\u{feff}é]{0,64}") {
-        let _ = install(&text);
-        let _ = uninstall(&text);
+        match install(&text) {
+            Ok(installed) => {
+                let asked = delegation().servers.iter().map(ToString::to_string).collect();
+                prop_assert_eq!(standing(&installed), Standing::Ours(asked));
+                prop_assert_eq!(&uninstall(&installed).unwrap(), &text);
+                prop_assert_eq!(uninstall(&text).unwrap(), text, "ours is not there");
+            }
+            Err(error) => prop_assert!(error.to_string().starts_with("line "), "{}", error),
+        }
     }
 }

@@ -60,6 +60,17 @@ pub(super) fn uninstall(part: &Part<'_>, zone: &Zone) -> Step {
     step
 }
 
+/// Our block out of a text, since the Corefile serves the zone.
+pub(super) fn give_way(part: &Part<'_>, zone: &Zone) -> Step {
+    Step { follows: true, ..uninstall(part, zone) }
+}
+
+/// A text as it is, since the Corefile cannot serve the zone.
+pub(super) fn keep(part: &Part<'_>) -> Step {
+    let notes = vec!["it stays until the Corefile has the block: it may be the only one".to_owned()];
+    Step { notes, ..Step::on(part.config, part.key) }
+}
+
 /// The zone among the stub domains.
 pub(super) fn install_stub(config: &Config, zone: &Zone, servers: &[IpAddr], force: bool) -> Step {
     let mut step = Step::on(config, STUB_DOMAINS);
@@ -96,7 +107,7 @@ impl Step {
         let goes = ours && config.data.keys().all(|other| other == key);
         let base = config.version.clone().map(|version| Base { version, goes });
         let place = Place::new(&config.name, key);
-        Self { place, plan: Plan::Unchanged, notes: Vec::new(), restart: None, base, annotation: None }
+        Self { place, plan: Plan::Unchanged, notes: Vec::new(), restart: None, base, annotation: None, follows: false }
     }
 
     fn change(&mut self, config: &Config, after: Option<String>) {
@@ -125,6 +136,7 @@ fn refusal(error: &CorefileError) -> Refusal {
         | CorefileError::Brace { .. }
         | CorefileError::Unclosed { .. }
         | CorefileError::Unbraced { .. }
+        | CorefileError::Directives { .. }
         | CorefileError::Marker { .. } => {
             "mend it, then the same command; or add the block by hand: docs/install.md#names"
         }

@@ -10,7 +10,7 @@ use std::{
 
 use federation_model::sni::Zone;
 
-use super::{Action, Intent, Place, Step, edit, stub::Stubs};
+use super::{Action, Intent, Place, Plan, Step, edit, stub::Stubs};
 use crate::corefile::{Claim, Corefile, Listening, Standing};
 
 pub(super) const COREDNS: &str = "coredns";
@@ -68,7 +68,7 @@ pub enum State {
     Claimed(String),
     /// Nobody's.
     Missing,
-    /// Ours, where it is not read any more.
+    /// Ours, where it is not read any more, or one too many.
     Unused,
     /// The text was not understood.
     Unread(String),
@@ -106,18 +106,27 @@ impl Survey {
                 Ok(Standing::Claimed(claim)) => (State::Claimed(claim.to_string()), claim.servers().to_vec()),
                 Err(error) => (State::Unread(error.to_string()), Vec::new()),
             };
-            let state = if part.wanted { state } else { State::Unused };
+            let state = match part.role {
+                Role::Wanted | Role::Kept => state,
+                Role::Unused => State::Unused,
+            };
             Found { place: part.place(), state, servers: asked }
         });
         corefiles.chain(self.stubs().map(|config| stub_standing(config, zone, servers))).collect()
     }
 
     fn install(&self, zone: &Zone, servers: &[IpAddr], force: bool) -> Vec<Step> {
-        let corefiles = self.corefiles(zone).into_iter().map(|part| match part.wanted {
-            true => edit::install(&part, zone, servers, force),
-            false => edit::uninstall(&part, zone),
-        });
-        corefiles.chain(self.stubs().map(|config| edit::install_stub(config, zone, servers, force))).collect()
+        let mut steps: Vec<Step> = Vec::new();
+        for part in self.corefiles(zone) {
+            // The Corefile comes before what it takes the place of.
+            let refused = steps.last().is_some_and(|step| matches!(step.plan, Plan::Refused(_)));
+            steps.push(match part.role {
+                Role::Wanted => edit::install(&part, zone, servers, force),
+                Role::Unused | Role::Kept if refused => edit::keep(&part),
+                Role::Unused | Role::Kept => edit::give_way(&part, zone),
+            });
+        }
+        steps.into_iter().chain(self.stubs().map(|config| edit::install_stub(config, zone, servers, force))).collect()
     }
 
     fn uninstall(&self, zone: &Zone) -> Vec<Step> {
@@ -129,20 +138,36 @@ impl Survey {
     fn corefiles(&self, zone: &Zone) -> Vec<Part<'_>> {
         let mut parts = Vec::new();
         if let Some(core) = &self.core {
-            let read = Corefile::read(core.text(COREFILE));
-            let imports = read
-                .is_ok_and(|corefile| corefile.imports_custom() && corefile.standing(zone) == Ok(Standing::Missing));
-            if !imports {
-                parts.push(Part { config: core, key: COREFILE, main: core, wanted: true });
+            let role = self.custom_role(core, zone);
+            if role != Role::Wanted {
+                parts.push(Part { config: core, key: COREFILE, main: core, role: Role::Wanted });
             }
-            // Two blocks of one zone keep CoreDNS from starting: where both are, one has to go.
-            if imports || self.custom.data.contains_key(OUR_KEY) {
-                parts.push(Part { config: &self.custom, key: OUR_KEY, main: core, wanted: imports });
+            if role == Role::Wanted || self.custom.data.contains_key(OUR_KEY) {
+                parts.push(Part { config: &self.custom, key: OUR_KEY, main: core, role });
             }
         }
         let node_local = self.node_local.iter();
-        parts.extend(node_local.map(|config| Part { config, key: COREFILE, main: config, wanted: true }));
+        parts.extend(node_local.map(|config| Part { config, key: COREFILE, main: config, role: Role::Wanted }));
         parts
+    }
+
+    /// What the file of others' blocks is for, by what the Corefile says.
+    fn custom_role(&self, core: &Config, zone: &Zone) -> Role {
+        let read = Corefile::read(core.text(COREFILE));
+        let read = read.and_then(|corefile| Ok((corefile.imports_custom(), corefile.standing(zone)?)));
+        let Ok((imports, standing)) = read else { return Role::Kept };
+        match standing {
+            Standing::Missing if imports => Role::Wanted,
+            // Of a wider block and one of the zone, CoreDNS takes that of the zone: ours, where it is there already.
+            Standing::Claimed(claim) if imports && !claim.collides() && self.has_custom(zone) => Role::Wanted,
+            Standing::Claimed(_) if imports => Role::Kept,
+            Standing::Missing | Standing::Ours(_) | Standing::Claimed(_) => Role::Unused,
+        }
+    }
+
+    fn has_custom(&self, zone: &Zone) -> bool {
+        let standing = Corefile::read(self.custom.text(OUR_KEY)).and_then(|corefile| corefile.standing(zone));
+        matches!(standing, Ok(Standing::Ours(_)))
     }
 
     /// The stub domains that matter: those of kube-dns where no CoreDNS is in its place.
@@ -175,8 +200,18 @@ pub(super) struct Part<'a> {
     pub(super) key: &'static str,
     /// That which imports it, or it itself.
     pub(super) main: &'a Config,
-    /// Whether our block belongs here.
-    pub(super) wanted: bool,
+    pub(super) role: Role,
+}
+
+/// What a text is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Our block belongs here.
+    Wanted,
+    /// It is not read, or ours is in the Corefile as well.
+    Unused,
+    /// It may be read, and the only one: what is ours there stays until the Corefile serves the zone.
+    Kept,
 }
 
 impl<'a> Part<'a> {

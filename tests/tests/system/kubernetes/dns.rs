@@ -156,6 +156,42 @@ async fn an_edit_of_somebody_else_meanwhile_is_kept(site: &Site) {
     assert!(text.contains("errors\n    log\n") && text.contains("# begin landbridge clusterset.local\n"), "{text}");
 }
 
+async fn force_holds_for_what_was_shown_alone(site: &Site) {
+    site.config("coredns", json!({"Corefile": COREFILE})).await;
+    let servers = vec![ADDRESS.parse().unwrap()];
+    let intent = Intent { zone: Zone::default(), action: Action::Install { servers, force: true } };
+    let step = site.survey().await.plan(&intent).remove(0);
+    let theirs = format!("{COREFILE}clusterset.local:53 {{\n    forward . 10.1.1.1\n}}\n");
+    let put = |config: &mut Value| config["data"]["Corefile"] = theirs.clone().into();
+    site.server.edit("configmaps", SYSTEM, "coredns", put).await;
+    let Applied::Refused(refusal) = site.person.carry_out(step, &intent).await else {
+        panic!("it was replaced unseen")
+    };
+    assert!(refusal.reason.contains("asks 10.1.1.1"), "{refusal:?}");
+    assert_eq!(site.text("coredns", "Corefile").await, Some(theirs));
+    let shown = site.survey().await.plan(&intent).remove(0);
+    assert_eq!(site.person.carry_out(shown, &intent).await, Applied::Configured);
+}
+
+async fn a_block_of_which_the_corefile_did_not_take_the_place_stays(site: &Site) {
+    let importing = format!("{COREFILE}import custom/*.server\n");
+    site.config("coredns", json!({"Corefile": importing})).await;
+    site.install().await;
+    let ours = site.text("coredns-custom", "clusterset.server").await;
+    let write = |text: String| move |config: &mut Value| config["data"]["Corefile"] = text.into();
+    site.server.edit("configmaps", SYSTEM, "coredns", write(COREFILE.to_owned())).await;
+    let servers = vec![ADDRESS.parse().unwrap()];
+    let intent = Intent { zone: Zone::default(), action: Action::Install { servers, force: false } };
+    let steps = site.survey().await.plan(&intent);
+    assert!(matches!(&steps[1].plan, Plan::Change { after: None, .. }), "{steps:?}");
+    site.server.edit("configmaps", SYSTEM, "coredns", write(importing)).await;
+    for step in steps {
+        let applied = site.person.carry_out(step, &intent).await;
+        assert!(matches!(applied, Applied::Refused(_) | Applied::Unchanged), "{applied:?}");
+    }
+    assert_eq!(site.text("coredns-custom", "clusterset.server").await, ours);
+}
+
 async fn node_local_is_told_beside_coredns(site: &Site) {
     let node_local = "cluster.local:53 {\n    bind 169.254.20.10\n    forward . __PILLAR__CLUSTER__DNS__ {\n        force_tcp\n    }\n}\n";
     site.config("coredns", json!({"Corefile": COREFILE})).await;
@@ -211,6 +247,8 @@ on_doubles!(
     a_corefile_has_the_block_once_and_its_bytes_back_afterwards,
     blocks_of_others_have_a_config_map_that_comes_and_goes,
     an_edit_of_somebody_else_meanwhile_is_kept,
+    force_holds_for_what_was_shown_alone,
+    a_block_of_which_the_corefile_did_not_take_the_place_stays,
     node_local_is_told_beside_coredns,
     the_stub_domains_of_kube_dns_are_merged,
 );

@@ -118,6 +118,52 @@ fn of_two_blocks_of_ours_the_one_that_is_not_read_goes() {
 }
 
 #[test]
+fn a_block_beside_a_corefile_that_cannot_be_told_is_left_alone() {
+    let installed = done(with_core(AKS), &install(&with_core(AKS), false));
+    for fault in ["}\n", "# begin landbridge clusterset.local\n"] {
+        let survey = Survey { core: with_core(&format!("{AKS}{fault}")).core, ..installed.clone() };
+        assert!(matches!(states(&survey)[..], [State::Unread(_), State::Current]), "{fault}");
+        for force in [false, true] {
+            let steps = install(&survey, force);
+            assert!(matches!(steps[0].plan, Plan::Refused(_)), "{fault}");
+            assert_eq!((steps.len(), &steps[1].plan, steps[1].notes.len()), (2, &Plan::Unchanged, 1), "{fault}");
+        }
+        assert_eq!(after(&uninstall(&survey)[1]), None, "who takes it out may");
+    }
+    let unread = with_core(".:53 {\n");
+    let survey = Survey { core: unread.core, ..installed };
+    assert_eq!(install(&survey, false)[1].plan, Plan::Unchanged, "whether it is imported is not known");
+}
+
+#[test]
+fn a_block_beside_a_corefile_that_has_the_zone_asked_elsewhere_is_the_one_that_counts() {
+    let installed = done(with_core(AKS), &install(&with_core(AKS), false));
+    let claimed = with_core(&AKS.replacen("    import", "    forward clusterset.local 10.1.1.1\n    import", 1));
+    assert!(reason(&install(&claimed, false)[0]).contains("has the zone asked of 10.1.1.1"));
+    let survey = Survey { core: claimed.core, ..installed };
+    assert_eq!(states(&survey), [State::Current]);
+    for force in [false, true] {
+        let steps = install(&survey, force);
+        assert_eq!(places(&steps), ["ConfigMap kube-system/coredns-custom clusterset.server"]);
+        assert_eq!(steps[0].plan, Plan::Unchanged);
+    }
+}
+
+#[test]
+fn a_block_beside_one_of_somebody_else_goes_only_when_that_gives_way() {
+    let installed = done(with_core(AKS), &install(&with_core(AKS), false));
+    let claimed = with_core(&format!("{AKS}clusterset.local:53 {{\n    forward . 10.1.1.1\n}}\n"));
+    let survey = Survey { core: claimed.core, ..installed };
+    assert!(matches!(states(&survey)[..], [State::Claimed(_), State::Current]));
+    let steps = install(&survey, false);
+    assert!(reason(&steps[0]).contains("asks 10.1.1.1"));
+    assert_eq!(steps[1].plan, Plan::Unchanged);
+    let steps = install(&survey, true);
+    assert_eq!(after(&steps[1]), None);
+    assert_eq!(states(&done(survey, &steps)), [State::Current]);
+}
+
+#[test]
 fn another_file_that_serves_the_zone_is_refused_or_stays_where_it_is_right() {
     let other = |address: &str| {
         let text = format!("clusterset.local {{\n    forward . {address}\n    log\n}}\n");
