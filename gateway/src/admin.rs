@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
     pin::Pin,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -51,6 +52,9 @@ mod trust;
 
 /// The only mode the socket has.
 const MODE: u32 = 0o600;
+/// A person may be behind an exec that nobody ends: who does not answer for so long is gone.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Steps of a join that wait to be read by the person's tool.
 const STEPS: usize = 32;
 
@@ -141,6 +145,8 @@ impl AdminSocket {
         let policies = GatewayPoliciesServer::new(policy::Policies(administration.clone()));
         let service = GatewayAdminServer::new(Service(administration));
         let served = tonic::transport::Server::builder()
+            .http2_keepalive_interval(Some(KEEP_ALIVE))
+            .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
             .add_service(service)
             .add_service(policies)
             .serve_with_incoming_shutdown(UnixListenerStream::new(self.listener), stop.cancelled_owned())

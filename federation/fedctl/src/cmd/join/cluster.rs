@@ -63,6 +63,12 @@ pub(super) async fn prepare(
             "fedctl check --pre with the same context; or the same command without --dry-run",
         ));
     }
+    if join.token.as_deref() == Some("-") && !join.yes && console.can_ask() {
+        return Err(Failure::because(
+            "a gateway would be installed, and nobody can be asked: standard input was the token",
+            "--yes, once you have read the plan; or --token-file FILE",
+        ));
+    }
     if super::asks(join) {
         confirmed(console, &format!("Install the gateway of {} there?", token.cluster))?;
     }
