@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Pod, PodCondition},
+};
 use kube::{
     Api, ResourceExt as _,
     api::{AttachParams, AttachedProcess, ListParams},
@@ -303,15 +306,25 @@ fn state_of(pod: &Pod) -> String {
     if pod.metadata.deletion_timestamp.is_some() {
         return format!("{name} is being deleted");
     }
-    let status = pod.status.as_ref();
-    let containers = status.and_then(|status| status.container_statuses.as_ref());
-    let waiting = containers.into_iter().flatten().find_map(|container| {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.clone());
+    format!("{name} is {}", obstacle(pod).or(phase).unwrap_or_else(|| "Unknown".to_owned()))
+}
+
+/// Why a pod does not run, in the words of the kubelet or of the scheduler.
+pub(crate) fn obstacle(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let waiting = status.container_statuses.iter().flatten().find_map(|container| {
         let waiting = container.state.as_ref()?.waiting.as_ref()?;
+        let ended = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
         let reason = waiting.reason.clone()?;
-        Some(waiting.message.as_ref().map_or_else(|| reason.clone(), |message| format!("{reason}: {message}")))
+        let more = waiting.message.as_ref().or_else(|| ended?.message.as_ref());
+        Some(more.map_or_else(|| reason.clone(), |more| format!("{reason}: {more}")))
     });
-    let phase = status.and_then(|status| status.phase.clone()).unwrap_or_else(|| "Unknown".to_owned());
-    format!("{name} is {}", waiting.unwrap_or(phase))
+    let unscheduled = || {
+        let refused = |one: &&PodCondition| one.type_ == "PodScheduled" && one.status == "False";
+        status.conditions.iter().flatten().find(refused)?.message.clone()
+    };
+    waiting.or_else(unscheduled)
 }
 
 #[cfg(test)]
@@ -343,6 +356,9 @@ mod tests {
             {"name": "gateway", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
              "state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}}}]}});
         assert_eq!(state_of(&pod(waiting)), "a is ErrImagePull: not found");
+        let unscheduled = json!({"metadata": {"name": "a"}, "status": {"phase": "Pending", "conditions": [
+            {"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}]}});
+        assert_eq!(obstacle(&pod(unscheduled)).unwrap(), "0/1 nodes");
         assert_eq!(state_of(&pod(json!({"metadata": {"name": "a"}}))), "a is Unknown");
     }
 }

@@ -4,14 +4,13 @@
 
 use std::time::Duration;
 
-use kube::{
-    Error,
-    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
-};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, ResourceExt as _, api::ListParams};
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{Cluster, Manifest};
+use crate::pods;
 
 /// How often the API server is asked.
 const ASK_EVERY: Duration = Duration::from_millis(500);
@@ -80,13 +79,13 @@ impl Cluster {
 
     /// What the pods of a workload say, where one says anything.
     async fn pod_reason(&self, manifest: &Manifest) -> Option<String> {
-        let kind = GroupVersionKind::gvk("", "v1", "Pod");
         let labels = manifest.object.data["spec"]["selector"]["matchLabels"].as_object()?;
         let selector = labels.iter().filter_map(|(key, value)| Some(format!("{key}={}", value.as_str()?)));
         let selector = selector.collect::<Vec<_>>().join(",");
         let params = ListParams::default().labels(&selector).limit(MAX_PODS);
-        let pods: Result<_, Error> = self.api(&ApiResource::from_gvk(&kind), manifest.namespace()).list(&params).await;
-        pods.ok()?.items.iter().find_map(reason_of_pod)
+        let pods: Api<Pod> = Api::namespaced(self.client(), manifest.namespace()?);
+        let found = pods.list(&params).await.ok()?;
+        found.items.iter().find_map(|pod| Some(format!("{}: {}", pod.name_any(), pods::obstacle(pod)?)))
     }
 }
 
@@ -108,25 +107,6 @@ fn unavailable(manifest: &Manifest, object: &Value) -> Option<String> {
 
 fn condition<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
     object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == name)
-}
-
-/// Why a pod does not run, in the words of the kubelet or of the scheduler.
-fn reason_of_pod(pod: &DynamicObject) -> Option<String> {
-    let status = &pod.data["status"];
-    let containers = status["containerStatuses"].as_array();
-    let waiting = containers.into_iter().flatten().find_map(|container| {
-        let state = &container["state"]["waiting"];
-        let ended = &container["lastState"]["terminated"];
-        let reason = state["reason"].as_str()?;
-        let more = state["message"].as_str().or_else(|| ended["message"].as_str());
-        Some(more.map_or_else(|| reason.to_owned(), |more| format!("{reason}: {more}")))
-    });
-    let unscheduled = || {
-        let conditions = status["conditions"].as_array()?;
-        let refused = conditions.iter().find(|c| c["type"] == "PodScheduled" && c["status"] == "False")?;
-        refused["message"].as_str().map(str::to_owned)
-    };
-    waiting.or_else(unscheduled).map(|reason| format!("{}: {reason}", pod.metadata.name.as_deref().unwrap_or("a pod")))
 }
 
 #[cfg(test)]
@@ -161,18 +141,5 @@ mod tests {
         let object = |status: &str| json!({"status": {"conditions": [{"type": "Established", "status": status}]}});
         assert_eq!(unavailable(&crd, &object("True")), None);
         assert!(unavailable(&crd, &object("False")).is_some() && unavailable(&crd, &json!({})).is_some());
-    }
-
-    #[test]
-    fn a_pod_tells_why_it_does_not_run() {
-        let pod = |status: Value| -> DynamicObject {
-            serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).unwrap()
-        };
-        let waiting =
-            json!({"containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}}}]});
-        assert_eq!(reason_of_pod(&pod(waiting)).unwrap(), "p: ErrImagePull: not found");
-        let unscheduled = json!({"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}]});
-        assert_eq!(reason_of_pod(&pod(unscheduled)).unwrap(), "p: 0/1 nodes");
-        assert_eq!(reason_of_pod(&pod(json!({}))), None);
     }
 }

@@ -239,13 +239,6 @@ on_doubles!(
     an_export_that_cannot_be_says_why,
 );
 
-fn double(server: &Server) -> &ApiServer {
-    match server {
-        Server::Double(double) => double,
-        Server::Real(_) => panic!("this scenario needs a double"),
-    }
-}
-
 #[tokio::test]
 async fn a_connection_to_an_allocated_port_reaches_the_exporting_cluster() {
     let world = World::doubles().await;
@@ -267,7 +260,7 @@ async fn one_more_export_costs_a_handful_of_writes_and_standing_still_costs_none
     world.east.gateway_pod("east-0", "10.244.1.7", true).await;
     world.west.put_yaml(&export(API, 8080).yaml()).await;
     world.import(API).await;
-    let east = double(&world.east);
+    let east = world.east.double_of();
     let ours = |server: &ApiServer| {
         server.writes().into_iter().filter(|asked| !asked.resource.starts_with("leases")).collect::<Vec<_>>()
     };
@@ -301,7 +294,7 @@ async fn definitions_that_are_installed_later_are_used_at_once_and_names_work_be
 #[tokio::test]
 async fn a_webhook_that_refuses_imports_is_told_and_keeps_nothing_else_from_working() {
     let world = World::doubles().await;
-    double(&world.east).refuse_writes(IMPORTS, "imports need an owner");
+    world.east.double_of().refuse_writes(IMPORTS, "imports need an owner");
     world.west.put_yaml(&export(API, 8080).yaml()).await;
     until("the name has an address", async || world.east().resolve(&host_of(API)).await.first().copied()).await;
     until("the refusal is told", async || {
@@ -309,14 +302,14 @@ async fn a_webhook_that_refuses_imports_is_told_and_keeps_nothing_else_from_work
         found.iter().any(|finding| finding.detail.contains("imports need an owner")).then_some(())
     })
     .await;
-    double(&world.east).allow_writes();
+    world.east.double_of().allow_writes();
     world.import(API).await;
 }
 
 #[tokio::test]
 async fn an_api_server_that_throttles_fails_and_restarts_is_caught_up_with() {
     let world = World::doubles().await;
-    let east = double(&world.east);
+    let east = world.east.double_of();
     east.fault(Fault::throttled(1).verb("patch").times(3));
     east.fault(Fault::status(500).verb("patch").times(3));
     world.west.put_yaml(&export(API, 8080).yaml()).await;

@@ -9,7 +9,9 @@ const CART: &str = "production/cart";
 /// The writes of a gateway to objects whose name says `part`: resource and verb of each.
 fn writes_of(world: &World, part: &str) -> Vec<String> {
     let of_part = |asked: &tests::apiserver::Asked| asked.name.contains(part) && !asked.resource.starts_with("leases");
-    let mut writes: Vec<String> = double(&world.east)
+    let mut writes: Vec<String> = world
+        .east
+        .double_of()
         .writes()
         .iter()
         .filter(|asked| of_part(asked))
@@ -44,7 +46,7 @@ async fn planned(world: &World, name: &str) {
 #[tokio::test]
 async fn another_number_of_endpoints_costs_no_write() {
     let world = settled().await;
-    double(&world.east).forget_requests();
+    world.east.double_of().forget_requests();
     let endpoints = [10, 11, 12].map(|host| Ipv4Addr::new(10, 244, 0, host).into());
     world.west.put_yaml(&export(API, 8080).endpoints(&endpoints).yaml()).await;
     planned(&world, "late").await;
@@ -55,7 +57,7 @@ async fn another_number_of_endpoints_costs_no_write() {
 #[tokio::test]
 async fn a_new_service_costs_five_writes() {
     let world = settled().await;
-    double(&world.east).forget_requests();
+    world.east.double_of().forget_requests();
     planned(&world, "late").await;
     planned(&world, "later").await;
     let writes: Vec<String> = writes_of(&world, "late").into_iter().collect();
@@ -75,7 +77,7 @@ async fn a_new_service_costs_five_writes() {
 #[tokio::test]
 async fn one_more_exporter_costs_three_writes_and_one_less_costs_one() {
     let world = settled().await;
-    double(&world.east).forget_requests();
+    world.east.double_of().forget_requests();
     let clusters = |names: &'static [&'static str]| {
         move |import: &Value| {
             let told = import["status"]["clusters"].as_array().cloned().unwrap_or_default();
@@ -89,7 +91,7 @@ async fn one_more_exporter_costs_three_writes_and_one_less_costs_one() {
         |writes: Vec<String>| writes.into_iter().filter(|write| !write.contains("serviceexports")).collect::<Vec<_>>();
     let three = ["patch serviceimports", "patch serviceimports/status", "patch services"];
     assert_eq!(of_import(writes_of(&world, "api")), three);
-    double(&world.east).forget_requests();
+    world.east.double_of().forget_requests();
     world.east.delete(EXPORTS, "production", "api").await;
     world.east.becomes(IMPORTS, "production", "api", clusters(&["west"])).await;
     planned(&world, "later").await;
@@ -99,7 +101,7 @@ async fn one_more_exporter_costs_three_writes_and_one_less_costs_one() {
 #[tokio::test]
 async fn a_cluster_that_becomes_unreachable_costs_one_write_for_each_of_its_services() {
     let world = settled().await;
-    double(&world.east).forget_requests();
+    world.east.double_of().forget_requests();
     world.fleet.partition("east", "west");
     world.east().reaches("west", false).await;
     for name in ["api", "cart"] {
@@ -111,7 +113,7 @@ async fn a_cluster_that_becomes_unreachable_costs_one_write_for_each_of_its_serv
 #[tokio::test]
 async fn the_next_leader_writes_nothing_that_is_there() {
     let mut world = settled().await;
-    double(&world.east).forget_requests();
+    world.east.double_of().forget_requests();
     world.fleet["east"].stop().await;
     world.fleet["east"].start().await;
     world.fleet.connected().await;
