@@ -220,7 +220,8 @@ pub async fn start_with(config: Config, stop: CancellationToken, clock: Clock, p
     let parts = Parts { owner, issuer: kept.issuer, external: kept.external, listener, admin, endpoints, poller };
     spawn(&program.tasks, parts, context, &readiness)?;
     let Program { admin, bundles, bundles_web, .. } = &program;
-    tracing::info!(%grpc, %admin, ?bundles, ?bundles_web, trust_domain = %config.trust.domain, %authority, "serving");
+    let [bundles, bundles_web] = [bundles, bundles_web].map(|address| address.map(tracing::field::display));
+    tracing::info!(%grpc, %admin, bundles, bundles_web, trust_domain = %config.trust.domain, %authority, "serving");
     Ok(program)
 }
 

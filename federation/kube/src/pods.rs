@@ -14,6 +14,7 @@ use std::{
 
 use k8s_openapi::api::{
     apps::v1::Deployment,
+    coordination::v1::Lease,
     core::v1::{Pod, PodCondition},
 };
 use kube::{
@@ -121,8 +122,8 @@ impl fmt::Debug for PodStream {
 }
 
 impl Cluster {
-    /// Runs a command in a pod of a program, one that is ready if there is one. The command says `greeting` before anything
-    /// else; nothing of what follows it is taken.
+    /// Runs a command in a pod of a program, one that is ready if there is one, and of several the one that leads. The command
+    /// says `greeting` before anything else; nothing of what follows it is taken.
     ///
     /// # Errors
     /// When no pod runs, the API server refuses, or the command says something else.
@@ -181,7 +182,7 @@ impl Cluster {
         }
     }
 
-    /// Starts a command in a pod of a program, one that is ready if there is one.
+    /// Starts a command in a pod of a program.
     async fn start(&self, program: Program<'_>, command: &[&str]) -> Result<PodStream, PodError> {
         if !self.is_verified() {
             return Err(PodError::Unverified { server: self.server().to_owned() });
@@ -212,7 +213,9 @@ impl Cluster {
     async fn pod_of(&self, pods: &Api<Pod>, program: Program<'_>) -> Result<String, PodError> {
         let params = ListParams::default().labels(&labelled(program.name)).limit(MAX_PODS);
         let mut found = pods.list(&params).await.map_err(|error| CallError::of(&error, self.server()))?.items;
-        found.sort_by_key(|pod| (!is_ready(pod), pod.name_any()));
+        let several = found.iter().filter(|pod| is_ready(pod)).count() > 1;
+        let leader = if several { self.leader_of(program).await } else { None };
+        found.sort_by_key(|pod| (!is_ready(pod), leader != pod.metadata.name, pod.name_any()));
         let Some(first) = found.first() else {
             return Err(PodError::Missing {
                 program: program.name.to_owned(),
@@ -224,6 +227,12 @@ impl Cluster {
             Some(pod) => Ok(pod.name_any()),
             None => Err(PodError::NotRunning { program: program.name.to_owned(), reason: state_of(first) }),
         }
+    }
+
+    /// The pod that leads, where that can be told: it writes what all of them show.
+    async fn leader_of(&self, program: Program<'_>) -> Option<String> {
+        let leases: Api<Lease> = Api::namespaced(self.client(), program.namespace);
+        leases.get_opt(program.name).await.ok()??.spec?.holder_identity
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is the library's, and grows with its features")]

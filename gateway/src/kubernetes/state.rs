@@ -101,8 +101,8 @@ impl KeptState {
         }
     }
 
-    /// Keeps every change while this gateway leads, until `stop`. One that does not lead keeps what it did itself, such as
-    /// joining, and starts anew (`again`) when another one did: then it takes the state of that one up.
+    /// Keeps every change while this gateway leads, until `stop`. Any gateway keeps what it did itself, such as joining, and
+    /// starts anew (`again`) when another one did: then it takes the state of that one up.
     pub async fn follow(
         mut self,
         mut leading: watch::Receiver<Leading>,
@@ -110,20 +110,32 @@ impl KeptState {
         stop: CancellationToken,
     ) {
         let mut followed = Followed::at(&self.dir);
+        // Said once, however long the API server is away.
+        let mut behind = false;
         loop {
             let leads = leading.borrow_and_update().0;
-            let mut pause = LOOK;
-            match self.keep(leads).await {
-                Ok(Standing::Same) => {}
+            let kept = self.keep(leads).await;
+            let pause = if kept.is_ok() { LOOK } else { RETRY };
+            match kept {
+                Ok(Standing::Same) => {
+                    if std::mem::take(&mut behind) {
+                        tracing::info!("the state of this gateway is kept again");
+                    }
+                }
                 Ok(Standing::Overtaken) => {
                     tracing::info!(
                         "another gateway of this cluster joined, left or has a new authority: starting again with that"
                     );
-                    again.cancel();
+                    // What is here counts no more, and must not be written over what the other one kept.
+                    return again.cancel();
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot keep the state of this gateway; what changed is lost if the pod ends now");
-                    pause = RETRY;
+                    if !std::mem::replace(&mut behind, true) {
+                        tracing::warn!(
+                            %error,
+                            "cannot keep the state of this gateway; what changes is lost if the pod ends before it is kept again"
+                        );
+                    }
                 }
             }
             tokio::select! {
@@ -144,12 +156,14 @@ impl KeptState {
     async fn keep(&mut self, leads: bool) -> Result<Standing, KeepError> {
         let here = self.read().await;
         let known = self.kept.as_ref().map(|(kept, _)| kept.clone());
-        if leads || known.as_ref().is_none_or(|known| are_apart(known, &here)) {
+        let changed = known.as_ref() != Some(&here);
+        if changed && (leads || known.as_ref().is_none_or(|known| are_apart(known, &here))) {
             match self.write(&here).await {
                 Err(KeepError::Overtaken(_)) if known.is_some() => {}
                 written => return written.map(|()| Standing::Same),
             }
         }
+        // The one that leads looks too: any gateway may have been told to join or to leave.
         self.kept = self.secret.load().await?;
         let there = self.kept.as_ref().map(|(kept, _)| kept);
         let overtaken =
@@ -159,9 +173,6 @@ impl KeptState {
     }
 
     async fn write(&mut self, here: &Contents) -> Result<(), KeepError> {
-        if self.kept.as_ref().is_some_and(|(kept, _)| kept == here) {
-            return Ok(());
-        }
         let over = self.kept.as_ref().map(|(_, version)| version);
         let version = self.secret.save(here, over).await?;
         note(&self.dir, &version);
@@ -188,7 +199,7 @@ impl KeptState {
     }
 }
 
-/// What the Secret is to the files of a gateway that does not lead.
+/// What the Secret is to the files of a gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
     /// Of the same cluster and membership.

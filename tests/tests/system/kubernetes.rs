@@ -7,3 +7,4 @@ mod person;
 mod preflight;
 mod server;
 mod source;
+mod state;

@@ -9,7 +9,7 @@ use federation_kube::connect::Cluster;
 use federation_model::{
     addr::GatewayAddr, bundle::Fingerprint, finding::Level, names::ClusterName, spiffe::TrustDomain,
 };
-use proto::gateway::v1::{JoinRequest, Peer, PeerState, Status};
+use proto::gateway::v1::{BundleStanding, JoinRequest, Peer, PeerState, Status};
 use tokio::time::{Instant, sleep};
 
 use super::{check::pre, confirmed, join, look, probe::Probe};
@@ -248,24 +248,30 @@ async fn see(sides: &mut [Side], wait: Duration, progress: &mut Progress<'_>) ->
         let mut sights = Vec::new();
         for side in &mut *sides {
             let status = side.gateway.status().await?;
+            let bundles = side.gateway.certificates().await?.bundles;
             let others = names.iter().filter(|name| **name != status.cluster);
-            sights.extend(others.map(|other| sight(&status, other)));
+            sights.extend(others.map(|other| sight(&status, &bundles, other)));
         }
         for sight in sights.iter().filter(|sight| sight.connected) {
             if told.insert((sight.from.clone(), sight.to.clone())) {
                 progress.done(&format!("{} sees {}, {}", sight.from, sight.to, sight.detail));
             }
         }
-        if sights.iter().all(|sight| sight.connected) || Instant::now() + ASK_EVERY > until {
+        if sights.iter().all(|sight| sight.is_settled(&sights)) || Instant::now() + ASK_EVERY > until {
             return Ok(sights);
         }
         sleep(ASK_EVERY).await;
     }
 }
 
-fn sight(status: &Status, other: &str) -> SightView {
+fn sight(status: &Status, bundles: &[BundleStanding], other: &str) -> SightView {
     let peer = status.peers.iter().find(|peer| peer.cluster == other);
-    SightView::new(&status.cluster, other, peer.map(|peer| (peer.state() == PeerState::Connected, detail(peer))))
+    let sight =
+        SightView::new(&status.cluster, other, peer.map(|peer| (peer.state() == PeerState::Connected, detail(peer))));
+    match bundles.iter().find(|bundle| bundle.cluster == other && !bundle.refusal.is_empty()) {
+        Some(bundle) if !sight.connected => sight.refused(&bundle.refusal, &bundle.refused),
+        _ => sight,
+    }
 }
 
 fn detail(peer: &Peer) -> String {

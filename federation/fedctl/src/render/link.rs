@@ -128,12 +128,27 @@ pub(crate) struct SightView {
     pub(crate) connected: bool,
     /// The round trip time, or why not.
     pub(crate) detail: String,
+    /// The fingerprints of the other's authorities that it does not believe.
+    pub(crate) refused: Vec<String>,
 }
 
 impl SightView {
     pub(crate) fn new(from: &str, to: &str, peer: Option<(bool, String)>) -> Self {
         let (connected, detail) = peer.unwrap_or_else(|| (false, "it has not heard of it yet".to_owned()));
-        Self { from: from.to_owned(), to: to.to_owned(), connected, detail }
+        Self { from: from.to_owned(), to: to.to_owned(), connected, detail, refused: Vec::new() }
+    }
+
+    /// It does not believe what it is told of the other.
+    pub(crate) fn refused(self, reason: &str, fingerprints: &[String]) -> Self {
+        Self { detail: reason.to_owned(), refused: fingerprints.to_vec(), ..self }
+    }
+
+    /// Whether waiting changes nothing: they are connected, or one of the two refuses the other until a person has compared.
+    pub(crate) fn is_settled(&self, all: &[Self]) -> bool {
+        let of_the_two = |other: &&Self| {
+            (&self.from, &self.to) == (&other.from, &other.to) || (&self.from, &self.to) == (&other.to, &other.from)
+        };
+        self.connected || all.iter().filter(of_the_two).any(|other| !other.refused.is_empty())
     }
 }
 
@@ -204,15 +219,28 @@ impl LinkView {
         text
     }
 
+    fn cluster(&self, name: &str) -> Option<&LinkedView> {
+        self.clusters.iter().find(|linked| linked.cluster == name)
+    }
+
+    fn context_of(&self, name: &str) -> &str {
+        self.cluster(name).map_or("CONTEXT", |linked| &linked.context)
+    }
+
     fn next(&self) -> String {
         if let Some(waits) = self.clusters.iter().find(|linked| linked.will == Will::Wait) {
             let (cluster, authority) = (&waits.cluster, &waits.authority);
             return format!("Next: fedctl approve {cluster} --fingerprint {authority}, then the same command again\n");
         }
+        if let Some(SightView { from, to, .. }) = self.sights.iter().find(|sight| !sight.refused.is_empty()) {
+            let (context, authority) = (self.context_of(from), &self.cluster(to).map_or("another", |to| &to.authority));
+            return format!(
+                "Next: the gateway of {to} itself shows {authority}. When its operators changed it: \
+                 fedctl trust accept {to} --context {context}, then the same command again\n"
+            );
+        }
         if let Some(sight) = self.sights.iter().find(|sight| !sight.connected) {
-            let context = self.clusters.iter().find(|linked| linked.cluster == sight.from);
-            let context = context.map_or("CONTEXT", |linked| linked.context.as_str());
-            return format!("Next: fedctl check --context {context}, which says why\n");
+            return format!("Next: fedctl check --context {}, which says why\n", self.context_of(&sight.from));
         }
         let installs: Vec<_> =
             self.clusters.iter().map(|linked| format!("fedctl dns install --context {}", linked.context)).collect();
@@ -261,6 +289,22 @@ mod tests {
         assert!(plan(&[outbound("east"), seen("west", None, false)]).is_ok());
         let error = plan(&[outbound("east"), outbound("west")]).unwrap_err();
         assert_eq!(error, "neither east nor west has an address at which the other can dial it");
+    }
+
+    #[test]
+    fn nobody_waits_for_a_cluster_that_is_refused_until_a_person_has_compared() {
+        let sight = |from: &str, to: &str| SightView::new(from, to, None);
+        let refused = sight("east", "west").refused("another authority", &["SHA256:new".to_owned()]);
+        let sights = [refused, sight("west", "east"), sight("east", "north"), sight("north", "east")];
+        assert_eq!(sights.each_ref().map(|sight| sight.is_settled(&sights)), [true, true, false, false]);
+        let clusters = ["east", "west"].map(|name| LinkedView::from((seen(name, None, false), Will::Join)));
+        let mut view = LinkView::new(None, &BTreeSet::new(), clusters.to_vec());
+        view.sights = sights.to_vec();
+        assert_eq!(
+            view.next(),
+            "Next: the gateway of west itself shows SHA256:west. When its operators changed it: fedctl trust accept west \
+             --context kind-east, then the same command again\n"
+        );
     }
 
     #[test]

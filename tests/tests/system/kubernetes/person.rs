@@ -219,6 +219,17 @@ async fn every_command_reaches_the_gateway_and_the_federation_service_of_a_conte
 }
 
 #[tokio::test]
+async fn of_several_gateways_the_one_that_leads_is_reached() {
+    let world = World::of(&["east"], Fleet::new().await).await;
+    let east = world.server("east");
+    // First by name, ready, and nothing answers in it.
+    east.gateway_pod("a-0", "127.0.0.2", true).await;
+    let leads = |lease: &Value| lease["spec"]["holderIdentity"] == "east-0";
+    east.becomes("leases.coordination.k8s.io", SYSTEM, "landbridge-gateway", leads).await;
+    assert_eq!(world.answer("status --context east").await["gateway"]["cluster"], "east");
+}
+
+#[tokio::test]
 async fn a_cluster_leaves_when_both_the_others_and_the_federation_service_are_dead() {
     let mut world = World::new(Fleet::new().await).await;
     world.fedctl("link east west --no-probe").await.done();
