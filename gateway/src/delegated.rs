@@ -164,9 +164,11 @@ fn finding(zone: &Zone, heard: &Heard) -> Finding {
                  current address; a gateway that is not ready is not asked"
             ),
         ),
-        Said::Silence => {
-            Finding::warning(CHECK, detail, "look at the pods of the DNS of the cluster, and at NetworkPolicies")
-        }
+        Said::Silence => Finding::warning(
+            CHECK,
+            detail,
+            "fedctl dns status --context CONTEXT says whom it asks; or look at its pods and at NetworkPolicies",
+        ),
     }
 }
 

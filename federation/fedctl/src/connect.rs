@@ -65,6 +65,23 @@ pub(crate) async fn gateway(target: &Target) -> Result<Gateway, Failure> {
     connected.map(Gateway).map_err(gateway_failure)
 }
 
+/// Connects to every gateway of the cluster that is meant, by the names of their pods, or to the one that is named.
+pub(crate) async fn gateways(target: &Target) -> Result<Vec<(String, Result<Gateway, Failure>)>, Failure> {
+    if target.context.is_none() {
+        return Ok(vec![(Program::Gateway.label().to_owned(), gateway(target).await)]);
+    }
+    check(target)?;
+    let mut gateways = Vec::new();
+    for (pod, reached) in pods::reach_all(target, Program::Gateway).await? {
+        let gateway = match reached {
+            Ok(stream) => GatewayClient::over(stream).await.map(Gateway).map_err(gateway_failure),
+            Err(failure) => Err(failure),
+        };
+        gateways.push((pod, gateway));
+    }
+    Ok(gateways)
+}
+
 /// A kubeconfig alone says nothing of which program is meant.
 fn check(target: &Target) -> Result<(), Failure> {
     if target.kubeconfig.is_some() && target.context.is_none() {

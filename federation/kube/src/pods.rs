@@ -128,7 +128,22 @@ impl Cluster {
     /// # Errors
     /// When no pod runs, the API server refuses, or the command says something else.
     pub async fn run(&self, program: Program<'_>, command: &[&str], greeting: &str) -> Result<PodStream, PodError> {
-        let mut stream = self.start(program, command).await?;
+        let pod = self.first_of(program).await?;
+        self.run_in(&pod, program, command, greeting).await
+    }
+
+    /// The same in one pod of it.
+    ///
+    /// # Errors
+    /// As for [`Cluster::run`].
+    pub async fn run_in(
+        &self,
+        pod: &str,
+        program: Program<'_>,
+        command: &[&str],
+        greeting: &str,
+    ) -> Result<PodStream, PodError> {
+        let mut stream = self.start(pod, program, command).await?;
         let pod = stream.pod.clone();
         let ended = |said: &str| PodError::Ended { pod: pod.clone(), said: said.to_owned() };
         let mut said = vec![0; greeting.len()];
@@ -167,8 +182,8 @@ impl Cluster {
     /// When no pod runs, the API server refuses, or the command says nothing, more than `limit` bytes, or does not end within
     /// a minute.
     pub async fn output(&self, program: Program<'_>, command: &[&str], limit: usize) -> Result<Output, PodError> {
-        let mut stream = self.start(program, command).await?;
-        let (pod, mut bytes) = (stream.pod.clone(), Vec::new());
+        let pod = self.first_of(program).await?;
+        let (mut stream, mut bytes) = (self.start(&pod, program, command).await?, Vec::new());
         let ended = |said: String| PodError::Ended { pod: pod.clone(), said };
         // One more than may be, so that too much is noticed.
         let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
@@ -183,12 +198,11 @@ impl Cluster {
     }
 
     /// Starts a command in a pod of a program.
-    async fn start(&self, program: Program<'_>, command: &[&str]) -> Result<PodStream, PodError> {
+    async fn start(&self, pod: &str, program: Program<'_>, command: &[&str]) -> Result<PodStream, PodError> {
         if !self.is_verified() {
             return Err(PodError::Unverified { server: self.server().to_owned() });
         }
         let pods: Api<Pod> = Api::namespaced(self.client(), program.namespace);
-        let pod = self.pod_of(&pods, program).await?;
         let params = AttachParams {
             container: Some(program.container.to_owned()),
             stdin: true,
@@ -197,20 +211,25 @@ impl Cluster {
             max_stderr_buf_size: Some(BUFFER),
             ..AttachParams::default()
         };
-        let started = timeout(STARTS_WITHIN, pods.exec(&pod, command.iter().copied(), &params)).await;
-        let ended = |said: String| PodError::Ended { pod: pod.clone(), said };
+        let started = timeout(STARTS_WITHIN, pods.exec(pod, command.iter().copied(), &params)).await;
+        let ended = |said: String| PodError::Ended { pod: pod.to_owned(), said };
         let mut process = match started {
             Ok(Ok(process)) => process,
-            Ok(Err(error)) => return Err(self.not_started(&error, &pod)),
+            Ok(Err(error)) => return Err(self.not_started(&error, pod)),
             Err(_) => return Err(ended(format!("it did not start within {STARTS_WITHIN:?}"))),
         };
         let (Some(input), Some(output)) = (process.stdin(), process.stdout()) else {
             return Err(ended("it has no input and output".to_owned()));
         };
-        Ok(PodStream { pod, input, output, process })
+        Ok(PodStream { pod: pod.to_owned(), input, output, process })
     }
 
-    async fn pod_of(&self, pods: &Api<Pod>, program: Program<'_>) -> Result<String, PodError> {
+    /// The pods of a program that run: those that are ready first, and of these the one that leads. There is at least one.
+    ///
+    /// # Errors
+    /// When none runs, or the API server refuses to tell.
+    pub async fn running(&self, program: Program<'_>) -> Result<Vec<String>, PodError> {
+        let pods: Api<Pod> = Api::namespaced(self.client(), program.namespace);
         let params = ListParams::default().labels(&labelled(program.name)).limit(MAX_PODS);
         let mut found = pods.list(&params).await.map_err(|error| CallError::of(&error, self.server()))?.items;
         let several = found.iter().filter(|pod| is_ready(pod)).count() > 1;
@@ -223,10 +242,15 @@ impl Cluster {
                 server: self.server().to_owned(),
             });
         };
-        match found.iter().find(|pod| runs(pod)) {
-            Some(pod) => Ok(pod.name_any()),
-            None => Err(PodError::NotRunning { program: program.name.to_owned(), reason: state_of(first) }),
+        let running: Vec<_> = found.iter().filter(|pod| runs(pod)).map(|pod| pod.name_any()).collect();
+        if running.is_empty() {
+            return Err(PodError::NotRunning { program: program.name.to_owned(), reason: state_of(first) });
         }
+        Ok(running)
+    }
+
+    async fn first_of(&self, program: Program<'_>) -> Result<String, PodError> {
+        Ok(self.running(program).await?.swap_remove(0))
     }
 
     /// The pod that leads, where that can be told: it writes what all of them show.

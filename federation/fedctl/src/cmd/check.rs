@@ -43,10 +43,25 @@ pub(super) async fn run(what: &Check, target: &Target, console: &mut Console) ->
     Ok(if failed { Ending::ChecksFailed } else { Ending::Done })
 }
 
+/// What each gateway of the cluster finds; told apart by the names of their pods where there are several.
 async fn gateway(target: &Target) -> Result<Vec<FindingView>, Failure> {
-    let findings = connect::gateway(target).await?.check().await?;
-    let mut found = vec![FindingView::new(GATEWAY, Finding::ok("reachable", "it answers on its admin socket"))];
-    found.extend(findings.into_iter().map(|finding| FindingView::new(GATEWAY, finding)));
+    let gateways = connect::gateways(target).await?;
+    let several = gateways.len() > 1;
+    let mut found = Vec::new();
+    for (pod, gateway) in gateways {
+        let of = if several { pod.as_str() } else { GATEWAY };
+        let findings = match gateway {
+            Ok(mut gateway) => gateway.check().await,
+            Err(failure) => Err(failure),
+        };
+        match findings {
+            Ok(findings) => {
+                found.push(FindingView::new(of, Finding::ok("reachable", "it answers on its admin socket")));
+                found.extend(findings.into_iter().map(|finding| FindingView::new(of, finding)));
+            }
+            Err(failure) => found.push(unreachable(of, &failure)),
+        }
+    }
     Ok(found)
 }
 
@@ -95,7 +110,7 @@ fn members(federation: &FederationView) -> Vec<FindingView> {
     federation.members.iter().map(judge).collect()
 }
 
-fn unreachable(of: &'static str, failure: &Failure) -> FindingView {
+fn unreachable(of: &str, failure: &Failure) -> FindingView {
     FindingView::new(of, Finding::failed("reachable", failure.causes().join(": "), failure.hint()))
 }
 

@@ -11,10 +11,20 @@ use crate::{
 };
 
 pub(super) async fn run(explain: Explain, target: &Target, console: &mut Console) -> Result<Ending, Failure> {
-    let found = connect::gateway(target).await?.explain(explain.trace.clone()).await?;
+    let (mut found, mut away) = (Vec::new(), None);
+    // Each remembers the connections that went through itself.
+    for (_, gateway) in connect::gateways(target).await? {
+        match gateway {
+            Ok(mut gateway) => found.extend(gateway.explain(explain.trace.clone()).await?),
+            Err(failure) => away = Some(failure),
+        }
+    }
     if found.is_empty() {
+        if let Some(failure) = away {
+            return Err(failure);
+        }
         return Err(Failure::because(
-            format!("this gateway remembers no connection {}", explain.trace),
+            format!("no gateway that was asked remembers a connection {}", explain.trace),
             "the gateway of the other cluster, or its access log: a gateway remembers the last few thousand connections, \
              and none of those before its start",
         ));

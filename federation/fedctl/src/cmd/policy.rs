@@ -2,6 +2,8 @@
 //!
 //! The gateway of the cluster that has the service decides, so that is the one to ask.
 
+use std::collections::BTreeSet;
+
 use federation_model::{policy::PolicyKey, time::Timestamp};
 use proto::gateway::v1::{ReportPoliciesRequest, TestPolicyRequest};
 
@@ -54,9 +56,12 @@ async fn list(target: &Target, console: &mut Console) -> Result<Ending, Failure>
 
 async fn report(report: PolicyReport, target: &Target, console: &mut Console) -> Result<Ending, Failure> {
     let since = Timestamp(console.now.0.saturating_sub(report.since.as_secs()));
-    let mut gateway = connect::gateway(target).await?;
+    let mut gateways = Vec::new();
+    for (_, gateway) in connect::gateways(target).await? {
+        gateways.push(gateway?);
+    }
     let policy = report.policy.map(|policy| policy.0);
-    let view = ask(&mut gateway, since, policy.as_ref()).await?;
+    let view = ask(&mut gateways, since, policy.as_ref()).await?;
     if let Some(policy) = policy.filter(|_| view.calls.is_empty() && view.on_trial.is_empty()) {
         return Err(Failure::because(
             format!("the gateway has no AuthorizationPolicy {policy} in AUDIT, and had none since then"),
@@ -68,16 +73,20 @@ async fn report(report: PolicyReport, target: &Target, console: &mut Console) ->
     Ok(Ending::Done)
 }
 
-/// What policies would have refused since a moment, one of them or all.
+/// What policies would have refused since a moment, one of them or all, by the gateways of one cluster together.
 pub(super) async fn ask(
-    gateway: &mut connect::Gateway,
+    gateways: &mut [connect::Gateway],
     since: Timestamp,
     policy: Option<&PolicyKey>,
 ) -> Result<ReportView, Failure> {
     let wanted = policy.map(ToString::to_string);
-    let policies = PoliciesView::from(gateway.policies().await?).policies;
-    let on_trial = policies.iter().filter(|policy| policy.is_on_trial()).map(PolicyView::key);
-    let on_trial = on_trial.filter(|key| wanted.as_ref().is_none_or(|wanted| wanted == key)).collect();
-    let request = ReportPoliciesRequest { since: since.0, policy: wanted.unwrap_or_default() };
-    Ok(ReportView::new(since, on_trial, gateway.policy_report(request).await?))
+    let (mut on_trial, mut reports) = (BTreeSet::new(), Vec::new());
+    for gateway in gateways {
+        let policies = PoliciesView::from(gateway.policies().await?).policies;
+        let trials = policies.iter().filter(|policy| policy.is_on_trial()).map(PolicyView::key);
+        on_trial.extend(trials.filter(|key| wanted.as_ref().is_none_or(|wanted| wanted == key)));
+        let request = ReportPoliciesRequest { since: since.0, policy: wanted.clone().unwrap_or_default() };
+        reports.push(gateway.policy_report(request).await?);
+    }
+    Ok(ReportView::new(since, on_trial.into_iter().collect(), reports))
 }

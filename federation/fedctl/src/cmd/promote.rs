@@ -64,7 +64,7 @@ pub(super) async fn run(what: PolicyPromote, target: &Target, console: &mut Cons
     )?;
     if !what.yes {
         let since = Timestamp(console.now.0.saturating_sub(LOOKED_AT.as_secs()));
-        let report = super::policy::ask(&mut gateway, since, Some(&key)).await?;
+        let report = super::policy::ask(std::slice::from_mut(&mut gateway), since, Some(&key)).await?;
         confirmed(console, &question(&key, &report))?;
     }
     replace(&file, &promoted)

@@ -14,6 +14,9 @@ use crate::{
     failure::{Failure, OrHint as _},
 };
 
+/// The most pods of a program that are asked one after the other: as many gateways as a cluster may have.
+const MOST: usize = 16;
+
 /// The cluster of the context that is meant, or else of the current one. It answers.
 pub(crate) async fn cluster(target: &Target) -> Result<Cluster, Failure> {
     let what = "cannot connect to the cluster";
@@ -32,27 +35,52 @@ pub(crate) async fn cluster(target: &Target) -> Result<Cluster, Failure> {
 
 /// The way to a program in the cluster that is meant.
 pub(super) async fn reach(target: &Target, program: Program) -> Result<PodStream, Failure> {
-    let cluster = cluster(target).await?;
-    let (name, container, namespace) = (program.name(), program.label(), target.namespace.as_str());
-    let there = InCluster { name, container, namespace };
-    let reached = cluster.run(there, &["fedctl", "bridge", container], bridge::GREETING).await;
-    reached.map_err(|error| {
-        let hint = match &error {
-            PodError::Missing { .. } => format!(
+    let (cluster, there) = (cluster(target).await?, in_cluster(target, program));
+    let reached = cluster.run(there, &command(there), bridge::GREETING).await;
+    reached.map_err(|error| unreached(error, there))
+}
+
+/// The ways to each of its pods, by their names.
+pub(super) async fn reach_all(
+    target: &Target,
+    program: Program,
+) -> Result<Vec<(String, Result<PodStream, Failure>)>, Failure> {
+    let (cluster, there) = (cluster(target).await?, in_cluster(target, program));
+    let mut reached = Vec::new();
+    for pod in cluster.running(there).await.map_err(|error| unreached(error, there))?.into_iter().take(MOST) {
+        let stream = cluster.run_in(&pod, there, &command(there), bridge::GREETING).await;
+        reached.push((pod, stream.map_err(|error| unreached(error, there))));
+    }
+    Ok(reached)
+}
+
+fn in_cluster(target: &Target, program: Program) -> InCluster<'_> {
+    InCluster { name: program.name(), container: program.label(), namespace: target.namespace.as_str() }
+}
+
+fn command(there: InCluster<'_>) -> [&str; 3] {
+    ["fedctl", "bridge", there.container]
+}
+
+fn unreached(error: PodError, there: InCluster<'_>) -> Failure {
+    let InCluster { name, container, namespace } = there;
+    let hint = match &error {
+        PodError::Missing { .. } => {
+            format!(
                 "--namespace NAMESPACE, when it is in another one; or fedctl install {container} with the same context"
-            ),
-            PodError::NotRunning { .. } => {
-                format!("kubectl describe pod -n {namespace} -l app.kubernetes.io/name={name}")
-            }
-            PodError::Unverified { .. } => "kubectl config set-cluster NAME --certificate-authority FILE".to_owned(),
-            PodError::Call(_) => format!("a context that may list pods and create pods/exec in {namespace}"),
-            PodError::Ended { pod, said } => {
-                let hint = format!("kubectl logs -n {namespace} {pod}; and one version of fedctl and of the image");
-                return Failure::because(format!("fedctl in the pod {pod} says: {}", reason(said)), hint);
-            }
-        };
-        Failure::new(error, hint)
-    })
+            )
+        }
+        PodError::NotRunning { .. } => {
+            format!("kubectl describe pod -n {namespace} -l app.kubernetes.io/name={name}")
+        }
+        PodError::Unverified { .. } => "kubectl config set-cluster NAME --certificate-authority FILE".to_owned(),
+        PodError::Call(_) => format!("a context that may list pods and create pods/exec in {namespace}"),
+        PodError::Ended { pod, said } => {
+            let hint = format!("kubectl logs -n {namespace} {pod}; and one version of fedctl and of the image");
+            return Failure::because(format!("fedctl in the pod {pod} says: {}", reason(said)), hint);
+        }
+    };
+    Failure::new(error, hint)
 }
 
 /// What a `fedctl` said is wrong, without what it would have a person in the pod do.

@@ -1,5 +1,7 @@
 //! Policies: what they decide, what they hold for, and what those in AUDIT would have refused.
 
+use std::collections::{BTreeMap, btree_map::Entry};
+
 use federation_model::time::Timestamp;
 use proto::gateway::v1::{
     AuditedCalls, ConsideredPolicy, Policy, ReportPoliciesResponse, TestPolicyResponse, TestedCall,
@@ -297,10 +299,32 @@ impl From<AuditedCalls> for AuditedView {
     }
 }
 
+/// One count for what several counted of one caller, port and policy.
+fn added(responses: Vec<ReportPoliciesResponse>) -> Vec<AuditedCalls> {
+    let mut counts = BTreeMap::new();
+    for audited in responses.into_iter().flat_map(|response| response.calls) {
+        let AuditedCalls { policy, principal, assurance, cluster, service, port, calls: _, first: _, last: _ } =
+            &audited;
+        let key = [policy, principal, assurance, cluster, service].map(String::clone);
+        match counts.entry((key, *port)) {
+            Entry::Vacant(entry) => {
+                entry.insert(audited);
+            }
+            Entry::Occupied(entry) => {
+                let known: &mut AuditedCalls = entry.into_mut();
+                known.calls = known.calls.saturating_add(audited.calls);
+                (known.first, known.last) = (known.first.min(audited.first), known.last.max(audited.last));
+            }
+        }
+    }
+    counts.into_values().collect()
+}
+
 impl ReportView {
-    pub(crate) fn new(since: Timestamp, on_trial: Vec<String>, response: ReportPoliciesResponse) -> Self {
-        let ReportPoliciesResponse { calls, dropped } = response;
-        let mut calls: Vec<AuditedView> = calls.into_iter().map(AuditedView::from).collect();
+    /// What several gateways counted, together.
+    pub(crate) fn new(since: Timestamp, on_trial: Vec<String>, responses: Vec<ReportPoliciesResponse>) -> Self {
+        let dropped = responses.iter().map(|response| response.dropped).fold(0, u64::saturating_add);
+        let mut calls: Vec<AuditedView> = added(responses).into_iter().map(AuditedView::from).collect();
         calls.sort_by(|a, b| (&a.policy, b.calls, &a.principal).cmp(&(&b.policy, a.calls, &b.principal)));
         Self { since: clock::date(since), on_trial, calls, dropped }
     }
@@ -344,4 +368,26 @@ impl ReportView {
 
 fn counted(number: u64, one: &str, many: &str) -> String {
     count(usize::try_from(number).unwrap_or(usize::MAX), one, many)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_several_gateways_counted_of_one_caller_is_one_count() {
+        let calls = |principal: &str, calls, first, last| AuditedCalls {
+            principal: principal.to_owned(),
+            calls,
+            first,
+            last,
+            ..AuditedCalls::default()
+        };
+        let report = |calls, dropped| ReportPoliciesResponse { calls, dropped };
+        let one = report(vec![calls("a", 2, 10, 20)], 1);
+        let other = report(vec![calls("b", 1, 5, 5), calls("a", 3, 8, 15)], 2);
+        assert_eq!(added(vec![one.clone(), other.clone()]), [calls("a", 5, 8, 20), calls("b", 1, 5, 5)]);
+        let view = ReportView::new(Timestamp(0), Vec::new(), vec![one, other]);
+        assert_eq!((view.total(), view.dropped), (6, 3));
+    }
 }

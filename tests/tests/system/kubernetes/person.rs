@@ -227,6 +227,12 @@ async fn of_several_gateways_the_one_that_leads_is_reached() {
     let leads = |lease: &Value| lease["spec"]["holderIdentity"] == "east-0";
     east.becomes("leases.coordination.k8s.io", SYSTEM, "landbridge-gateway", leads).await;
     assert_eq!(world.answer("status --context east").await["gateway"]["cluster"], "east");
+    // Where each is asked, one that does not answer is a finding.
+    let checked = world.fedctl("check --context east -o json").await;
+    let found: Value = serde_json::from_str(&checked.stdout).unwrap();
+    let reachable = found["findings"].as_array().unwrap().iter().filter(|one| one["check"] == "reachable");
+    let levels: BTreeMap<_, _> = reachable.map(|one| (one["of"].as_str().unwrap(), &one["level"])).collect();
+    assert_eq!(levels, [("a-0", &json!("failed")), ("east-0", &json!("ok"))].into());
 }
 
 #[tokio::test]
