@@ -10,6 +10,10 @@ programs="landbridge-gateway landbridge-federation fedctl"
 
 for program in $programs; do
     [ -x "$bin/$program" ] || { echo "$bin/$program is not there: build it, or name another directory" >&2; exit 1; }
+    if ldd "$bin/$program" 2>&1 | grep 'not found' >&2; then
+        echo "this system lacks what $bin/$program was linked with: lay out its root on the system that it was built on" >&2
+        exit 1
+    fi
 done
 [ -r "$certificates" ] || { echo "$certificates is not there: install ca-certificates" >&2; exit 1; }
 

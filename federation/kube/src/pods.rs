@@ -328,7 +328,7 @@ fn runs(pod: &Pod) -> bool {
     phase == Some("Running") && pod.metadata.deletion_timestamp.is_none()
 }
 
-fn is_ready(pod: &Pod) -> bool {
+pub(crate) fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     runs(pod) && conditions.into_iter().flatten().any(|one| one.type_ == "Ready" && one.status == "True")
 }

@@ -97,6 +97,38 @@ async fn a_real_api_server_accepts_everything_that_is_installed() {
     everything_is_accepted_and_the_second_time_nothing_changes(server).await;
 }
 
+#[tokio::test]
+async fn what_keeps_a_pod_from_starting_is_told_in_the_words_of_its_node() {
+    let (server, files) = (with_roles().await, tempfile::tempdir().unwrap());
+    let way = "gateway --cluster east --trust-domain east.example";
+    install(&server, files.path(), way).await;
+    server
+        .edit("deployments.apps", SYSTEM, "landbridge-gateway", |deployment| {
+            deployment["status"] = json!({"observedGeneration": 100});
+        })
+        .await;
+    server.gateway_pod("east-0", "10.9.0.1", false).await;
+    server
+        .edit("pods", SYSTEM, "east-0", |pod| {
+            pod["status"]["containerStatuses"] = json!([{"name": "gateway", "image": "i", "imageID": "", "ready": false,
+                "restartCount": 0, "state": {"waiting": {"reason": "ContainerCreating"}}}]);
+        })
+        .await;
+    server
+        .put(json!({
+            "apiVersion": "v1", "kind": "Event", "metadata": {"namespace": SYSTEM, "name": "east-0.1"},
+            "involvedObject": {"kind": "Pod", "namespace": SYSTEM, "name": "east-0"},
+            "type": "Warning", "reason": "FailedMount", "message": "secret \"landbridge-authority\" not found",
+            "lastTimestamp": "2026-01-02T03:04:05Z",
+        }))
+        .await;
+    let line = format!("install {way} --wait 7s --kubeconfig {}", files.path().join("admin").display());
+    let late = fedctl(&words(&line)).await;
+    let reason =
+        "0 of 1 pods are available: east-0: ContainerCreating: FailedMount: secret \"landbridge-authority\" not found";
+    assert!(late.stdout.contains(reason) && late.code.contains("(1)"), "{late:?}");
+}
+
 /// At an address that a real API server accepts: none of loopback.
 fn export(service: &str) -> Export {
     Export::new(service, 8080, Ipv4Addr::new(10, 9, 0, 1).into())

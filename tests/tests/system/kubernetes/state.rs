@@ -10,7 +10,7 @@ use federation_runtime::state;
 use gateway::kubernetes::state::KeptState;
 use tempfile::TempDir;
 use tests::wait::until;
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::server::Server;
@@ -24,7 +24,7 @@ struct Pod {
     leading: watch::Sender<Leading>,
     again: CancellationToken,
     stop: CancellationToken,
-    following: JoinHandle<()>,
+    following: JoinSet<()>,
 }
 
 impl Pod {
@@ -41,7 +41,8 @@ impl Pod {
         kept.keep_first().await.unwrap();
         let (leading, follows) = watch::channel(Leading(leads));
         let (again, stop) = (CancellationToken::new(), CancellationToken::new());
-        let following = tokio::spawn(kept.follow(follows, again.clone(), stop.clone()));
+        let mut following = JoinSet::new();
+        following.spawn(kept.follow(follows, again.clone(), stop.clone()));
         Self { dir, leading, again, stop, following }
     }
 
@@ -49,9 +50,11 @@ impl Pod {
         self.dir.path().join("state").join(name)
     }
 
-    async fn ends(self) {
+    async fn ends(mut self) {
         self.stop.cancel();
-        self.following.await.unwrap();
+        while let Some(ended) = self.following.join_next().await {
+            ended.unwrap();
+        }
     }
 }
 
