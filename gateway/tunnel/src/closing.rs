@@ -71,7 +71,7 @@ pub(crate) fn explain(error: &ConnectionError) -> String {
             format!("the peer ended the handshake ({}): see the log of its gateway", close.error_code)
         }
         ConnectionError::ConnectionClosed(close) => {
-            format!("the peer ended it: {}", line(&close.reason))
+            format!("the peer ended it: {}", plain(&line(&close.reason)))
         }
         ConnectionError::ApplicationClosed(close) => {
             let code = close.error_code.into_inner();
@@ -83,7 +83,15 @@ pub(crate) fn explain(error: &ConnectionError) -> String {
         ConnectionError::VersionMismatch
         | ConnectionError::TransportError(_)
         | ConnectionError::LocallyClosed
-        | ConnectionError::CidsExhausted => error.to_string(),
+        | ConnectionError::CidsExhausted => plain(&error.to_string()),
+    }
+}
+
+/// What a verifier says of a certificate, which rustls shows in the types it is wrapped in.
+fn plain(text: &str) -> String {
+    match text.split_once("Other(OtherError(") {
+        Some((before, said)) => format!("{before}{}", said.strip_suffix("))").unwrap_or(said)),
+        None => text.to_owned(),
     }
 }
 
@@ -116,6 +124,13 @@ mod tests {
     fn a_stream_is_never_ended_by_code_as_if_nothing_had_happened() {
         assert_eq!(stream_outcome(VarInt::from_u32(0)), Outcome::PeerError);
         assert_eq!(stream_outcome(code(Outcome::ClientReset)), Outcome::ClientReset);
+    }
+
+    #[test]
+    fn what_a_verifier_says_is_shown_without_the_types_around_it() {
+        let refused = "invalid peer certificate: Other(OtherError(west is of a trust domain that is not known (yet)))";
+        assert_eq!(plain(refused), "invalid peer certificate: west is of a trust domain that is not known (yet)");
+        assert_eq!(plain("invalid peer certificate: Expired"), "invalid peer certificate: Expired");
     }
 
     #[test]
