@@ -167,7 +167,10 @@ fn finding(zone: &Zone, heard: &Heard) -> Finding {
         Said::Silence => Finding::warning(
             CHECK,
             detail,
-            "fedctl dns status --context CONTEXT says whom it asks; or look at its pods and at NetworkPolicies",
+            format!(
+                "fedctl dns status{option}, where kubectl reaches the cluster, says whom it asks; or look at its pods and at \
+                 NetworkPolicies"
+            ),
         ),
     }
 }
@@ -196,7 +199,7 @@ mod tests {
         for (said, detail, hint) in [
             (said(Said::Nothing), "there is no such name", "fedctl dns install"),
             (said(Said::Failure("server failure".to_owned())), "server failure", "fedctl dns status"),
-            (said(Said::Silence), "no answer", "the pods of the DNS"),
+            (said(Said::Silence), "no answer", "look at its pods"),
         ] {
             assert_eq!(said.level, Level::Warning);
             assert!(said.detail.ends_with(detail) && said.hint.contains(hint), "{said:?}");
