@@ -54,16 +54,21 @@ make_cluster() { # CLUSTER
     fi
 }
 
-# The port of the node is known once the Service is there, so the second run tells the address.
+has_service() { # CLUSTER SERVICE
+    kube "$1" get service --namespace "$namespace" "$2" >/dev/null 2>&1
+}
+
+# The port of the node is known once the Service is there, so it is installed twice: the second time tells the address.
 install_federation() {
-    "$fedctl" install federation --context kind-east --service-type NodePort --wait 0s
+    has_service east landbridge-federation ||
+        "$fedctl" install federation --context kind-east --service-type NodePort --wait 0s
     "$fedctl" install federation --context kind-east --service-type NodePort \
         --name "$(node_address east):$(node_port east landbridge-federation)"
 }
 
 install_gateway() { # CLUSTER
     local options=(--context "kind-$1" --cluster "$1" --trust-domain "$1.example" --service-type NodePort)
-    "$fedctl" install gateway "${options[@]}" --wait 0s
+    has_service "$1" landbridge-gateway || "$fedctl" install gateway "${options[@]}" --wait 0s
     "$fedctl" install gateway "${options[@]}" --advertise "$(node_address "$1"):$(node_port "$1" landbridge-gateway)"
 }
 
