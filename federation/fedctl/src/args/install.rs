@@ -12,7 +12,7 @@ pub(crate) const NAMESPACE: &str = "landbridge-system";
 /// The trust domain of the federation service where nobody says another.
 pub(crate) const FEDERATION_TRUST_DOMAIN: &str = "federation.internal";
 /// The most gateways of one cluster: each opens a tunnel to each of every other cluster.
-const MAX_REPLICAS: i64 = 16;
+pub(crate) const MAX_REPLICAS: u16 = 16;
 
 /// What to install.
 #[derive(Debug, Subcommand)]
@@ -47,7 +47,7 @@ pub struct InstallGateway {
     #[arg(long, value_name = "NAMESPACE,...", value_delimiter = ',')]
     pub namespaces: Vec<Namespace>,
     /// How many gateways; more than one needs an authority from outside
-    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=MAX_REPLICAS))]
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_REPLICAS)))]
     pub replicas: u16,
     /// Where it goes.
     #[command(flatten)]

@@ -9,13 +9,13 @@ use federation_kube::{
 };
 
 use crate::{
-    args::{Target, install::Program},
+    args::{
+        Target,
+        install::{MAX_REPLICAS, Program},
+    },
     bridge,
     failure::{Failure, OrHint as _},
 };
-
-/// The most pods of a program that are asked one after the other: as many gateways as a cluster may have.
-const MOST: usize = 16;
 
 /// The cluster of the context that is meant, or else of the current one. It answers.
 pub(crate) async fn cluster(target: &Target) -> Result<Cluster, Failure> {
@@ -40,14 +40,15 @@ pub(super) async fn reach(target: &Target, program: Program) -> Result<PodStream
     reached.map_err(|error| unreached(error, there))
 }
 
-/// The ways to each of its pods, by their names.
+/// The ways to each of its pods, by their names; to no more than a cluster may have gateways.
 pub(super) async fn reach_all(
     target: &Target,
     program: Program,
 ) -> Result<Vec<(String, Result<PodStream, Failure>)>, Failure> {
     let (cluster, there) = (cluster(target).await?, in_cluster(target, program));
     let mut reached = Vec::new();
-    for pod in cluster.running(there).await.map_err(|error| unreached(error, there))?.into_iter().take(MOST) {
+    let pods = cluster.running(there).await.map_err(|error| unreached(error, there))?;
+    for pod in pods.into_iter().take(usize::from(MAX_REPLICAS)) {
         let stream = cluster.run_in(&pod, there, &command(there), bridge::GREETING).await;
         reached.push((pod, stream.map_err(|error| unreached(error, there))));
     }
